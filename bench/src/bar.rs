@@ -1,10 +1,9 @@
-//! What a figure is held against: a ratio to another contender in the same run, or a bound of its
-//! own.
+//! The bars for figures: a ratio to another contender in the same run, or an absolute bound.
 
 use crate::contender::Contender;
 use crate::figure::digits;
 
-/// How a figure of one contender must stand to the same figure of another.
+/// The required relation between a figure of one contender and the same figure of another.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
     AtLeast(f64, Contender),
@@ -36,7 +35,7 @@ impl Bar {
         Bar { figure, subject: Contender::Rustmq, limit }
     }
 
-    /// Judges by the medians; `None` when one that it needs was not measured.
+    /// Judges by the medians. `None` if a needed median was not measured.
     pub fn judge(&self, median: impl Fn(Contender) -> Option<f64>) -> Option<Verdict> {
         let ours = median(self.subject)?;
         let ratio = |of: Contender| median(of).filter(|theirs| *theirs > 0.0).map(|theirs| ours / theirs);

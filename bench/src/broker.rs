@@ -1,6 +1,6 @@
-//! One contender running on an empty folder: start, topics, kill -9, start again. The processes and
-//! Kafka's configuration are the compatibility harness's; the JVM's settings are those of Kafka's
-//! own start script, not the harness's frugal ones.
+//! Runs one contender on an empty folder: start, topics, kill -9, start again. The compatibility
+//! harness provides the processes and Kafka's configuration. The JVM has the settings of Kafka's
+//! own start script, not the harness's small ones.
 
 use crate::contender::Contender;
 use crate::usage::Sample;
@@ -23,7 +23,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_millis(1);
 
-/// What `kafka-server-start.sh` gives the JVM.
+/// The JVM's options in `kafka-server-start.sh`.
 pub const JVM: [&str; 8] = [
     "-server",
     "-Xms1g",
@@ -41,16 +41,16 @@ pub struct Broker {
     watch: Option<Rc<dyn Watch>>,
 }
 
-/// Looks at a broker's process during the measured window, beside the load.
+/// Observes a broker's process during the measured window, beside the load.
 pub trait Watch {
-    /// The window begins now. Must not wait.
+    /// The window begins now. Must not block.
     fn window_opened(&self, watched: Watched);
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Watched {
     pub pid: u32,
-    /// Where `/metrics` is.
+    /// The address of `/metrics`.
     pub http: u16,
 }
 
@@ -62,7 +62,7 @@ enum Body {
 /// A broker in a process of its own.
 struct Node {
     child: Option<Child>,
-    /// The program, where the contender is RustMQ.
+    /// The program, if the contender is RustMQ.
     rustmq: PathBuf,
     folder: TempDir,
     ports: kafka::Ports,
@@ -72,8 +72,8 @@ struct Node {
 }
 
 impl Broker {
-    /// A broker with its folder and configuration, not running yet. Whatever is RustMQ runs the
-    /// given binary, and differs in nothing else.
+    /// A broker with its folder and configuration, which is not running yet. Every contender that
+    /// is RustMQ runs the given binary, and differs in nothing else.
     pub fn prepare(contender: Contender, rustmq: PathBuf, root: &Path) -> Result<Broker> {
         if contender == Contender::Floor {
             return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?), watch: None });
@@ -94,8 +94,8 @@ impl Broker {
         Ok(Broker { contender, body: Body::Process(node), watch: None })
     }
 
-    /// Makes each sync of the broker's take longer by `delay` from the next start on. The delay is
-    /// strace's, which sees system calls alone: nothing that goes through io_uring.
+    /// Makes each sync of the broker take longer by `delay`, from the next start on. strace adds
+    /// the delay. It sees only system calls, so syncs through io_uring are not delayed.
     pub fn delay_syncs(&mut self, delay: Duration) -> Result<()> {
         let is_io_uring = matches!(self.contender, Contender::Rustmq | Contender::Base);
         ensure!(!is_io_uring, "io_uring's syncs cannot be delayed");
@@ -105,8 +105,8 @@ impl Broker {
         Ok(())
     }
 
-    /// From the next start on, RustMQ's tail memory takes this much at most. Of Kafka there is no
-    /// such thing: it reads from the page cache.
+    /// Limits RustMQ's tail memory from the next start on. Kafka has no such limit: it reads from
+    /// the page cache.
     pub fn bound_tail_memory(&mut self, bytes: u64) {
         if let Body::Process(node) = &mut self.body {
             node.tail_memory = Some(bytes);
@@ -140,7 +140,7 @@ impl Broker {
         }
     }
 
-    /// The process, for its usage; the fake broker has none.
+    /// The process whose usage is measured; the fake broker has none.
     pub fn pid(&self) -> Option<u32> {
         match &self.body {
             Body::Process(node) => node.child.as_ref().map(Child::id),
@@ -148,13 +148,13 @@ impl Broker {
         }
     }
 
-    /// `watch` is told when the measured window begins.
+    /// Tells `watch` when the measured window begins.
     pub fn watched_by(mut self, watch: Option<Rc<dyn Watch>>) -> Broker {
         self.watch = watch;
         self
     }
 
-    /// The measured window begins: the sample to subtract from the one at its end.
+    /// The measured window begins: takes the sample to subtract from the one at its end.
     pub fn open_window(&self) -> Result<Sample> {
         if let (Some(watch), Body::Process(node), Some(pid)) = (&self.watch, &self.body, self.pid()) {
             watch.window_opened(Watched { pid, http: node.http });
@@ -162,7 +162,7 @@ impl Broker {
         Sample::take(self.pid())
     }
 
-    /// The last lines of its log, for the message of a failed run.
+    /// The last lines of the broker's log, for the message of a failed run.
     pub fn log_tail(&self) -> String {
         match &self.body {
             Body::Process(node) => node.log_tail(),
@@ -170,7 +170,7 @@ impl Broker {
         }
     }
 
-    /// A connection for requests that no load needs.
+    /// Opens a connection for requests outside the load.
     pub fn admin(&self) -> Result<Admin> {
         match &self.body {
             Body::Process(node) => Admin::connect(node.ports.kafka),
@@ -178,7 +178,7 @@ impl Broker {
         }
     }
 
-    /// Creates a topic whose partitions are all led when this returns.
+    /// Creates a topic. All of its partitions have a leader when this returns.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
         if let Body::Fake(cluster) = &self.body {
             cluster.create_topic(name, partitions, 1)?;
@@ -194,7 +194,7 @@ impl Broker {
         Ok(())
     }
 
-    /// kill -9, and waits until the process is gone.
+    /// Kills the process (kill -9), and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         let Body::Process(node) = &mut self.body else { return Ok(()) };
         if let Some(mut child) = node.child.take() {
@@ -204,7 +204,7 @@ impl Broker {
         Ok(())
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the process to end.
     pub fn stop(&mut self) -> Result<()> {
         let Body::Process(node) = &mut self.body else { return Ok(()) };
         let Some(mut child) = node.child.take() else { return Ok(()) };
@@ -218,8 +218,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Starts the process on what is in the folder; from its start to the first answered metadata
-    /// request.
+    /// Starts the process on the data in the folder. Returns the time from its start to the first
+    /// answered metadata request.
     pub fn start_again(&mut self) -> Result<Duration> {
         let contender = self.contender;
         let Body::Process(node) = &mut self.body else { return Ok(Duration::ZERO) };
@@ -244,7 +244,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // The kernel kills what this misses, when the bench ends.
+        // A process that this misses is killed by the kernel when the bench ends.
         let _ = self.kill();
     }
 }
@@ -297,11 +297,12 @@ impl Node {
     }
 }
 
-/// The calls that sync: RustMQ writes with `pwritev2` to sync alone, and Kafka does not at all.
+/// The system calls that sync. RustMQ writes with `pwritev2` only in order to sync, and Kafka never
+/// does.
 const SYNCS: &str = "fsync,fdatasync,pwritev2";
 
-/// The words before a broker's own that make strace hold its syncs. The broker keeps the process
-/// that is started: strace is its grandchild, and stops it for nothing else.
+/// The command line before the broker's own that makes strace delay its syncs. The started process
+/// becomes the broker: strace is its grandchild, and stops it at no other call.
 fn delayed(by: Duration) -> Result<Vec<OsString>> {
     let is_there = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
     ensure!(is_there, "strace is missing: it delays syncs; install the package strace");
@@ -311,8 +312,8 @@ fn delayed(by: Duration) -> Result<Vec<OsString>> {
     Ok(words.map(OsString::from).to_vec())
 }
 
-/// The folder of all runs' data, on the file system that is measured, without what killed runs have
-/// left.
+/// The folder for the data of all runs, on the measured file system. Removes the remains of killed
+/// runs.
 pub fn runs_folder(chosen: Option<&Path>) -> Result<PathBuf> {
     let root = chosen.map_or_else(|| install::cache().join("bench"), Path::to_path_buf);
     fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;
@@ -323,7 +324,7 @@ pub fn runs_folder(chosen: Option<&Path>) -> Result<PathBuf> {
         let is_ours = !owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_digit());
         if is_ours && !Path::new("/proc").join(&owner).exists() {
             match fs::remove_dir_all(entry.path()) {
-                // Another bench that began just now has removed it.
+                // Another bench that has just started removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }

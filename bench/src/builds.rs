@@ -1,6 +1,5 @@
-//! The broker of another commit: unpacked and compiled below the target folder, where its binary is
-//! kept by the commit's id. Touches neither the work tree nor git's own index and list of
-//! worktrees.
+//! Builds the broker of another commit, in a folder below the target folder, and keeps the binary
+//! under the commit's id. Does not touch the work tree, nor git's own index and list of worktrees.
 
 use crate::broker;
 use anyhow::{Context, Result, ensure};
@@ -10,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A broker that is built.
+/// A broker that was built.
 #[derive(Debug)]
 pub struct Build {
-    /// The commit's id, as short as git makes it.
+    /// The commit's id, abbreviated by git.
     pub commit: String,
     pub binary: PathBuf,
 }
@@ -28,12 +27,13 @@ impl Build {
 #[derive(Debug)]
 pub struct Builds {
     repository: PathBuf,
-    /// Where binaries are kept: each in a folder that has the full id of its commit as its name.
+    /// The folder of the binaries: each lies in a folder with the full id of its commit as its
+    /// name.
     folder: PathBuf,
 }
 
 impl Builds {
-    /// The builds of the repository and in the target folder that this program comes from.
+    /// The builds of the repository and of the target folder that this program comes from.
     pub fn here() -> Result<Builds> {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in the repository")?;
         let program = env::current_exe().context("finding this program's own file")?;
@@ -42,13 +42,13 @@ impl Builds {
         Ok(Builds { repository: repository.to_owned(), folder: target.join("bench-base") })
     }
 
-    /// The build of a commit, by any name that git has for it. Made now, unless it is kept.
+    /// Builds a commit, named in any way that git accepts, unless its binary exists.
     pub fn of(&self, name: &str) -> Result<Build> {
         let id = self.git(&["rev-parse", "--verify", &format!("{name}^{{commit}}")]);
         let id = id.with_context(|| format!("there is no commit {name} in {}", self.repository.display()))?;
         let commit = self.git(&["rev-parse", "--short", &id])?;
         let binary = self.folder.join(&id).join("rustmq");
-        // This removes what a build that was killed has left: it is named like a run that was.
+        // Removes the remains of a killed build: its folder is named like that of a killed run.
         broker::runs_folder(Some(&self.folder))?;
         if !binary.exists() {
             eprintln!("building RustMQ at {commit}, for some minutes; it is kept in {}", self.folder.display());
@@ -57,32 +57,33 @@ impl Builds {
         Ok(Build { commit, binary })
     }
 
-    /// Each build has a target folder of its own: to cargo the same crate of two commits is one
-    /// crate, and it would take what it has compiled of one for the other.
+    /// Each build has a target folder of its own. For cargo, the same crate of two commits is one
+    /// crate, so it would use the output of one commit for the other.
     fn make(&self, id: &str, binary: &Path) -> Result<()> {
         let prefix = format!("{}-", std::process::id());
         let scratch = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.folder)?;
         let [source, target] = ["source", "target"].map(|name| scratch.path().join(name));
         self.unpack(id, &source, &scratch.path().join("index"))?;
         let mut cargo = process::command("cargo");
-        // Dependencies get the features that `make bench` builds them with: the whole workspace is
-        // asked for, and its examples (there are none) bring in the features that tests ask for.
+        // Dependencies must get the same features as in `make bench`, so the whole workspace is
+        // built. Its examples (there are none) enable the features that tests need.
         cargo.args(["build", "--release", "--quiet", "--workspace", "--bin", "rustmq", "--examples", "--target-dir"]);
         process::run_to_end(cargo.arg(&target).current_dir(source))?;
         fs::create_dir_all(binary.parent().context("the binary lies in a folder")?)?;
-        // The name appears at once and whole, also beside another bench that builds the same.
+        // The rename makes the name appear at once with its whole content, even if another bench
+        // builds the same commit.
         fs::rename(target.join("release/rustmq"), binary).context("keeping the binary")
     }
 
-    /// Writes out the files of a commit through an index of their own.
+    /// Writes the files of a commit to the folder, through an index of their own.
     fn unpack(&self, id: &str, source: &Path, index: &Path) -> Result<()> {
         process::run_to_end(self.command(&["read-tree", id]).env("GIT_INDEX_FILE", index))?;
-        // The slash makes a folder of the prefix.
+        // The slash makes the prefix a folder.
         let prefix = format!("--prefix={}/", source.display());
         process::run_to_end(self.command(&["checkout-index", "--all", &prefix]).env("GIT_INDEX_FILE", index))
     }
 
-    /// git on this repository, also where a hook of another one runs this.
+    /// Runs git on this repository, even within a hook of another repository.
     fn command(&self, words: &[&str]) -> Command {
         let mut git = Command::new("git");
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"] {
@@ -92,7 +93,7 @@ impl Builds {
         git
     }
 
-    /// What git says to a question.
+    /// Returns git's output.
     fn git(&self, words: &[&str]) -> Result<String> {
         let output = self.command(words).output().context("starting git")?;
         let complaint = String::from_utf8_lossy(&output.stderr);
@@ -108,7 +109,7 @@ mod tests {
     const MANIFEST: &str =
         "[package]\nname = \"rustmq-node\"\nedition = \"2024\"\n\n[[bin]]\nname = \"rustmq\"\npath = \"main.rs\"\n";
 
-    /// A repository of one small crate, not committed yet.
+    /// Creates a repository of one small crate, without a commit.
     fn repository(root: &Path) -> Builds {
         let builds = Builds { repository: root.join("repository"), folder: root.join("kept") };
         fs::create_dir(&builds.repository).unwrap();
@@ -136,7 +137,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let builds = repository(root.path());
         commit(&builds, "fn main() { println!(\"committed\"); }");
-        // One change that is staged, and one that is not.
+        // One change is staged, and one is not.
         let changed = "not even Rust";
         fs::write(builds.repository.join("main.rs"), changed).unwrap();
         builds.git(&["add", "."]).unwrap();

@@ -1,11 +1,12 @@
-//! The clients' settings, the same for every contender, and the words that state them in the table.
+//! The clients' settings, the same for every contender, and the words that describe them in the
+//! table.
 
 use rdkafka::ClientConfig;
 
-/// Bytes that a producer holds before it makes its caller wait.
+/// The bytes that a producer buffers before its caller must wait.
 const BUFFER_KIB: u32 = 32 << 10;
 
-/// What differs between the scenarios' producers. The rest is fixed, acks=all among it.
+/// The settings in which the scenarios' producers differ. The others are fixed, such as acks=all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producing {
     pub order: Order,
@@ -15,16 +16,15 @@ pub struct Producing {
     pub codec: &'static str,
 }
 
-/// What a producer promises about the order of its records, and so how many requests it may have in
-/// flight.
+/// A producer's promise about the order of its records, which limits its requests in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// 5 requests in flight, but one for each partition: librdkafka holds the messages in flight of
-    /// a partition against that limit. Its thread spins while a record waits for its request: of an
-    /// open loop on few processors the tail would be the time that a broker's threads wait for that
-    /// thread, whichever broker it is.
+    /// Five requests in flight, but one per partition: librdkafka counts the messages in flight of
+    /// a partition against that limit. Its thread spins while a record waits for its request. In an
+    /// open loop on few processors the broker's threads would then wait for that thread, and their
+    /// wait would dominate the tail, whichever broker it is.
     Idempotent,
-    /// As many requests as it takes: librdkafka's default.
+    /// Any number of requests: librdkafka's default.
     None,
 }
 
@@ -38,7 +38,7 @@ impl Order {
 }
 
 impl Producing {
-    /// As much as librdkafka packs by default.
+    /// As many bytes as librdkafka packs by default.
     pub const BULK: Producing = Producing {
         order: Order::Idempotent,
         linger_ms: 5,
@@ -46,9 +46,9 @@ impl Producing {
         batch_records: 10_000,
         codec: "none",
     };
-    /// Records that are due at fixed times, packed.
+    /// Records that are due at fixed times, packed into batches.
     pub const PACED: Producing = Producing { order: Order::None, ..Producing::BULK };
-    /// Each record leaves at once.
+    /// Sends each record at once.
     pub const PROMPT: Producing = Producing { linger_ms: 0, ..Producing::PACED };
 
     pub fn config(&self, bootstrap: &str) -> ClientConfig {
@@ -60,7 +60,7 @@ impl Producing {
         config
     }
 
-    /// librdkafka's names.
+    /// librdkafka's names for the settings.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let (idempotent, in_flight) = self.order.settings();
         vec![
@@ -88,12 +88,13 @@ impl Producing {
     }
 }
 
-/// How long a broker may hold a fetch that finds nothing: a consumer of what comes can wait, one of
-/// what is there must not spend its time so when it turns back at the end.
+/// The longest time that a broker may hold a fetch that finds nothing. A consumer of new records
+/// can wait; a consumer of old records must not spend time on this when it starts over at the end.
 pub const WAIT_LIVE_MS: u32 = 500;
 pub const WAIT_CATCH_UP_MS: u32 = 10;
 
-/// A consumer of given partitions without a group; librdkafka's defaults, stated so that they stay.
+/// A consumer of given partitions without a group. librdkafka's defaults are stated, so that they
+/// stay the same.
 pub fn consumer(bootstrap: &str, fetch_wait_ms: u32) -> ClientConfig {
     let mut config = ClientConfig::new();
     config

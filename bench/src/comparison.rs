@@ -1,17 +1,17 @@
-//! RustMQ held against the base, the build of another commit: which figures are better or worse by
-//! more than the rounds of one build differ.
-//! Judges what was measured; runs nothing.
+//! Compares RustMQ with the base, the build of another commit: a figure is better or worse if the
+//! builds differ by more than the rounds of one build do. Judges measured figures, and runs
+//! nothing.
 
 use crate::contender::Contender;
-use crate::figure::{Good, Unit, digits};
+use crate::figure::{BetterWhen, Unit, digits};
 use crate::rounds::{Extent, Outcome, Row};
 use crate::table;
 use anyhow::{Result, ensure};
 
-/// Medians that are this close are alike, whatever the single rounds say.
+/// Medians within this ratio count as equal, whatever the single rounds were.
 const MARGIN: f64 = 1.05;
-/// With fewer rounds chance alone keeps the ranges of one build apart too often to fail for it:
-/// once in 20 figures at three rounds, in 252 at five.
+/// With fewer rounds, chance alone separates the ranges of two equal builds too often to fail for
+/// it: for one figure in 20 with three rounds, for one in 252 with five.
 pub const ROUNDS_MIN: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum Verdict {
     Alike,
 }
 
-/// One figure of both.
+/// One figure of both builds.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     ours: Extent,
@@ -29,23 +29,23 @@ struct Pair {
 }
 
 impl Pair {
-    /// `None` where one of them was not measured.
+    /// `None` if one of them was not measured.
     fn of(row: &Row, outcome: &Outcome) -> Option<Pair> {
         let extent = |contender| outcome.values(row.name, contender)?.extent();
         Some(Pair { ours: extent(Contender::Rustmq)?, base: extent(Contender::Base)? })
     }
 
-    /// A difference counts when the medians are apart by more than the margin and than the unit's
-    /// least step, and no round of one is among those of the other. A single round is a range of
-    /// one point.
-    fn verdict(self, unit: Unit, good: Good) -> Verdict {
+    /// A difference counts if the medians differ by more than the margin and by more than the
+    /// unit's least step, and no round of one build lies within the range of the other. A single
+    /// round is a range of one point.
+    fn verdict(self, unit: Unit, good: BetterWhen) -> Verdict {
         let exceeds = |larger: Extent, smaller: Extent| {
             let bound = (MARGIN * smaller.median).max(smaller.median + least_step(unit));
             larger.median > bound && larger.least > smaller.most
         };
         let ours_has = match (exceeds(self.ours, self.base), exceeds(self.base, self.ours)) {
-            (true, _) => Good::More,
-            (_, true) => Good::Less,
+            (true, _) => BetterWhen::More,
+            (_, true) => BetterWhen::Less,
             (false, false) => return Verdict::Alike,
         };
         if ours_has == good { Verdict::Better } else { Verdict::Worse }
@@ -56,8 +56,8 @@ impl Pair {
     }
 }
 
-/// A difference that says nothing in this unit, however large the ratio: a tick of the kernel's
-/// clock while idle, or a page more.
+/// The largest difference that means nothing in this unit, however large the ratio: a tick of the
+/// kernel's clock while idle, or one page more.
 fn least_step(unit: Unit) -> f64 {
     match unit {
         Unit::PercentOfCore => 0.2,
@@ -66,7 +66,7 @@ fn least_step(unit: Unit) -> f64 {
     }
 }
 
-/// What the table says of a row: the ratio, and a word where it is better or worse.
+/// The text of a row in the table: the ratio, and a word if it is better or worse.
 pub fn words(row: &Row, outcome: &Outcome) -> String {
     let Some(pair) = Pair::of(row, outcome) else { return String::new() };
     let word = match row.good.map(|good| pair.verdict(row.unit, good)) {
@@ -77,7 +77,7 @@ pub fn words(row: &Row, outcome: &Outcome) -> String {
     format!("{}{word}", pair.ratio()).trim_start().to_owned()
 }
 
-/// All figures of all scenarios that were measured of both and are the broker's.
+/// All figures of the broker that both builds have, over all scenarios.
 #[derive(Debug, Default)]
 pub struct Judged {
     count: usize,
@@ -99,7 +99,7 @@ pub fn judge(results: &[table::Result<'_>]) -> Judged {
 }
 
 impl Judged {
-    /// One line: which figures are worse than those of the build with this title.
+    /// One line with the figures that are worse than those of the build with this title.
     pub fn words(&self, base: &str) -> String {
         let (worse, count) = (self.worse.len(), self.count);
         if worse == 0 {
@@ -108,7 +108,7 @@ impl Judged {
         format!("worse than {base}: {worse} of {count} figures: {}", self.worse.join("; "))
     }
 
-    /// Fails when a figure is worse, or when none could be judged.
+    /// Fails if a figure is worse, or if none could be judged.
     pub fn ensure_none_is_worse(&self, base: &str) -> Result<()> {
         ensure!(self.count > 0, "no figure could be judged: RustMQ and {base} must both run");
         ensure!(self.worse.is_empty(), "{} of {} figures are worse than {base}", self.worse.len(), self.count);
@@ -122,11 +122,11 @@ mod tests {
     use crate::figure::Figure;
     use crate::scenarios;
 
-    fn verdict(good: Good, ours: [f64; 3], base: [f64; 3]) -> Verdict {
+    fn verdict(good: BetterWhen, ours: [f64; 3], base: [f64; 3]) -> Verdict {
         verdict_in(Unit::Milliseconds, good, ours, base)
     }
 
-    fn verdict_in(unit: Unit, good: Good, ours: [f64; 3], base: [f64; 3]) -> Verdict {
+    fn verdict_in(unit: Unit, good: BetterWhen, ours: [f64; 3], base: [f64; 3]) -> Verdict {
         let extent = |[least, median, most]: [f64; 3]| Extent { least, median, most };
         Pair { ours: extent(ours), base: extent(base) }.verdict(unit, good)
     }
@@ -134,53 +134,53 @@ mod tests {
     #[test]
     fn the_good_direction_makes_a_difference_better_or_worse() {
         let (high, low) = ([110.0, 120.0, 130.0], [90.0, 100.0, 109.0]);
-        assert_eq!(verdict(Good::More, high, low), Verdict::Better);
-        assert_eq!(verdict(Good::More, low, high), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, high, low), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, low, high), Verdict::Better);
+        assert_eq!(verdict(BetterWhen::More, high, low), Verdict::Better);
+        assert_eq!(verdict(BetterWhen::More, low, high), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, high, low), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, low, high), Verdict::Better);
     }
 
     #[test]
     fn ranges_that_meet_are_alike_however_far_the_medians_are_apart() {
         let high = [110.0, 200.0, 210.0];
-        assert_eq!(verdict(Good::Less, high, [90.0, 100.0, 109.9]), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, high, [90.0, 100.0, 110.0]), Verdict::Alike);
-        assert_eq!(verdict(Good::More, [90.0, 100.0, 110.0], high), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::Less, high, [90.0, 100.0, 109.9]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, high, [90.0, 100.0, 110.0]), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::More, [90.0, 100.0, 110.0], high), Verdict::Alike);
     }
 
     #[test]
     fn medians_within_the_margin_are_alike_however_far_the_ranges_are_apart() {
         let base = [99.0, 100.0, 101.0];
-        for good in [Good::More, Good::Less] {
+        for good in [BetterWhen::More, BetterWhen::Less] {
             assert_eq!(verdict(good, [104.0, 105.0, 106.0], base), Verdict::Alike);
             assert_eq!(verdict(good, base, [104.0, 105.0, 106.0]), Verdict::Alike);
         }
-        assert_eq!(verdict(Good::Less, [104.0, 105.1, 106.0], base), Verdict::Worse);
-        assert_eq!(verdict(Good::More, base, [104.0, 105.1, 106.0]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, [104.0, 105.1, 106.0], base), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::More, base, [104.0, 105.1, 106.0]), Verdict::Worse);
     }
 
     #[test]
     fn the_margin_alone_decides_a_single_round() {
-        assert_eq!(verdict(Good::Less, [106.0; 3], [100.0; 3]), Verdict::Worse);
-        assert_eq!(verdict(Good::More, [106.0; 3], [100.0; 3]), Verdict::Better);
-        assert_eq!(verdict(Good::Less, [104.0; 3], [100.0; 3]), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::Less, [106.0; 3], [100.0; 3]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::More, [106.0; 3], [100.0; 3]), Verdict::Better);
+        assert_eq!(verdict(BetterWhen::Less, [104.0; 3], [100.0; 3]), Verdict::Alike);
     }
 
     #[test]
     fn what_was_nothing_and_is_something_is_judged_without_a_ratio() {
-        assert_eq!(verdict(Good::Less, [1.0; 3], [0.0; 3]), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, [0.0; 3], [0.0; 3]), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::Less, [1.0; 3], [0.0; 3]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, [0.0; 3], [0.0; 3]), Verdict::Alike);
     }
 
     #[test]
     fn a_tick_and_a_page_are_no_difference() {
-        assert_eq!(verdict_in(Unit::PercentOfCore, Good::Less, [0.25; 3], [0.2; 3]), Verdict::Alike);
-        assert_eq!(verdict_in(Unit::PercentOfCore, Good::Less, [0.5; 3], [0.2; 3]), Verdict::Worse);
-        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, Good::Less, [99.0; 3], [0.0; 3]), Verdict::Alike);
-        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, Good::Less, [901.0; 3], [800.0; 3]), Verdict::Worse);
+        assert_eq!(verdict_in(Unit::PercentOfCore, BetterWhen::Less, [0.25; 3], [0.2; 3]), Verdict::Alike);
+        assert_eq!(verdict_in(Unit::PercentOfCore, BetterWhen::Less, [0.5; 3], [0.2; 3]), Verdict::Worse);
+        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, BetterWhen::Less, [99.0; 3], [0.0; 3]), Verdict::Alike);
+        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, BetterWhen::Less, [901.0; 3], [800.0; 3]), Verdict::Worse);
     }
 
-    /// Two rounds of RustMQ and of the base; each figure has the values that are given.
+    /// Two rounds of RustMQ and of the base. Each figure has the given values.
     fn outcome(ours: [f64; 2], base: [f64; 2]) -> Outcome {
         let mut outcome = Outcome::default();
         for (contender, values) in [(Contender::Rustmq, ours), (Contender::Base, base), (Contender::Kafka, [1.0; 2])] {

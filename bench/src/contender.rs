@@ -1,5 +1,5 @@
-//! What is measured against what: RustMQ, Apache Kafka, their variants, and the fake broker inside
-//! the bench process that shows the load generator's own limit. Knows names and settings; `broker`
+//! The contenders: RustMQ, Apache Kafka, their variants, and the fake broker inside the bench
+//! process, which shows the limit of the load generator. Defines their names and settings; `broker`
 //! starts them.
 
 use clap::ValueEnum;
@@ -10,9 +10,9 @@ use clap::ValueEnum;
 pub enum Contender {
     /// The shipped defaults: each acknowledgement waits for a sync.
     Rustmq,
-    /// RustMQ of another commit, on the same settings.
+    /// RustMQ of another commit, with the same settings.
     Base,
-    /// The shipped defaults, with io_uring left alone.
+    /// The shipped defaults, without io_uring.
     RustmqEpoll,
     /// Apache Kafka's defaults: nothing is synced.
     Kafka,

@@ -1,5 +1,5 @@
-//! What the disk alone does: its share of a synced acknowledgement (overwriting 4 KiB of a written
-//! file with O_DIRECT, then fdatasync), and reading files from end to end.
+//! Measures the disk alone: its part of a synced acknowledgement (overwriting 4 KiB of a written
+//! file with O_DIRECT, then fdatasync), and reading whole files.
 
 use crate::figure::count;
 use anyhow::{Context, Result, ensure};
@@ -14,17 +14,18 @@ use std::time::{Duration, Instant};
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 1024;
 
-/// Latencies in nanoseconds of what could be done one after another in `time`.
+/// Returns the latencies, in nanoseconds, of as many operations as fit in `time`, one after
+/// another.
 pub fn probe(folder: &Path, time: Duration) -> Result<Histogram<u64>> {
     let path = folder.join(format!("{}-probe", std::process::id()));
     let outcome = overwrite(&path, time);
-    // What stays is removed by the next run, like any run's data.
+    // The next run removes a file that stays, like the data of any run.
     let _ = fs::remove_file(&path);
     outcome
 }
 
-/// Reads the files one after another with O_DIRECT, 1 MiB at a time: megabytes (10^6 bytes) a
-/// second.
+/// Reads the files one after another with O_DIRECT, 1 MiB at a time. Returns megabytes (10^6 bytes)
+/// a second.
 pub fn read_plainly(files: &[PathBuf]) -> Result<f64> {
     const AT_ONCE: usize = 1 << 20;
     let mut memory = vec![0_u8; AT_ONCE + BLOCK];
@@ -40,7 +41,7 @@ pub fn read_plainly(files: &[PathBuf]) -> Result<f64> {
         loop {
             let read = file.read_at(buffer, at)? as u64;
             at += read;
-            // What is not a whole block is the file's end.
+            // A read of less than a whole block is the file's end.
             if read == 0 || !read.is_multiple_of(BLOCK as u64) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! One number that a run yields, with its unit and its name.
+//! One number that a run yields, with its unit and name.
 
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -36,9 +36,9 @@ impl Unit {
     }
 }
 
-/// Which way a figure goes when the broker becomes better.
+/// The direction in which a figure moves when the broker improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Good {
+pub enum BetterWhen {
     More,
     Less,
 }
@@ -48,28 +48,28 @@ pub struct Figure {
     pub name: &'static str,
     pub unit: Unit,
     pub value: f64,
-    /// `None` where it is not judged.
-    pub good: Option<Good>,
+    /// `None` if the figure is not judged.
+    pub good: Option<BetterWhen>,
 }
 
 impl Figure {
-    /// A figure of the broker. Its unit says what is good: more throughput, less of everything
-    /// else.
+    /// A figure of the broker. Its unit tells the good direction: more throughput, less of
+    /// everything else.
     pub fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
         let good = match unit {
-            Unit::MegabytesPerSecond | Unit::RecordsPerSecond => Good::More,
-            _ => Good::Less,
+            Unit::MegabytesPerSecond | Unit::RecordsPerSecond => BetterWhen::More,
+            _ => BetterWhen::Less,
         };
         Figure { name, unit, value, good: Some(good) }
     }
 
     /// A figure of the broker of which more is good, whatever its unit.
     pub fn more_is_good(name: &'static str, unit: Unit, value: f64) -> Figure {
-        Figure { good: Some(Good::More), ..Figure::new(name, unit, value) }
+        Figure { good: Some(BetterWhen::More), ..Figure::new(name, unit, value) }
     }
 
-    /// Helps to read the others, and is not judged: a figure of the load, the disk or the machine,
-    /// or a quotient of figures that are.
+    /// A figure that helps to read the others and is not judged: one of the load, the disk or the
+    /// machine, or a quotient of other figures.
     pub fn aside(name: &'static str, unit: Unit, value: f64) -> Figure {
         Figure { good: None, ..Figure::new(name, unit, value) }
     }
@@ -83,7 +83,7 @@ impl Figure {
     }
 }
 
-/// Three digits that count: 1234, 123, 12.3, 1.23, 0.123.
+/// Formats three significant digits: 1234, 123, 12.3, 1.23, 0.123.
 pub fn digits(value: f64) -> String {
     let size = value.abs();
     let decimals = if size >= 100.0 {
@@ -98,7 +98,7 @@ pub fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// The quantiles that latency is judged by; the histogram holds nanoseconds.
+/// The quantiles by which latency is judged. The histogram holds nanoseconds.
 pub fn quantiles(latency: &Histogram<u64>) -> Vec<Figure> {
     let at = |name, quantile| {
         let value = count(latency.value_at_quantile(quantile)) / 1e6;
@@ -125,9 +125,12 @@ mod tests {
     #[test]
     fn more_throughput_is_good_and_less_of_the_rest() {
         let good = |unit| Figure::new("figure", unit, 1.0).good;
-        assert_eq!([Unit::MegabytesPerSecond, Unit::RecordsPerSecond].map(good), [Some(Good::More); 2]);
-        assert_eq!([Unit::Milliseconds, Unit::SecondsPerGigabyte, Unit::Mebibytes].map(good), [Some(Good::Less); 3]);
-        assert_eq!(Figure::more_is_good("acknowledged in time", Unit::Percent, 1.0).good, Some(Good::More));
+        assert_eq!([Unit::MegabytesPerSecond, Unit::RecordsPerSecond].map(good), [Some(BetterWhen::More); 2]);
+        assert_eq!(
+            [Unit::Milliseconds, Unit::SecondsPerGigabyte, Unit::Mebibytes].map(good),
+            [Some(BetterWhen::Less); 3]
+        );
+        assert_eq!(Figure::more_is_good("acknowledged in time", Unit::Percent, 1.0).good, Some(BetterWhen::More));
         assert_eq!(Figure::aside("plain read", Unit::MegabytesPerSecond, 1.0).good, None);
     }
 }

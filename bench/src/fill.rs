@@ -1,4 +1,4 @@
-//! Puts a given amount of records into a topic, for scenarios that read it or start on it. Not
+//! Fills a topic with a given amount of records, for scenarios that read it or start on it. Not
 //! measured.
 
 use crate::broker::Broker;
@@ -7,15 +7,15 @@ use crate::payload::Payloads;
 use anyhow::{Result, bail, ensure};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rustmq_compat_tests::crash::audit::Place;
+use rustmq_compat_tests::crash::audit::TopicPartition;
 use std::time::Duration;
 
 const RECORD_BYTES: u64 = 1024;
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(1);
 
-/// Creates `topic` and fills its partitions evenly with `bytes` in records of 1 KiB; how many
-/// records that is.
+/// Creates `topic` and fills its partitions evenly with `bytes` in records of 1 KiB. Returns the
+/// number of records.
 pub fn fill(broker: &Broker, topic: &str, partitions: i32, bytes: u64) -> Result<u64> {
     broker.create_topic(topic, partitions)?;
     let records = bytes / RECORD_BYTES;
@@ -23,7 +23,7 @@ pub fn fill(broker: &Broker, topic: &str, partitions: i32, bytes: u64) -> Result
     Ok(records)
 }
 
-/// Adds records of 1 KiB to the partitions of a topic that is there, in turn.
+/// Adds records of 1 KiB to the partitions of an existing topic, in turn.
 pub fn put(broker: &Broker, topic: &str, partitions: i32, records: u64) -> Result<()> {
     let before = end(broker, topic, partitions)?;
     let payloads = Payloads::of_size(usize::try_from(RECORD_BYTES)?);
@@ -45,10 +45,10 @@ pub fn put(broker: &Broker, topic: &str, partitions: i32, records: u64) -> Resul
     Ok(())
 }
 
-/// How many records the topic's partitions hold. On a broker that has just started, waits until it
+/// The number of records in the topic's partitions. Waits until a broker that has just started
 /// leads them.
 pub fn end(broker: &Broker, topic: &str, partitions: i32) -> Result<u64> {
-    let places: Vec<Place> = (0..partitions).map(|partition| Place::new(topic, partition)).collect();
+    let places: Vec<TopicPartition> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
     let ends = broker.admin()?.ends(&places)?;
     Ok(u64::try_from(ends.values().sum::<i64>())?)
 }

@@ -1,6 +1,6 @@
-//! The load that asks how much: one producer that sends as fast as its buffer takes records, and
-//! the acknowledged bytes in the window. The load's own latency is that of a full buffer and means
-//! nothing; `pace` measures latency.
+//! The load that measures throughput: one producer that sends as fast as its buffer takes records.
+//! Counts the bytes that are acknowledged in the window. Its latency is that of a full buffer and
+//! means nothing; `pace` measures latency.
 
 use crate::broker::Broker;
 use crate::client::Producing;
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long the sender waits before it tries a full buffer again: a few percent of what the buffer
-/// holds.
+/// The pause before the sender tries a full buffer again: a few percent of the time in which the
+/// buffer empties.
 const BUFFER_FULL_PAUSE: Duration = Duration::from_micros(500);
 const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 
@@ -31,7 +31,7 @@ pub struct Flood {
 
 #[derive(Debug)]
 pub struct Flooded {
-    /// Acknowledged in the window.
+    /// Bytes that were acknowledged in the window.
     pub records: u64,
     pub bytes: u64,
     pub spent: Spent,
@@ -118,7 +118,7 @@ fn send(producer: &ThreadedProducer<Deliveries>, topic: &str, flood: Flood, stop
         let record = || BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(payloads.pick(index));
         while let Err((error, _)) = producer.send(record()) {
             match error {
-                // A broker that acknowledges nothing any more keeps the buffer full to the end.
+                // A broker that no longer acknowledges anything keeps the buffer full to the end.
                 KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) if !stop.load(Ordering::Relaxed) => {
                     thread::sleep(BUFFER_FULL_PAUSE);
                 }

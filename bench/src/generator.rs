@@ -1,5 +1,5 @@
-//! The load generators of others, run as they come: Kafka's `ProducerPerformance`, librdkafka's
-//! `rdkafka_performance`, and franz-go. What they report is theirs; we only read it.
+//! The load generators of other projects, unchanged: Kafka's `ProducerPerformance`, librdkafka's
+//! `rdkafka_performance`, and franz-go. They measure; this file only reads their reports.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,26 +22,26 @@ pub enum Generator {
     Franz,
 }
 
-/// What to send.
+/// The records to send.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct Workload<'a> {
     pub bootstrap: &'a str,
     pub topic: &'a str,
     pub records: u64,
     pub record_bytes: usize,
-    /// To partition 0 with these settings; `None` leaves both to the client's defaults.
+    /// The settings for sends to partition 0; `None` leaves both to the client's defaults.
     pub producing: Option<Producing>,
-    /// Records a second, of `ProducerPerformance`; `None` for as many as it can send.
+    /// Records a second, for `ProducerPerformance`; `None` for as many as it can send.
     pub rate: Option<u32>,
 }
 
-/// What a generator says of its run.
+/// The report of a generator about its run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
-    /// Acknowledged, in megabytes (10^6 bytes) a second.
+    /// Acknowledged megabytes (10^6 bytes) a second.
     pub megabytes_per_second: f64,
-    /// Of acknowledgements, in whole milliseconds, where the generator says it: median, and 99 of a
-    /// hundred.
+    /// The median and the 99th percentile of acknowledgements, in whole milliseconds, if the
+    /// generator reports them.
     pub latency: Option<(f64, f64)>,
 }
 
@@ -54,19 +54,19 @@ impl Generator {
         }
     }
 
-    /// Runs it to its end.
-    pub fn run(self, order: &Order<'_>) -> Result<Report> {
+    /// Runs the generator to its end.
+    pub fn run(self, workload: &Workload<'_>) -> Result<Report> {
         let text = match self {
-            Self::ProducerPerformance => run_to_end(producer_performance(order))?,
-            Self::RdkafkaPerformance => run_to_end(rdkafka_performance(order)?)?,
-            Self::Franz => run_to_end(franz(order)?)?,
+            Self::ProducerPerformance => run_to_end(producer_performance(workload))?,
+            Self::RdkafkaPerformance => run_to_end(rdkafka_performance(workload)?)?,
+            Self::Franz => run_to_end(franz(workload)?)?,
         };
         let report = match self {
-            Self::ProducerPerformance => producer_performance_report(&text, order.records),
-            Self::RdkafkaPerformance => rate_only(rdkafka_performance_rate(&text, order.records)),
-            Self::Franz => rate_only(franz_rate(&text, order.records)),
+            Self::ProducerPerformance => producer_performance_report(&text, workload.records),
+            Self::RdkafkaPerformance => rate_only(rdkafka_performance_rate(&text, workload.records)),
+            Self::Franz => rate_only(franz_rate(&text, workload.records)),
         };
-        report.with_context(|| format!("{self:?} did not report {} records:\n{text}", order.records))
+        report.with_context(|| format!("{self:?} did not report {} records:\n{text}", workload.records))
     }
 }
 
@@ -74,7 +74,7 @@ fn rate_only(rate: Option<f64>) -> Option<Report> {
     rate.map(|megabytes_per_second| Report { megabytes_per_second, latency: None })
 }
 
-/// What librdkafka's consumer is to read, from the beginning, at its defaults.
+/// The records that librdkafka's consumer reads from the beginning, with its defaults.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
     pub bootstrap: &'a str,
@@ -83,8 +83,8 @@ pub struct Reading<'a> {
     pub records: u64,
 }
 
-/// Runs `rdkafka_performance` until it has read as many records; the megabytes (10^6 bytes) a
-/// second from its first record on.
+/// Runs `rdkafka_performance` until it has read that many records. Returns the megabytes (10^6
+/// bytes) a second from its first record on.
 pub fn consume(reading: &Reading<'_>) -> Result<f64> {
     let Reading { bootstrap, topic, partitions, records } = reading;
     let mut command = process::command(&compiled()?.to_string_lossy());
@@ -97,8 +97,8 @@ pub fn consume(reading: &Reading<'_>) -> Result<f64> {
     rate.with_context(|| format!("rdkafka_performance did not report {records} records:\n{text}"))
 }
 
-/// The last line: "% 2000000 messages (2048000000 bytes) consumed in 2000ms: 1000000 msgs/s
-/// (1024.00 MB/s)". It may have a few more than asked for.
+/// Parses the last line: "% 2000000 messages (2048000000 bytes) consumed in 2000ms: 1000000 msgs/s
+/// (1024.00 MB/s)". It may count a few more messages than requested.
 fn consumed_rate(text: &str, records: u64) -> Option<f64> {
     let line = text.lines().rfind(|line| line.contains(" consumed in "))?;
     let count: u64 = line.strip_prefix("% ")?.split_once(' ')?.0.parse().ok()?;
@@ -107,23 +107,23 @@ fn consumed_rate(text: &str, records: u64) -> Option<f64> {
     (count >= records).then_some(rate)
 }
 
-fn franz(order: &Order<'_>) -> Result<Command> {
+fn franz(workload: &Workload<'_>) -> Result<Command> {
     let program = install::franz_flood();
     install::require(&program)?;
     let mut command = process::command(&program.to_string_lossy());
-    let (records, bytes) = (order.records.to_string(), order.record_bytes.to_string());
-    command.args([order.bootstrap, order.topic, &records, &bytes]);
+    let (records, bytes) = (workload.records.to_string(), workload.record_bytes.to_string());
+    command.args([workload.bootstrap, workload.topic, &records, &bytes]);
     Ok(command)
 }
 
-/// The line: "2000000 records acknowledged, 512.00 MB/s". Its MB are 10^6 bytes.
+/// Parses the line "2000000 records acknowledged, 512.00 MB/s". Its MB are 10^6 bytes.
 fn franz_rate(text: &str, records: u64) -> Option<f64> {
     let line = text.lines().rfind(|line| line.starts_with(&format!("{records} records acknowledged, ")))?;
     line.strip_suffix(" MB/s")?.rsplit_once(' ')?.1.parse().ok()
 }
 
-fn producer_performance(order: &Order<'_>) -> Command {
-    let Order { bootstrap, topic, records, record_bytes, producing, rate } = order;
+fn producer_performance(workload: &Workload<'_>) -> Command {
+    let Workload { bootstrap, topic, records, record_bytes, producing, rate } = workload;
     let mut command = process::command("java");
     command.args(JVM).args(["-cp", &install::java_classpath(), "org.apache.kafka.tools.ProducerPerformance"]);
     let rate = rate.map_or("-1".to_owned(), |rate| rate.to_string());
@@ -142,8 +142,8 @@ fn producer_performance(order: &Order<'_>) -> Command {
     command
 }
 
-/// The last line: "3000000 records sent, 300000.0 records/sec (292.97 MB/sec), ..., 1 ms 50th, 2 ms
-/// 95th, 3 ms 99th, 4 ms 99.9th." Its MB are 2^20 bytes.
+/// Parses the last line: "3000000 records sent, 300000.0 records/sec (292.97 MB/sec), ..., 1 ms
+/// 50th, 2 ms 95th, 3 ms 99th, 4 ms 99.9th." Its MB are 2^20 bytes.
 fn producer_performance_report(report: &str, records: u64) -> Option<Report> {
     let line = report.lines().rfind(|line| line.starts_with(&format!("{records} records sent")))?;
     let (before, _) = line.split_once(" MB/sec")?;
@@ -155,8 +155,8 @@ fn producer_performance_report(report: &str, records: u64) -> Option<Report> {
     })
 }
 
-fn rdkafka_performance(order: &Order<'_>) -> Result<Command> {
-    let Order { bootstrap, topic, records, record_bytes, producing, .. } = order;
+fn rdkafka_performance(workload: &Workload<'_>) -> Result<Command> {
+    let Workload { bootstrap, topic, records, record_bytes, producing, .. } = workload;
     let program = compiled()?;
     let mut command = process::command(&program.to_string_lossy());
     command.args(["-P", "-t", topic, "-b", bootstrap]);
@@ -171,7 +171,7 @@ fn rdkafka_performance(order: &Order<'_>) -> Result<Command> {
     Ok(command)
 }
 
-/// `rdkafka_performance` from the sources of the librdkafka that this binary is linked with.
+/// `rdkafka_performance` from the sources of the librdkafka that this binary links.
 fn compiled() -> Result<PathBuf> {
     let examples = Path::new(env!("LIBRDKAFKA_ROOT")).join("examples");
     let mut make = Command::new("make");
@@ -180,15 +180,15 @@ fn compiled() -> Result<PathBuf> {
     Ok(examples.join("rdkafka_performance"))
 }
 
-/// The last line: "% 3000000 messages produced (3072000000 bytes), 3000000 delivered (offset 0, 0
-/// failed) in 9000ms: 333333 msgs/s and 341.33 MB/s, ...". Its MB are 10^6 bytes.
+/// Parses the last line: "% 3000000 messages produced (3072000000 bytes), 3000000 delivered (offset
+/// 0, 0 failed) in 9000ms: 333333 msgs/s and 341.33 MB/s, ...". Its MB are 10^6 bytes.
 fn rdkafka_performance_rate(report: &str, records: u64) -> Option<f64> {
     let line = report.lines().rfind(|line| line.contains(&format!(" {records} delivered")))?;
     let (before, _) = line.split_once(" MB/s")?;
     before.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// Its standard output.
+/// Runs the command. Returns its standard output.
 fn run_to_end(mut command: Command) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let [out, err] = ["out", "err"].map(|name| folder.path().join(name));

@@ -1,5 +1,6 @@
-//! Latencies of the records that were due in the window, from the instant each was due: a stall of
-//! the broker or of the generator counts against every record that it delays.
+//! The latencies of the records that were due in the window. Each is measured from the instant when
+//! its record was due: a stall of the broker or of the generator counts against every record that
+//! it delays.
 
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
@@ -7,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Three digits, up to ten minutes.
+/// Three significant digits, up to ten minutes.
 const LONGEST_NANOS: u64 = 600_000_000_000;
 const DIGITS: u8 = 3;
 
@@ -23,7 +24,7 @@ impl Latencies {
         Latencies { timeline, window: timeline.window(), histogram: Mutex::new(histogram) }
     }
 
-    /// A record that was due at `due` has arrived now.
+    /// A record that was due at `due` arrives now.
     pub fn arrived(&self, due: u64) {
         if self.window.contains(&due) {
             let late = self.timeline.now().saturating_sub(due);
@@ -35,9 +36,9 @@ impl Latencies {
         self.histogram().len()
     }
 
-    /// Waits until `expected` records have arrived. Those that do not within `patience` are entered
-    /// with the least time that they have taken: from the window's end until now. Returns how many
-    /// these were.
+    /// Waits until `expected` records have arrived. After `patience`, the missing records are
+    /// entered with the shortest time that they can have taken: from the window's end until now.
+    /// Returns their number.
     pub fn settle(&self, expected: u64, patience: Duration) -> u64 {
         let deadline = self.timeline.now() + crate::timeline::nanos(patience);
         while self.counted() < expected && self.timeline.now() < deadline {
@@ -57,7 +58,7 @@ impl Latencies {
     }
 
     fn histogram(&self) -> MutexGuard<'_, Histogram<u64>> {
-        // A count is whole whatever panicked beside it.
+        // A panic on another thread cannot leave a count half changed.
         self.histogram.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

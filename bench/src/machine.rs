@@ -1,5 +1,5 @@
-//! What a reader must know of the machine and of the code to place the numbers. Facts that cannot
-//! be had are said to be unknown.
+//! Describes the machine and the code, so that a reader can place the numbers. Facts that are not
+//! available are reported as unknown.
 
 use crate::broker::JVM;
 use rustmq_compat_tests::server;
@@ -19,7 +19,7 @@ pub fn describe(root: &Path) -> Vec<String> {
     lines
 }
 
-/// As [`describe`], where RustMQ alone is run.
+/// As [`describe`], for runs of RustMQ alone.
 pub fn describe_broker(root: &Path) -> Vec<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = value_of(&cpus, "model name").unwrap_or("unknown").to_owned();

@@ -43,23 +43,23 @@ use timeline::Timing;
 /// The same load on RustMQ and on Apache Kafka, in turn, and one table of ratios.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Scenarios by name; none stands for all. `list` names them; `profile`, before the names,
+    /// Scenarios by name; all if none is named. `list` prints the names. `profile` before the names
     /// shows what limits RustMQ in them.
     scenarios: Vec<String>,
-    /// Alternating rounds; a figure is their median.
+    /// The number of alternating rounds. A figure is their median.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// The measured window.
+    /// The length of the measured window.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// The same load before the window.
+    /// The length of the same load before the window.
     #[arg(long, default_value_t = 10)]
     warmup: u64,
-    /// Only these contenders.
+    /// Runs only these contenders.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contender>,
-    /// Runs the build of this commit beside RustMQ, as the contender `base`. Fails where RustMQ is
-    /// worse; fewer than five rounds show that without failing.
+    /// Runs the build of this commit beside RustMQ, as the contender `base`. Fails if RustMQ is
+    /// worse; with fewer than five rounds, only shows it.
     #[arg(long, value_name = "COMMIT")]
     base: Option<String>,
     /// linger.ms in place of the scenario's.
@@ -71,17 +71,17 @@ struct Arguments {
     /// Records a second in place of the scenario's.
     #[arg(long)]
     rate: Option<u32>,
-    /// Where brokers keep their data: a folder on the file system to measure.
+    /// The folder for the brokers' data, on the file system to measure.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Writes the report there as well.
+    /// Writes the report to this file as well.
     #[arg(long)]
     write: Option<PathBuf>,
-    /// After the rounds of a scenario profiles it once, for the line that says what limits RustMQ
-    /// in it.
+    /// Profiles each scenario once after its rounds, for the line that says what limits RustMQ in
+    /// it.
     #[arg(long)]
     limits: bool,
-    /// A few scenarios in under two minutes; fails where a figure is far worse than Kafka's.
+    /// Runs a few scenarios in under two minutes. Fails if a figure is far worse than Kafka's.
     #[arg(long)]
     guard: bool,
 }
@@ -132,7 +132,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         results.push((scenario, outcome));
         if let Some(path) = &arguments.write {
-            // After each scenario: a run that is broken off leaves what it has.
+            // Printed after each scenario, so that an interrupted run leaves its results.
             std::fs::write(path, report::whole(&head, &results, &plan))?;
         }
     }
@@ -150,7 +150,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// What RustMQ is held against, built now unless it is kept.
+/// The base to compare RustMQ with, built now unless its binary exists.
 fn base(arguments: &Arguments, chosen: &[&dyn Scenario]) -> Result<Option<Build>> {
     let is_named = |contender| arguments.only.contains(&contender);
     let Some(commit) = &arguments.base else {
@@ -164,7 +164,7 @@ fn base(arguments: &Arguments, chosen: &[&dyn Scenario]) -> Result<Option<Build>
     Builds::here()?.of(commit).map(Some)
 }
 
-/// With parts as short as they may be: the line is about shares.
+/// With the shortest parts that are allowed, because the line is about shares.
 fn limit(scenario: &dyn Scenario, plan: &Plan<'_>) -> String {
     let profile = profile::Plan {
         warmup: plan.timing.warmup,
@@ -218,7 +218,7 @@ fn choose<'a>(all: &'a [Box<dyn Scenario>], names: &[String], guard: bool) -> Re
     Ok(chosen)
 }
 
-/// Brokers inherit it: ten thousand partitions are tens of thousands of files to Kafka.
+/// Brokers inherit the limit: with ten thousand partitions, Kafka opens tens of thousands of files.
 fn raise_file_limit() -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,6 +1,6 @@
-//! The load that asks how long: records due at fixed instants, sent then whether the broker keeps
-//! up or not (an open loop), each measured from when it was due until its acknowledgement reaches
-//! the application.
+//! The load that measures latency. Records are due at fixed instants and are sent then, whether the
+//! broker keeps up or not (an open loop). Each is measured from its due time until its
+//! acknowledgement reaches the application.
 
 use crate::broker::Broker;
 use crate::client::Producing;
@@ -20,9 +20,9 @@ use std::thread;
 use std::time::Duration;
 
 const BUFFER_FULL_PAUSE: Duration = Duration::from_micros(200);
-/// When a sender gives up on a full buffer.
+/// The time after which a sender gives up on a full buffer.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// How long what was due in the window may still take.
+/// The time that records of the window may take beyond it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug)]
@@ -36,20 +36,21 @@ pub struct Pace {
     pub producing: Producing,
 }
 
-/// Where the producers send, who take turns.
+/// The partitions that the producers send to. The producers take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// Each goes round all partitions, and begins at a place of its own.
+    /// Each producer sends to all partitions in turn, and begins at its own one.
     Everywhere,
-    /// Each goes round as many partitions as the others, which no other sends to. librdkafka's
-    /// thread looks at every partition that its producer has sent to, each time that it wakes.
+    /// Each producer sends to as many partitions as the others, in turn, and no other producer
+    /// sends to them. librdkafka's thread examines every partition that its producer has sent to,
+    /// each time it wakes.
     OwnShare,
 }
 
 #[derive(Debug)]
 pub struct Paced {
     pub latency: Histogram<u64>,
-    /// Due in the window, and not acknowledged when patience ended.
+    /// Due in the window, and not acknowledged by the end of the patience.
     pub unacknowledged: u64,
     /// Due in the window.
     pub due: u64,
@@ -66,7 +67,7 @@ impl Paced {
     }
 }
 
-/// What the deliveries of all producers are counted in.
+/// Counts the deliveries of all producers.
 struct Deliveries {
     latencies: Arc<Latencies>,
     refused: Arc<AtomicU64>,
@@ -75,7 +76,7 @@ struct Deliveries {
 impl ClientContext for Deliveries {}
 
 impl ProducerContext for Deliveries {
-    /// When the record was due.
+    /// The instant when the record was due.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, due: usize) {
@@ -92,7 +93,7 @@ impl ProducerContext for Deliveries {
 
 type PacedProducer = ThreadedProducer<Deliveries>;
 
-/// Runs the load on `topic`, which is there already, along `timeline`.
+/// Runs the load on `topic`, which must exist, along `timeline`.
 pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Result<Paced> {
     ensure!(pace.rate > 0 && pace.producers > 0 && pace.partitions > 0, "an empty load: {pace:?}");
     let latencies = Arc::new(Latencies::new(timeline));
@@ -119,7 +120,7 @@ pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Resu
     let unacknowledged = latencies.settle(due, PATIENCE);
     let latency = latencies.take();
     for producer in producers.iter() {
-        // What is left was counted above as unacknowledged.
+        // The remaining records are counted as unacknowledged above.
         producer.purge(PurgeConfig::default().queue().inflight());
     }
     let refused = refused.load(Ordering::Relaxed);
@@ -127,7 +128,7 @@ pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Resu
     Ok(Paced { latency, unacknowledged, due, spent, memory })
 }
 
-/// Sends each record when it is due; how many were due in the window.
+/// Sends each record when it is due. Returns the number of records that were due in the window.
 fn send(producers: &[PacedProducer], topic: &str, pace: Pace, timeline: Timeline) -> Result<u64> {
     timeline::wake_precisely();
     let payloads = Payloads::of_size(pace.record_bytes);
@@ -141,7 +142,7 @@ fn send(producers: &[PacedProducer], topic: &str, pace: Pace, timeline: Timeline
         }
         timeline.wait_until(due);
         let (producer, partition) = place(number, pace);
-        // The value begins with the instant at which it was due, for a consumer to see.
+        // The value begins with the due time of the record, so that a consumer can read it.
         value.copy_from_slice(payloads.pick(usize::try_from(number).context("an index")?));
         stamp(&mut value, due);
         let opaque = usize::try_from(due).context("the bench needs 64 bits")?;
@@ -165,8 +166,8 @@ fn send(producers: &[PacedProducer], topic: &str, pace: Pace, timeline: Timeline
     Ok(due_in_window)
 }
 
-/// When the record of this number is due: spread evenly, without a drift that rounding would add up
-/// to.
+/// The due time of the record with this number. The records are spread evenly, and rounding errors
+/// do not add up.
 fn due(number: u64, rate: u32) -> u64 {
     let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate);
     u64::try_from(nanos).expect("a run is shorter than five centuries")
@@ -192,19 +193,19 @@ fn stamp(value: &mut [u8], due: u64) {
     }
 }
 
-/// When the record with this value was due.
+/// The due time of the record with this value.
 pub fn stamped(value: &[u8]) -> Option<u64> {
     value.first_chunk::<STAMP>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Runs the load on a new topic of its own.
+/// Runs the load on a new topic.
 pub fn run_alone(broker: &Broker, pace: Pace, timing: Timing) -> Result<Paced> {
     broker.create_topic("pace", i32::try_from(pace.partitions)?)?;
     run(broker, "pace", pace, Timeline::begin(timing))
 }
 
 impl Paced {
-    /// The share of what was due that was acknowledged in time, from 0 to 1.
+    /// The fraction of the due records that were acknowledged in time, from 0 to 1.
     pub fn kept_up(&self) -> f64 {
         1.0 - count(self.unacknowledged) / count(self.due.max(1))
     }

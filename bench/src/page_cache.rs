@@ -1,11 +1,11 @@
-//! The kernel's page cache: how much of it files take, and emptying it.
+//! Measures how much of the kernel's page cache files take, and empties it.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Bytes of these files that are in the page cache, as util-linux' `fincore` says.
+/// The bytes of these files in the page cache, as util-linux' `fincore` reports them.
 pub fn resident(files: &[PathBuf]) -> Result<u64> {
     if files.is_empty() {
         return Ok(0);
@@ -22,7 +22,7 @@ fn sum(lines: &str) -> Result<u64> {
     bytes.sum::<Result<u64, _>>().context("fincore says something else than numbers")
 }
 
-/// Writes what is dirty, and drops every clean page of the machine. Needs root.
+/// Writes dirty pages, and drops every clean page of the machine. Needs root.
 pub fn drop_all() -> Result<()> {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "1").context("dropping the page cache, which root alone may")

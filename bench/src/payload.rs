@@ -1,7 +1,7 @@
-//! What the records hold: text that resembles JSON events, the same bytes in every run, none like
-//! its neighbour.
+//! The values of the records: text that resembles JSON events. The bytes are the same in every run,
+//! and no value equals its neighbour.
 
-/// Distinct values, so that compression does not meet one value over and over.
+/// The number of distinct values, so that compression does not meet one value over and over.
 const DISTINCT: usize = 1024;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ fn value(bytes: usize, state: &mut u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Marsaglia's xorshift, with a fixed seed: runs must not differ by their data.
+/// Marsaglia's xorshift, with a fixed seed: runs must not differ in their data.
 fn next(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;

@@ -1,5 +1,6 @@
-//! A paced load with live consumers that each read all of it: how long a record takes from when it
-//! was due until a consumer's application has it, and what the broker spends on what goes out.
+//! A paced load with live consumers, each of which reads all of it. Measures the time from a
+//! record's due time until a consumer's application has it, and the broker's cost of the outgoing
+//! data.
 
 use crate::broker::Broker;
 use crate::client;
@@ -22,9 +23,9 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Relayed {
     pub paced: Paced,
-    /// Of all consumers.
+    /// Summed over all consumers.
     pub latency: Histogram<u64>,
-    /// What all consumers got of the records that were due in the window.
+    /// The records of the window that all consumers received.
     pub bytes_out: u64,
     pub missing: u64,
 }
@@ -61,14 +62,14 @@ pub fn run(broker: &Broker, pace: Pace, consumers: u64, timing: Timing) -> Resul
     Ok(Relayed { paced, latency: latencies.take(), bytes_out, missing })
 }
 
-/// A consumer that is connected and knows `topic`, but reads nothing yet.
+/// Connects a consumer that knows `topic` and reads nothing yet.
 pub fn reader(bootstrap: &str, topic: &str, fetch_wait_ms: u32) -> Result<BaseConsumer> {
     let consumer: BaseConsumer = client::consumer(bootstrap, fetch_wait_ms).create()?;
     consumer.fetch_metadata(Some(topic), CONNECTED_WITHIN)?;
     Ok(consumer)
 }
 
-/// Offset 0 of every partition: it needs no request to the broker.
+/// Starts at offset 0 of every partition, which needs no request to the broker.
 pub fn beginning(topic: &str, partitions: u32) -> Result<TopicPartitionList> {
     let mut places = TopicPartitionList::new();
     for partition in 0..partitions {
@@ -77,7 +78,7 @@ pub fn beginning(topic: &str, partitions: u32) -> Result<TopicPartitionList> {
     Ok(places)
 }
 
-/// Hands every record's value to `each` until `stop` is set.
+/// Passes every record's value to `each` until `stop` is set.
 fn read(consumer: &BaseConsumer, stop: &AtomicBool, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         if let Some(message) = consumer.poll(POLL) {
@@ -87,7 +88,7 @@ fn read(consumer: &BaseConsumer, stop: &AtomicBool, mut each: impl FnMut(&[u8]) 
     Ok(())
 }
 
-/// Stops the readers, and brings their errors to light.
+/// Stops the readers, and returns their errors.
 pub fn finish(readers: Vec<JoinHandle<Result<()>>>, stop: &AtomicBool) -> Result<()> {
     stop.store(true, Ordering::Relaxed);
     for reader in readers {

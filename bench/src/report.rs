@@ -1,4 +1,5 @@
-//! The report around the table: how it was measured, and the guard against regressions.
+//! The report around the table: the conditions of the measurement, and the guard against
+//! regressions.
 
 use crate::bar::{Bar, Limit};
 use crate::client;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 const PROBED_FOR: Duration = Duration::from_secs(3);
 
-/// How it was measured; measures the disk.
+/// Describes the conditions of the measurement. Measures the disk.
 pub fn head(plan: &Plan<'_>) -> Result<String> {
     let mut text = String::from("# RustMQ and Apache Kafka, measured in turn\n\n");
     for line in machine::describe(plan.root) {
@@ -44,18 +45,18 @@ pub fn whole(head: &str, results: &[table::Result<'_>], plan: &Plan<'_>) -> Stri
     format!("{head}{}", table::render(results, plan))
 }
 
-/// Margins that only a real regression passes, whatever else the machine is doing. What a slow disk
-/// changes is held against a broker that waits for the disk too.
+/// Margins that only a real regression exceeds, whatever else the machine does. Figures that depend
+/// on the speed of the disk are compared with a broker that also waits for the disk.
 const GUARDS: [Bar; 5] = [
     Bar::new("acknowledged", Limit::AtLeast(1.0, Contender::KafkaFlush)),
     Bar::new("broker CPU in", Limit::AtMost(1.0, Contender::Kafka)),
     Bar::new("peak memory", Limit::AtMost(1.0, Contender::Kafka)),
     Bar::new("p50", Limit::AtMost(1.0, Contender::KafkaFlush)),
-    // Of one short window: a neighbour on the machine can make it ten times as long.
+    // One short window is noisy: another process on the machine can make this ten times as long.
     Bar::new("p99", Limit::AtMost(10.0, Contender::KafkaFlush)),
 ];
 
-/// Fails when a figure is beyond its margin, or when none of its margins could be judged.
+/// Fails if a figure is beyond its margin, or if none of its margins could be judged.
 pub fn guard(results: &[table::Result<'_>]) -> Result<()> {
     let mut judged = 0;
     let mut beyond = Vec::new();

@@ -1,10 +1,10 @@
-//! Runs scenarios: each contender in turn, A B A B, never two at once, each on an empty folder;
-//! gathers the figures of all rounds.
+//! Runs scenarios. The contenders take turns, A B A B, never two at once, each on an empty folder.
+//! Collects the figures of all rounds.
 
 use crate::builds::Build;
 use crate::contender::Contender;
 use crate::disk;
-use crate::figure::{Figure, Good, Unit, count, digits};
+use crate::figure::{BetterWhen, Figure, Unit, count, digits};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::timeline::Timing;
 use anyhow::{Context, Result};
@@ -14,27 +14,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Long enough to see whether the disk is slower for one contender than for another, as one that is
-/// throttled by credits is.
+/// Long enough to show whether the disk is slower for one contender than for another, as a disk
+/// that is throttled by credits is.
 const PROBED_FOR: Duration = Duration::from_millis(300);
 
-/// What holds for all scenarios of one run of the bench.
+/// The settings of all scenarios in one run of the bench.
 pub struct Plan<'a> {
     pub rounds: u32,
     pub timing: Timing,
     pub root: &'a Path,
     pub overrides: Overrides,
-    /// Empty for those that each scenario names.
+    /// Empty for the contenders that each scenario names.
     pub only: &'a [Contender],
-    /// What RustMQ is held against.
+    /// The base to compare RustMQ with.
     pub base: Option<&'a Build>,
     pub kafka_records_max: Cell<Option<f64>>,
 }
 
 impl Plan<'_> {
-    /// Those that the scenario names, and the base beside RustMQ, so that the two meet the same
-    /// moods of the machine. In even rounds the base runs first: what the one before them leaves
-    /// behind, an idle disk or a busy one, then meets each of them.
+    /// The contenders that the scenario names, and the base next to RustMQ, so that both run under
+    /// similar conditions. In even rounds the base runs first: then each of them follows the same
+    /// predecessor equally often, with the idle or busy disk that it leaves.
     pub fn contenders(&self, scenario: &dyn Scenario, round: u32) -> Vec<Contender> {
         let mut contenders = scenario.contenders().to_vec();
         let ours = contenders.iter().position(|contender| *contender == Contender::Rustmq);
@@ -60,11 +60,11 @@ impl Plan<'_> {
     }
 }
 
-/// All values of one figure of one contender, a value a round.
+/// All values of one figure of one contender, one per round.
 #[derive(Clone, Debug, Default)]
 pub struct Values(Vec<f64>);
 
-/// The median of all rounds, and the extremes.
+/// The median and the extremes of all rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Extent {
     pub least: f64,
@@ -73,12 +73,12 @@ pub struct Extent {
 }
 
 impl Values {
-    /// `None` when there is no value.
+    /// `None` if there is no value.
     pub fn extent(&self) -> Option<Extent> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let (least, most) = (*sorted.first()?, *sorted.last()?);
-        // The two in the middle; of an odd number they are the same one.
+        // The two middle values; with an odd number they are the same one.
         let median = f64::midpoint(*sorted.get((sorted.len() - 1) / 2)?, *sorted.get(sorted.len() / 2)?);
         Some(Extent { least, median, most })
     }
@@ -87,7 +87,7 @@ impl Values {
         Some(self.extent()?.median)
     }
 
-    /// The median, and the extremes when there are several rounds.
+    /// The median, and the extremes if there are several rounds.
     pub fn words(&self) -> Option<String> {
         let Extent { least, median, most } = self.extent()?;
         if self.0.len() == 1 {
@@ -97,28 +97,28 @@ impl Values {
     }
 }
 
-/// A figure as all contenders have it: a row of the table.
+/// A figure of all contenders: a row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub name: &'static str,
     pub unit: Unit,
-    /// As of its figures.
-    pub good: Option<Good>,
+    /// The direction of its figures.
+    pub good: Option<BetterWhen>,
 }
 
-/// What one scenario has yielded.
+/// The results of one scenario.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// In the order in which the scenario gave the figures first.
+    /// In the order in which the scenario first reported the figures.
     pub rows: Vec<Row>,
     values: BTreeMap<(&'static str, Contender), Values>,
     pub failures: Vec<String>,
-    /// What limits RustMQ in it, where that was looked at.
+    /// What limits RustMQ in it, if that was measured.
     pub limit: Option<String>,
 }
 
 impl Outcome {
-    /// Adds what one run has yielded.
+    /// Adds the results of one run.
     pub fn enter(&mut self, contender: Contender, figures: &[Figure]) {
         for Figure { name, unit, value, good } in figures.iter().copied() {
             if !self.rows.iter().any(|row| row.name == name) {
@@ -137,7 +137,8 @@ impl Outcome {
     }
 }
 
-/// All rounds of one scenario. A failed run is entered in the outcome, and the others go on.
+/// Runs all rounds of one scenario. A failed run is recorded in the outcome, and the others
+/// continue.
 pub fn run(scenario: &dyn Scenario, plan: &Plan<'_>, mut progress: impl FnMut(&str)) -> Outcome {
     let mut outcome = Outcome::default();
     for round in 1..=plan.rounds {
@@ -161,7 +162,7 @@ pub fn run(scenario: &dyn Scenario, plan: &Plan<'_>, mut progress: impl FnMut(&s
 }
 
 fn measure(scenario: &dyn Scenario, plan: &Plan<'_>, contender: Contender) -> Result<Vec<Figure>> {
-    // What the one before has left in the page cache would be written during this one.
+    // Otherwise the dirty pages of the previous run would be written during this one.
     rustix::fs::syncfs(std::fs::File::open(plan.root)?).context("syncing the file system")?;
     let disk = disk::probe(plan.root, PROBED_FOR)?;
     let mut figures = scenario.measure(&Run {

@@ -1,5 +1,5 @@
-//! What a scenario is: a name, a load, the contenders that it is for, and the bars that its figures
-//! are held against. The scenarios themselves are in `scenarios`, a file each; `rounds` runs them.
+//! The definition of a scenario: its name, its load, its contenders, and the bars for its figures.
+//! The scenarios are in `scenarios`, one file each; `rounds` runs them.
 
 use crate::bar::Bar;
 use crate::broker::{Broker, Watch};
@@ -12,23 +12,23 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
-/// What a scenario needs for one run on one contender.
+/// The inputs of a scenario for one run on one contender.
 pub struct Run<'a> {
     pub contender: Contender,
-    /// The program of any contender that is RustMQ.
+    /// The program of every contender that is RustMQ.
     pub rustmq: &'a Path,
     pub timing: Timing,
-    /// Where brokers keep their data.
+    /// The folder for the brokers' data.
     pub root: &'a Path,
     pub overrides: Overrides,
     /// The most records of 1 KiB a second that Kafka took in this run of the bench, once that is
     /// known.
     pub kafka_records_max: &'a Cell<Option<f64>>,
-    /// Whoever looks at the broker during the measured window.
+    /// The observer of the broker during the measured window.
     pub watch: Option<Rc<dyn Watch>>,
 }
 
-/// Client settings from the command line, in place of the scenario's own.
+/// Client settings from the command line, which replace the scenario's own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     pub linger_ms: Option<u32>,
@@ -64,18 +64,18 @@ impl Run<'_> {
 pub trait Scenario {
     fn name(&self) -> &'static str;
 
-    /// The load in words, client settings included.
+    /// The load in words, with the client settings.
     fn load(&self, overrides: &Overrides) -> String;
 
     fn contenders(&self) -> &'static [Contender];
 
     fn bars(&self) -> Vec<Bar>;
 
-    /// Whether a run has a measured window, which a watch is told of.
+    /// Whether a run has a measured window, whose beginning a watch is told.
     fn is_watched(&self) -> bool {
         true
     }
 
-    /// One run on an empty folder.
+    /// Runs once, on an empty folder.
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>>;
 }

@@ -1,5 +1,5 @@
-//! The one table: a row for each figure of each scenario, a column for each contender, the ratio to
-//! Kafka, and the bars; where there is a base, the ratio to it as well.
+//! The table: a row for each figure of each scenario, a column for each contender, the ratio to
+//! Kafka, and the bars. With a base, the ratio to it as well.
 
 use crate::comparison;
 use crate::contender::Contender;
@@ -21,10 +21,11 @@ pub const COLUMNS: [Contender; 6] = [
 const TO_KAFKA: &str = "RustMQ / Kafka";
 const TO_BASE: &str = "RustMQ / base";
 
-/// A scenario with what it has yielded.
+/// A scenario with its results.
 pub type Result<'a> = (&'a dyn Scenario, Outcome);
 
-/// Markdown: the table, then what each scenario does, what failed, and what is worse than the base.
+/// Markdown: the table, then the description of each scenario, the failures, and the figures that
+/// are worse than the base's.
 pub fn render(results: &[Result<'_>], plan: &Plan<'_>) -> String {
     let columns: Vec<Contender> = COLUMNS
         .into_iter()

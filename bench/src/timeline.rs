@@ -1,5 +1,5 @@
-//! The clock of one run: instants as nanoseconds since its start, the window that is measured, and
-//! waiting until a moment.
+//! The clock of one run: instants in nanoseconds since its start, the measured window, and waiting
+//! until an instant.
 
 use std::fs;
 use std::ops::Range;
@@ -7,15 +7,15 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a run warms up, and how long it is measured.
+/// The length of the warm-up and of the measured window.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub warmup: Duration,
     pub window: Duration,
 }
 
-/// A run's time axis. The load runs without a break from 0 through the warm-up to the end of the
-/// window.
+/// The time axis of a run. The load runs without a break from 0 through the warm-up to the end of
+/// the window.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeline {
     start: Instant,
@@ -31,12 +31,12 @@ impl Timeline {
         nanos(self.start.elapsed())
     }
 
-    /// The instants that count.
+    /// The instants within the window.
     pub fn window(&self) -> Range<u64> {
         nanos(self.timing.warmup)..nanos(self.timing.warmup + self.timing.window)
     }
 
-    /// Sleeps until `at`; returns at once when that has passed.
+    /// Sleeps until `at`. Returns at once if that has passed.
     pub fn wait_until(&self, at: u64) {
         loop {
             let now = self.now();
@@ -52,11 +52,10 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("a run is shorter than five centuries")
 }
 
-/// Lets the calling thread wake at the time that it asks for, not up to 50 us later. Threads and
-/// processes that it starts inherit this, so it must never be called on a thread that starts a
-/// broker.
+/// Lets the calling thread wake at the requested time, not up to 50 us later. Threads and processes
+/// that it starts inherit this, so it must never be called on a thread that starts a broker.
 pub fn wake_precisely() {
-    // Without it, the generator is later by the same time for every contender.
+    // Without it, the generator is late by the same time for every contender.
     let Ok(thread) = fs::read_link("/proc/thread-self") else { return };
     if let Some(id) = thread.file_name() {
         let _ = fs::write(Path::new("/proc").join(id).join("timerslack_ns"), "1");

@@ -1,12 +1,12 @@
-//! What a process has used, and what the whole machine has: processor time and memory from `/proc`.
-//! Samples; does not watch.
+//! The resources that a process and the whole machine have used: processor time and memory from
+//! `/proc`. Takes samples; does not observe continuously.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::ops::Sub;
 use std::time::{Duration, Instant};
 
-/// The unit of processor times in `/proc`: `USER_HZ`, which is 100 wherever we run.
+/// The unit of processor times in `/proc`: `USER_HZ`, which is 100 on all supported systems.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Resident memory of a process, in bytes.
@@ -28,12 +28,12 @@ pub fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { resident: kibibytes("VmRSS")? << 10, peak: kibibytes("VmHWM")? << 10 })
 }
 
-/// What a process has used since its start.
+/// The resources that a process has used since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Process {
-    /// User and system, all its threads, and children that it has waited for.
+    /// User and system time of all its threads, and of the children that it has waited for.
     processor: Duration,
-    /// Page faults, with and without reading from a disk.
+    /// Page faults, with and without a read from a disk.
     faults: u64,
 }
 
@@ -43,7 +43,7 @@ fn process(pid: u32) -> Result<Process> {
     parse(&text).with_context(|| format!("{path} has an unknown form"))
 }
 
-/// The name between parentheses may hold anything; the numbers begin after the last one.
+/// The name between parentheses may contain anything; the numbers begin after the last one.
 fn parse(stat: &str) -> Option<Process> {
     let (_, numbers) = stat.rsplit_once(')')?;
     let numbers: Vec<&str> = numbers.split_whitespace().collect();
@@ -53,7 +53,7 @@ fn parse(stat: &str) -> Option<Process> {
     Some(Process { processor: from_ticks(ticks?), faults: sum(&[10, 12])? })
 }
 
-/// Processor time of the children of this process that have ended.
+/// The processor time of the ended children of this process.
 pub fn children() -> Result<Duration> {
     let text = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
     let (_, numbers) = text.rsplit_once(')').context("/proc/self/stat has an unknown form")?;
@@ -63,7 +63,7 @@ pub fn children() -> Result<Duration> {
     Ok(from_ticks(ticks))
 }
 
-/// Busy time of all processors since boot.
+/// The busy time of all processors since boot.
 pub fn machine() -> Result<Duration> {
     let text = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
     busy_ticks(&text).map(from_ticks).context("/proc/stat has an unknown form")
@@ -72,7 +72,8 @@ pub fn machine() -> Result<Duration> {
 fn busy_ticks(stat: &str) -> Option<u64> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let times: Option<Vec<u64>> = line.split_whitespace().map(|time| time.parse().ok()).collect();
-    // user nice system idle iowait irq softirq; what follows is stolen by, or counted in, others.
+    // user nice system idle iowait irq softirq. The rest is stolen by other machines, or counted in
+    // these.
     let times = times?;
     Some([0, 1, 2, 5, 6].iter().filter_map(|field| times.get(*field)).sum())
 }
@@ -81,7 +82,7 @@ fn from_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
-/// Processor time so far, of the broker, of this process, and of all.
+/// The processor time so far of the broker, of this process, and of all processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub at: Instant,
@@ -105,15 +106,15 @@ impl Sample {
     }
 }
 
-/// What was used between two samples.
+/// The resources used between two samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
     pub wall: Duration,
     pub broker: Duration,
     pub broker_faults: u64,
     pub generator: Duration,
-    /// By everything else on the machine: the kernel's own threads, and whatever disturbs the
-    /// measurement.
+    /// By everything else on the machine: the kernel's own threads, and other processes that
+    /// disturb the measurement.
     pub others: Duration,
 }
 
@@ -134,7 +135,7 @@ impl Sub for Sample {
 }
 
 impl Spent {
-    /// A processor time as a number of processors kept busy.
+    /// A processor time, as a number of busy processors.
     pub fn cores(&self, time: Duration) -> f64 {
         time.as_secs_f64() / self.wall.as_secs_f64()
     }

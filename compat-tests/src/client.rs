@@ -1,6 +1,6 @@
-//! The clients that scenarios drive, behind one operation (`call`) and the typed requests built on
-//! it. An operation that a client's library lacks answers `UNSUPPORTED`; scenarios name the clients
-//! they ask, so it never hides.
+//! The clients that scenarios drive, behind one operation (`call`) and the typed requests that use
+//! it. An operation that a client's library lacks returns `UNSUPPORTED`. Scenarios name the clients
+//! that they drive, so this never hides a failure.
 
 use crate::kcat::Kcat;
 use crate::native::Native;
@@ -50,12 +50,12 @@ impl ClientKind {
     }
 }
 
-/// Why an operation failed: Kafka's error code where the client knows one, else -1.
+/// Why an operation failed: Kafka's error code if the client knows one, else -1.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub code: i16,
     pub message: String,
-    /// The client itself is gone.
+    /// The client itself has ended.
     pub broken: bool,
 }
 
@@ -81,10 +81,10 @@ impl std::error::Error for Refusal {}
 pub trait Client: Send {
     fn kind(&self) -> ClientKind;
 
-    /// One operation of `clients/README.md`.
+    /// Executes one operation of `clients/README.md`.
     fn call(&mut self, request: Value) -> Result<Value, Refusal>;
 
-    /// Ends the client without a goodbye to the broker.
+    /// Kills the client, so that it cannot say goodbye to the broker.
     fn kill(&mut self);
 }
 
@@ -97,7 +97,7 @@ pub fn open(kind: ClientKind, bootstrap: &str) -> Result<Box<dyn Client>> {
     })
 }
 
-/// Runs a scenario once for each client, all at the same time; fails when any of them fails.
+/// Runs a scenario once for each client, all at the same time. Fails if any of them fails.
 pub fn each(kinds: impl IntoIterator<Item = ClientKind>, scenario: impl Fn(ClientKind) + Sync) {
     let scenario = &scenario;
     let failed: Vec<&str> = std::thread::scope(|scope| {
@@ -107,14 +107,14 @@ pub fn each(kinds: impl IntoIterator<Item = ClientKind>, scenario: impl Fn(Clien
     assert!(failed.is_empty(), "failed with {failed:?}; their messages are above");
 }
 
-/// How to produce; the default is acks=all, no compression, not idempotent.
+/// The settings of a produce. The default is acks=all, no compression, not idempotent.
 #[derive(Clone, Copy, Debug)]
 pub struct Produce<'a> {
     pub topic: &'a str,
     pub codec: &'a str,
     pub acks: i8,
     pub idempotent: bool,
-    /// Gather up to this long before sending, so that records share batches.
+    /// The time to gather records before sending, so that they share batches.
     pub linger_ms: u32,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Produce<'a> {
     }
 }
 
-/// Where a read starts in each partition.
+/// The offset where a read starts in each partition.
 #[derive(Clone, Copy, Debug)]
 pub enum From {
     Earliest,
@@ -145,7 +145,7 @@ pub enum From {
 }
 
 impl dyn Client + '_ {
-    /// Produces the records in order and waits for all acknowledgements.
+    /// Produces the records in order, and waits for all acknowledgements.
     pub fn produce(&mut self, how: Produce<'_>, records: &[Draft]) -> Result<Vec<Ack>, Refusal> {
         let Produce { topic, codec, acks, idempotent, linger_ms } = how;
         let answer = self.call(json!({"op": "produce", "topic": topic, "codec": codec, "acks": acks,
@@ -153,7 +153,7 @@ impl dyn Client + '_ {
         parse(answer, "acks")
     }
 
-    /// Reads `count` records of the partitions, without a group; fewer when `timeout_ms` passes
+    /// Reads `count` records of the partitions without a group, or fewer if `timeout_ms` passes
     /// first.
     pub fn consume(
         &mut self,
@@ -172,13 +172,14 @@ impl dyn Client + '_ {
         parse(answer, "records")
     }
 
-    /// Kafka's code by resource (0 for success) of an operation that answers for each of several.
+    /// Kafka's code by resource (0 for success), for an operation with a result for each of several
+    /// resources.
     pub fn results(&mut self, request: Value) -> Result<BTreeMap<String, i16>, Refusal> {
         let answer = self.call(request)?;
         parse(answer, "results")
     }
 
-    /// Creates a topic, which must succeed.
+    /// Creates a topic. Fails if that does not succeed.
     pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
         let configs: BTreeMap<_, _> = configs.iter().copied().collect();
         let results = self.results(json!({"op": "create_topics", "validate_only": false,
@@ -189,7 +190,7 @@ impl dyn Client + '_ {
     }
 }
 
-/// The member `key` of an answer, as a type.
+/// Returns the member `key` of an answer, converted to a type.
 pub fn parse<T: serde::de::DeserializeOwned>(mut answer: Value, key: &str) -> Result<T, Refusal> {
     let member = answer.get_mut(key).map(Value::take).unwrap_or_default();
     serde_json::from_value(member)

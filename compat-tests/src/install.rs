@@ -1,6 +1,5 @@
-//! Where the clients live, and how they get there: pinned versions from apt, pip, npm, Maven and
-//! the Go module proxy. A client is installed again when the file that pins it, or the program that
-//! drives it, has changed.
+//! Installs the clients, in pinned versions from apt, pip, npm, Maven and the Go module proxy.
+//! Installs a client again if the file that pins it or its driver program has changed.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -15,7 +14,7 @@ pub fn cache() -> PathBuf {
     }
 }
 
-/// The client programs' sources.
+/// The sources of the driver programs.
 pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
@@ -29,7 +28,7 @@ pub fn node() -> PathBuf {
     cache().join("node")
 }
 
-/// Apache Kafka's jars and the compiled Java client program.
+/// Apache Kafka's jars, and the compiled Java driver.
 pub fn java_classpath() -> String {
     let java = cache().join("java");
     format!("{}:{}", java.join("classes").display(), java.join("libs/*").display())
@@ -39,12 +38,12 @@ pub fn franz() -> PathBuf {
     cache().join("go/franz")
 }
 
-/// A loop around franz-go's producer, as fast as it can.
+/// A loop around franz-go's producer, as fast as possible.
 pub fn franz_flood() -> PathBuf {
     cache().join("go/flood")
 }
 
-/// The tests of franz-go's `pkg/kgo`, compiled.
+/// The compiled tests of franz-go's `pkg/kgo`.
 pub fn franz_tests() -> PathBuf {
     cache().join("go/kgo.test")
 }
@@ -57,8 +56,8 @@ pub enum Kit {
     Node,
     Java,
     Go,
-    /// Not clients: what makes file systems on the disks of the power-cut test, and what makes
-    /// system calls slow.
+    /// Tools other than clients: for the file systems of the power-cut test, and for slow system
+    /// calls.
     Tools,
 }
 
@@ -93,7 +92,7 @@ impl Kit {
         }
     }
 
-    /// Installs the kit unless it is there already; returns whether anything was done.
+    /// Installs the kit unless it is current. Returns whether it installed anything.
     pub fn install(self) -> Result<bool> {
         let folder = cache().join(self.name());
         let stamp = folder.join("installed");
@@ -128,7 +127,7 @@ impl Kit {
     }
 }
 
-/// A package of the system, unless its program is there.
+/// Installs a system package, unless its program exists.
 fn install_package(package: &str, program: &str) -> Result<()> {
     let is_there = || Command::new(program).arg("-V").output().is_ok_and(|output| output.status.success());
     if is_there() {
@@ -199,7 +198,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Fails with the remedy when `path` is not installed.
+/// Fails and names the remedy if `path` is not installed.
 pub fn require(path: &Path) -> Result<()> {
     ensure!(
         path.exists(),

@@ -1,5 +1,5 @@
 //! Apache Kafka as the reference: one KRaft node in one JVM, from the jars that `install` resolved.
-//! Knows how to format a data folder and how to word the command; the process itself is `server`'s.
+//! Formats a data folder and builds the command line; `server` runs the process.
 
 use crate::install;
 use anyhow::{Result, ensure};
@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Any valid id will do; a fixed one makes two runs comparable.
+/// Any valid id works; a fixed one makes two runs comparable.
 const CLUSTER_ID: &str = "cnVzdG1xLWNvbXBhdC0wMQ";
 
-/// Where the node listens, and what its clients must dial.
+/// The address that the node listens on, and the one that its clients connect to.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     pub kafka: u16,
@@ -19,8 +19,7 @@ pub struct Ports {
     pub controller: u16,
 }
 
-/// Writes the configuration into `folder` and formats the data folder, unless a start has done it
-/// before.
+/// Writes the configuration into `folder`, and formats the data folder unless an earlier start did.
 pub fn prepare(folder: &Path, data: &Path, ports: Ports, settings: &[(String, String)]) -> Result<()> {
     install::require(&install::cache().join("java/installed"))?;
     let Ports { kafka, advertised, controller } = ports;

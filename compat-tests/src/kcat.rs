@@ -1,6 +1,6 @@
-//! kcat: a program for people, so that each operation here is one run of it, worded in its flags.
-//! Record bodies go through files and its JSON envelope escapes what is not text, hence lengths and
-//! hexadecimal by `-f`.
+//! kcat is a program for people, so each operation here is one run of it with the right flags.
+//! Record bodies go through files. Its JSON output escapes bytes that are not text, so lengths and
+//! hexadecimal are printed by `-f`.
 
 use crate::client::{Client, ClientKind, Refusal};
 use crate::process;
@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Kafka's UNSUPPORTED_VERSION, which the client programs answer for an operation that they lack.
+/// Kafka's UNSUPPORTED_VERSION, which the client programs return for an operation that they lack.
 pub const UNSUPPORTED: i16 = 35;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Kcat {
         Kcat { bootstrap: bootstrap.into(), running: None }
     }
 
-    /// Runs kcat to its end, or to the deadline, and returns what it printed.
+    /// Runs kcat to its end or to the deadline. Returns its output.
     pub fn run(&mut self, arguments: &[String], within: Duration) -> Result<Vec<u8>> {
         let mut command = process::command("kcat");
         command.args(["-b", &self.bootstrap, "-X", "message.max.bytes=16777216"]).args(arguments);
@@ -56,8 +56,8 @@ impl Kcat {
         let topic = text(request, "topic");
         let mut acks = Vec::new();
         for record in records {
-            // kcat does not say where a record went: the end of the partition it names, or of the
-            // one that grew.
+            // kcat does not report the offset of a record: it is the end of the named partition, or
+            // of the partition that grew.
             let only = record["partition"].as_i64();
             let before = if only.is_some() { Vec::new() } else { self.ends(&topic, None)? };
             let arguments = Self::produce_arguments(request, record, &folder)?;
@@ -103,8 +103,8 @@ impl Kcat {
                 arguments.push(file.display().to_string());
             }
             None => {
-                // An empty file would be no record at all; an empty value on a line is null with
-                // -Z.
+                // An empty file would be no record at all, and an empty value on a line is null
+                // with -Z.
                 let file = folder.path().join("line");
                 fs::write(&file, format!("{}\u{1f}\n", key.unwrap_or_default()))?;
                 arguments.extend(words(&["-Z", "-K", "\u{1f}", "-l", &file.display().to_string()]));
@@ -113,7 +113,7 @@ impl Kcat {
         Ok(arguments)
     }
 
-    /// The end of each partition, or of the one asked for at its index.
+    /// The end of each partition, or the end of the requested one at its index.
     fn ends(&mut self, topic: &str, only: Option<i64>) -> Result<Vec<i64>> {
         let partitions = match only {
             Some(partition) => vec![partition],
@@ -159,7 +159,7 @@ impl Kcat {
             if left == 0 {
                 break;
             }
-            // Sizes first, so that a body may hold any byte.
+            // The sizes come first, because a body may contain any byte.
             let format = "%t %p %o %T %K %S %h\\n%k%s";
             let mut arguments = words(&["-C", "-q", "-e", "-t", topic, "-p", &partition.to_string(), "-o", &from]);
             arguments.extend(words(&["-c", &left.to_string(), "-f", format]));
@@ -180,7 +180,7 @@ fn parse_records(mut output: &[u8], records: &mut Vec<Value>) -> Result<()> {
         };
         let mut rest = &output[end + 1..];
         let mut take = |size: &str| -> Result<Option<String>> {
-            // -1 stands for null.
+            // -1 means null.
             let Ok(size) = usize::try_from(size.parse::<i64>()?) else { return Ok(None) };
             let (taken, left) = rest.split_at_checked(size).context("kcat printed less than it said")?;
             rest = left;
@@ -236,7 +236,7 @@ impl Client for Kcat {
 
     fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {
-            // Both fail only when it has ended by itself.
+            // Both fail only if it has ended by itself.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,12 +1,10 @@
 //! The harness of the compatibility tests: starts a broker, drives real Kafka clients against it,
-//! and hands their answers to the scenarios in `tests/`. It decides nothing about what is right:
-//! the scenarios do.
+//! and passes their answers to the scenarios in `tests/`, which decide what is correct.
 
 pub mod client;
 pub mod coverage;
 pub mod crash;
 pub mod disk;
-mod door;
 pub mod install;
 pub mod kafka;
 pub mod kcat;
@@ -17,6 +15,7 @@ pub mod power_cut;
 pub mod process;
 pub mod program;
 pub mod proxy;
+mod proxy_listener;
 pub mod record;
 pub mod server;
 pub mod tool;

@@ -1,5 +1,5 @@
 //! Members of consumer groups: several clients that must keep polling at the same time, as real
-//! ones do, until what the scenario waits for has come true.
+//! ones do, until the condition of the scenario holds.
 
 use crate::client::{Client, ClientKind, Refusal, open, parse};
 use crate::record::unhex;
@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one round of polling lasts.
+/// The duration of one round of polling.
 const ROUND_MS: u64 = 150;
 
-/// How a member joins.
+/// The parameters of a member's join.
 #[derive(Clone, Debug)]
 pub struct Subscription<'a> {
     pub group: &'a str,
@@ -46,21 +46,21 @@ impl<'a> Subscription<'a> {
     }
 }
 
-/// A record as a member saw it.
+/// A record as a member received it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
+pub struct ReceivedRecord {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
     pub value: Vec<u8>,
 }
 
-/// A member, and what it has seen so far.
+/// A member, and the records that it has received so far.
 pub struct Member {
     client: Box<dyn Client>,
     pub assigned: BTreeSet<(String, i32)>,
-    pub seen: Vec<Seen>,
-    /// How often partitions came or went; -1 where the client does not say.
+    pub seen: Vec<ReceivedRecord>,
+    /// The number of assignments and revocations; -1 if the client does not report them.
     pub rebalances: i64,
 }
 
@@ -103,7 +103,7 @@ impl Member {
         self.client.call(json!({"op": "leave"})).map(|_| ())
     }
 
-    /// Ends the client without a goodbye: the group learns it from the silence.
+    /// Kills the client: the group learns of it by the missing heartbeats.
     pub fn die(mut self) {
         self.client.kill();
     }
@@ -114,14 +114,13 @@ impl Member {
         self.assigned = parse::<Vec<(String, i32)>>(answer.clone(), "assigned")?.into_iter().collect();
         for (topic, partition, offset, value) in parse::<Vec<(String, i32, i64, Option<String>)>>(answer, "records")? {
             let value = value.as_deref().and_then(unhex).unwrap_or_default();
-            self.seen.push(Seen { topic, partition, offset, value });
+            self.seen.push(ReceivedRecord { topic, partition, offset, value });
         }
         Ok(())
     }
 }
 
-/// Polls all members at once until `done` holds, or fails with what they have when `within` has
-/// passed.
+/// Polls all members at once until `done` holds. Fails with their state if `within` has passed.
 pub fn poll_until(members: &mut [Member], within: Duration, done: impl Fn(&[Member]) -> bool) -> Result<()> {
     let deadline = Instant::now() + within;
     loop {
@@ -142,8 +141,8 @@ pub fn poll_until(members: &mut [Member], within: Duration, done: impl Fn(&[Memb
     }
 }
 
-/// Whether the members own `partitions` partitions between them, each exactly once, and nobody is
-/// left without when there are enough.
+/// Whether the members own `partitions` partitions together, each exactly once, and every member
+/// has one if there are enough.
 pub fn is_balanced(members: &[Member], partitions: usize) -> bool {
     let owned: Vec<_> = members.iter().flat_map(|member| &member.assigned).collect();
     let distinct: BTreeSet<_> = owned.iter().collect();

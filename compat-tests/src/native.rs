@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One delivery: the record's index in its request, and where it went.
+/// One delivery: the record's index in its request, and its place or error.
 type Delivery = (usize, Result<(i32, i64), i16>);
 
 struct Deliveries(Sender<Delivery>);
@@ -32,12 +32,12 @@ impl ProducerContext for Deliveries {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(code(error)),
         };
-        // A request that has given up does not listen any more.
+        // A request that has given up no longer listens.
         let _ = self.0.send((*index, outcome));
     }
 }
 
-/// Kafka's code of a librdkafka error; -1 for the library's own.
+/// Kafka's code for a librdkafka error; -1 for the library's own errors.
 pub fn code(error: &KafkaError) -> i16 {
     let code = error.rdkafka_error_code().map_or(-1, |code: RDKafkaErrorCode| code as i32);
     i16::try_from(code).unwrap_or(-1).max(-1)

@@ -1,5 +1,5 @@
-//! Loopback ports of brokers. A port is claimed until this process ends: a broker that is killed
-//! finds it again, and test processes that run side by side share none.
+//! Loopback ports for brokers. A port is claimed until this process ends: a killed broker finds it
+//! again, and concurrent test processes share none.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,19 +7,19 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Below those that the kernel gives to whoever connects (from 32,768 on): such a port may go to a
-/// client before the broker listens on it.
+/// Below the ports that the kernel gives to connecting clients (from 32,768 on): a client could
+/// take such a port before the broker listens on it.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// One locked file a port; the locks go with the process.
+/// One locked file per port. The locks end with the process.
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
-/// A port that nobody listens on, and that is nobody else's.
+/// A port that nobody listens on, and that no other process has claimed.
 pub fn claim() -> io::Result<u16> {
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = std::env::temp_dir().join("rustmq-test-ports");
     fs::create_dir_all(&folder)?;
-    // Two processes seldom begin at the same one.
+    // Two processes rarely begin at the same port.
     let first = usize::try_from(std::process::id()).unwrap_or_default().wrapping_mul(61);
     for number in 0..PORTS.len() {
         let port = PORTS.start + u16::try_from((first + number) % PORTS.len()).expect("the range is of ports");

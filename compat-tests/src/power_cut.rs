@@ -1,8 +1,8 @@
-//! Death by loss of power: the broker is gone, and of what it had written and not synced only a
-//! random part is left. The rounds and the audit are those of the crash proof.
+//! Crash by a power cut: the broker is gone, and only a random part of its unsynced writes remains.
+//! The rounds and the audit are those of the crash proof.
 
 use crate::Server;
-use crate::crash::campaign::Death;
+use crate::crash::campaign::Crash;
 use crate::disk::Faults;
 use crate::disk::cache::Loss;
 use crate::disk::stack::{FileSystem, Stack};
@@ -14,22 +14,21 @@ use std::time::{Duration, Instant};
 
 /// Room for a campaign's log and metadata.
 const DISK_SIZE: u64 = 1 << 30;
-/// How much survives a cut: all or nothing too, since order is lost with a part only. In turn, so
-/// that a short campaign meets them all; the moment of the cut is chance enough.
+/// The fractions of unsynced sectors that survive the cuts, in turn, so that even a short campaign
+/// meets all of them. A partial survival reorders writes; the others do not.
 const SURVIVALS: [f64; 6] = [0.0, 0.5, 0.0, 0.95, 0.05, 1.0];
-/// So long that most cuts meet a sync that is under way.
+/// So long that most cuts hit a sync in progress.
 const SYNC_DURATION: Duration = Duration::from_millis(3);
-/// How long a cut that is to lose something waits for an instant at which there is something to
-/// lose.
+/// How long a cut that must lose something waits for an instant with something to lose.
 const LOSS_WITHIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub struct PowerCut {
     stack: Stack,
     survivals: Cycle<IntoIter<f64, 6>>,
-    /// Of all cuts.
+    /// The sum over all cuts.
     pub loss: Loss,
-    /// Cuts that lost something.
+    /// The number of cuts that lost something.
     pub losing_cuts: u32,
 }
 
@@ -45,7 +44,7 @@ impl PowerCut {
         &self.stack
     }
 
-    /// Cuts the power with a given share of survivors, and brings it back.
+    /// Cuts the power with a given fraction of survivors, and restores it.
     pub fn cut(&mut self, server: &mut Server, survival: f64) -> Result<Loss> {
         let loss = self.stack.cut(survival, || server.signal_kill())?;
         server.kill()?;
@@ -56,8 +55,8 @@ impl PowerCut {
     }
 }
 
-impl Death for PowerCut {
-    fn strike(&mut self, server: &mut Server) -> Result<()> {
+impl Crash for PowerCut {
+    fn end_broker(&mut self, server: &mut Server) -> Result<()> {
         let survival = self.survivals.next().expect("a cycle has no end");
         let deadline = Instant::now() + LOSS_WITHIN;
         while survival < 1.0 && !self.stack.disk().has_unsynced() && Instant::now() < deadline {

@@ -1,5 +1,5 @@
-//! Child processes that never outlive the test: each is killed by the kernel when this process
-//! ends, however it ends. Does not read their output; callers choose where it goes.
+//! Child processes that never outlive the test: the kernel kills each of them when this process
+//! ends, however it ends. Does not read their output; callers choose its destination.
 
 use anyhow::{Context, Result, ensure};
 use std::io;
@@ -9,20 +9,20 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-type Order = (Command, SyncSender<io::Result<Child>>);
+type SpawnRequest = (Command, SyncSender<io::Result<Child>>);
 
 /// The kernel's death signal follows the *thread* that spawned a child, and a test's thread ends
-/// with its test: so one thread that lives as long as the process spawns for all.
-static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
-    let (orders, inbox) = channel::<Order>();
+/// with its test. So one thread that lives as long as the process spawns all children.
+static SPAWNER: LazyLock<Sender<SpawnRequest>> = LazyLock::new(|| {
+    let (requests, inbox) = channel::<SpawnRequest>();
     thread::spawn(move || {
         for (mut command, answer) in inbox {
-            // Nobody waits any more when the test has already failed; the child then dies with this
+            // Nobody waits any more if the test has already failed. The child dies with this
             // process.
             let _ = answer.send(command.spawn());
         }
     });
-    orders
+    requests
 });
 
 /// A command for `program` that `spawn` can start.
@@ -32,14 +32,14 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// Starts what `command` made.
+/// Starts the process of `command`.
 pub fn spawn(command: Command) -> io::Result<Child> {
     let (answer, spawned) = sync_channel(1);
     SPAWNER.send((command, answer)).expect("the spawning thread lives as long as the process");
-    spawned.recv().expect("the spawning thread answers every order")
+    spawned.recv().expect("the spawning thread answers every request")
 }
 
-/// Waits for the end of a child, at most this long. `None` says that it still runs.
+/// Waits for the end of a child, at most this long. `None` if it still runs.
 pub fn wait_within(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
     const POLL_EVERY: Duration = Duration::from_millis(5);
     let deadline = Instant::now() + within;
@@ -52,7 +52,7 @@ pub fn wait_within(child: &mut Child, within: Duration) -> io::Result<Option<Exi
     }
 }
 
-/// The same for a child that is killed after that time.
+/// As [`wait_within`], and kills a child that still runs after that time.
 pub fn end_within(child: &mut Child, within: Duration) -> io::Result<ExitStatus> {
     if let Some(status) = wait_within(child, within)? {
         return Ok(status);
@@ -61,7 +61,7 @@ pub fn end_within(child: &mut Child, within: Duration) -> io::Result<ExitStatus>
     child.wait()
 }
 
-/// Runs a short command of the system to its end; its output is in the error.
+/// Runs a short command of the system to its end. An error contains its output.
 pub fn run_to_end(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     let text = || String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

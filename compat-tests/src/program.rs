@@ -1,6 +1,6 @@
-//! A client program in another language: requests and answers as JSON lines over its standard input
-//! and output. What the operations mean is in `clients/README.md`; this file only carries them, and
-//! never waits for ever.
+//! A client program in another language. Requests and answers are JSON lines on its standard input
+//! and output. `clients/README.md` defines the operations; this file only transports them, and
+//! never waits forever.
 
 use crate::client::{Client, ClientKind, Refusal};
 use crate::{install, process};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Longer than any operation's own timeout; reaching it is a failure.
+/// Longer than any operation's own timeout. Reaching it is a failure.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Client for Program {
 
     fn kill(&mut self) {
         self.input = None;
-        // Both fail only when the program has ended by itself.
+        // Both fail only if the program has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

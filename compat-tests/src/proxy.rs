@@ -1,8 +1,8 @@
 //! A TCP proxy in front of the broker that can cut every connection at a chosen moment: after a
-//! request has reached the broker and before the answer reaches the client, which is what
-//! idempotence is for. It understands no protocol.
+//! request has reached the broker and before the answer reaches the client. Idempotence is for this
+//! case. It understands no protocol.
 
-use crate::door::Door;
+use crate::proxy_listener::ProxyListener;
 use anyhow::Result;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,8 +12,8 @@ use std::thread;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set while answers are withheld: what the broker sends is dropped, and the connection with
-    /// it.
+    /// Set while answers are withheld: data from the broker is dropped, together with the
+    /// connection.
     swallow: AtomicBool,
     cut: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
@@ -22,7 +22,7 @@ struct Shared {
 /// Listens from `start` until the process ends.
 #[derive(Debug)]
 pub struct Proxy {
-    door: Door,
+    listener: ProxyListener,
     shared: Arc<Shared>,
 }
 
@@ -30,17 +30,17 @@ impl Proxy {
     pub fn start() -> Result<Proxy> {
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
-        let door = Door::open(move |client, broker| serve(client, broker, &serving))?;
-        Ok(Proxy { door, shared })
+        let listener = ProxyListener::open(move |client, broker| serve(client, broker, &serving))?;
+        Ok(Proxy { listener, shared })
     }
 
     pub fn port(&self) -> u16 {
-        self.door.port()
+        self.listener.port()
     }
 
-    /// Names the broker behind.
+    /// Sets the port of the broker.
     pub fn connect_to(&self, port: u16) {
-        self.door.connect_to(port);
+        self.listener.connect_to(port);
     }
 
     /// Drops the next answer of every connection, and the connection with it.
@@ -58,7 +58,7 @@ impl Proxy {
         }
     }
 
-    /// How many streams were cut so far, answers swallowed included.
+    /// The number of streams that were cut so far, including those with a dropped answer.
     pub fn cuts(&self) -> u64 {
         self.shared.cut.load(Ordering::SeqCst)
     }
@@ -74,7 +74,7 @@ fn serve(client: TcpStream, broker: TcpStream, shared: &Arc<Shared>) -> Result<(
     Ok(())
 }
 
-/// Copies until either side ends; `answers` is given for the direction from the broker.
+/// Copies until either side ends. `answers` is set for the direction from the broker.
 fn pump(mut from: TcpStream, mut to: TcpStream, answers: Option<&Shared>) {
     let mut buffer = vec![0; 64 << 10];
     loop {

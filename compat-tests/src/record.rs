@@ -1,5 +1,5 @@
-//! Records as the scenarios see them: bytes, not text. On the way to and from a client program,
-//! bytes travel as hexadecimal.
+//! Records as the scenarios see them: bytes, not text. Client programs receive and return bytes as
+//! hexadecimal.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,7 +13,7 @@ pub struct Draft {
     #[serde(serialize_with = "hex_optional")]
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Header>,
-    /// Milliseconds since 1970; the client's clock when there is none.
+    /// Milliseconds since 1970; the client's clock if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<i64>,
 }
@@ -34,14 +34,14 @@ impl Draft {
     }
 }
 
-/// A header: a name, and a value that may be absent.
+/// A header: a name, and a value that may be missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header(
     pub String,
     #[serde(serialize_with = "hex_optional", deserialize_with = "unhex_optional")] pub Option<Vec<u8>>,
 );
 
-/// Where a produced record went; `error` is Kafka's code when it went nowhere.
+/// The place of a produced record. `error` is Kafka's code if it was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Ack {
     pub partition: i32,
@@ -58,7 +58,7 @@ pub struct Record {
     pub offset: i64,
     #[serde(default = "no_timestamp")]
     pub timestamp: i64,
-    /// 0 for CreateTime, 1 for LogAppendTime, -1 where the client does not say.
+    /// 0 for CreateTime, 1 for LogAppendTime, -1 if the client does not report it.
     #[serde(default = "unsaid")]
     pub timestamp_type: i8,
     #[serde(deserialize_with = "unhex_optional")]

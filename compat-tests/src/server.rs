@@ -18,7 +18,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
-/// Which broker the scenarios run against.
+/// The broker that the scenarios run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     RustMq,
@@ -35,19 +35,18 @@ impl Target {
     }
 }
 
-/// What a server is started with.
+/// The settings that a server is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The port that clients are told to dial, when it is not the broker's own: a proxy's.
+    /// The port that clients are told to connect to, if it is not the broker's own but a proxy's.
     pub advertised: Option<u16>,
     /// Kafka's broker-wide settings, by Kafka's names.
     pub kafka: Vec<(String, String)>,
-    /// The broker's data folder, if it is to lie elsewhere than in the run's own folder. It is not
-    /// removed.
+    /// The broker's data folder, if it lies outside the run's own folder. It is not removed.
     pub data: Option<PathBuf>,
     /// RustMQ's configuration file.
     pub config: Option<PathBuf>,
-    /// A program that becomes the broker: its command line before that of the broker.
+    /// The command line of a program that becomes the broker, placed before the broker's own.
     pub launcher: Vec<String>,
 }
 
@@ -95,7 +94,7 @@ impl Server {
         Server::start_as(Target::from_environment()?, settings)
     }
 
-    /// The same for a test that is about one of the brokers.
+    /// As [`Self::start`], for a test of one particular broker.
     pub fn start_as(target: Target, settings: Settings) -> Result<Server> {
         let root = runs_folder()?;
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
@@ -107,12 +106,12 @@ impl Server {
         Ok(server)
     }
 
-    /// What clients are given to start from.
+    /// The bootstrap address for clients.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.ports.advertised)
     }
 
-    /// The broker's own port, past any proxy.
+    /// The broker's own port, behind any proxy.
     pub fn port(&self) -> u16 {
         self.ports.kafka
     }
@@ -152,13 +151,13 @@ impl Server {
         }
     }
 
-    /// kill -9, without a wait: a process that hangs in the kernel ends when what it waits for
+    /// Sends kill -9 without waiting: a process that hangs in the kernel ends only when its call
     /// does.
     pub fn signal_kill(&mut self) -> Result<()> {
         self.child.as_mut().map_or(Ok(()), Child::kill).context("killing the broker")
     }
 
-    /// kill -9, and waits until the process is gone.
+    /// Sends kill -9, and waits until the process is gone.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill().context("killing the broker")?;
@@ -167,7 +166,7 @@ impl Server {
         Ok(())
     }
 
-    /// SIGTERM, and waits for a clean end.
+    /// Sends SIGTERM, and waits for a clean end.
     pub fn stop(&mut self) -> Result<()> {
         if self.child.is_none() {
             return Ok(());
@@ -179,7 +178,7 @@ impl Server {
         Ok(())
     }
 
-    /// SIGTERM, and how the broker ended.
+    /// Sends SIGTERM. Returns how the broker ended.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
         self.ended()
@@ -193,7 +192,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the broker has ended, and says how.
+    /// Waits until the broker has ended. Returns how it ended.
     pub fn ended(&mut self) -> Result<ExitStatus> {
         let mut child = self.child.take().context("the broker does not run")?;
         if let Some(status) = process::wait_within(&mut child, STOP_WITHIN)? {
@@ -210,7 +209,7 @@ impl Server {
         self.run()
     }
 
-    /// Starts again, and does not wait until it is ready.
+    /// Starts again, without waiting until it is ready.
     pub fn restart_unready(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the broker still runs");
         self.spawn().map(drop)
@@ -223,7 +222,7 @@ impl Server {
         String::from_utf8_lossy(&text[from..]).into_owned()
     }
 
-    /// A GET on the HTTP port: status and body.
+    /// Sends a GET to the HTTP port. Returns status and body.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -241,7 +240,7 @@ impl Server {
         self.wait_ready(marked)
     }
 
-    /// Starts the process; where its log begins.
+    /// Starts the process. Returns the offset where its log begins.
     fn spawn(&mut self) -> Result<u64> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let marked = log.metadata()?.len();
@@ -307,7 +306,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The kernel kills what this misses.
+        // A process that this misses is killed by the kernel.
         let _ = self.kill();
         if thread::panicking() {
             let _ = writeln!(std::io::stderr(), "--- broker log, last lines\n{}", self.log_tail());
@@ -315,8 +314,7 @@ impl Drop for Server {
     }
 }
 
-/// The broker that the scenarios of one test file share; each uses topic and group names of its
-/// own.
+/// The broker that the scenarios of one test file share. Each uses its own topic and group names.
 pub fn shared() -> &'static Server {
     static SHARED: LazyLock<Server> = LazyLock::new(|| {
         let settings = Settings::default().with("group.initial.rebalance.delay.ms", "100");
@@ -332,7 +330,7 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// `RUSTMQ_BINARY`, or what `cargo build --release` made.
+/// `RUSTMQ_BINARY`, or the binary of `cargo build --release`.
 pub fn rustmq_binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("RUSTMQ_BINARY") {
         return PathBuf::from(binary);
@@ -344,8 +342,8 @@ pub fn rustmq_binary() -> PathBuf {
     release.join("rustmq")
 }
 
-/// The folder of all runs' data. What a run left that was killed, or whose shared broker no
-/// destructor removes, goes here.
+/// The folder for the data of all runs. Removes the remains of killed runs, and of runs whose
+/// shared broker no destructor removed.
 fn runs_folder() -> Result<PathBuf> {
     let root = install::cache().join("runs");
     fs::create_dir_all(&root)?;
@@ -354,7 +352,7 @@ fn runs_folder() -> Result<PathBuf> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.split('-').next().unwrap_or_default();
         if !owner.is_empty() && !Path::new("/proc").join(owner).exists() {
-            // Another test program may be removing it too.
+            // Another test program may be removing it, too.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,4 +1,5 @@
-//! Apache Kafka's own command-line tools, run as a person would: one JVM a run, text out.
+//! Apache Kafka's own command-line tools, as a person would run them: one JVM per run, text as
+//! output.
 
 use crate::{install, process};
 use anyhow::{Context, Result, ensure};
@@ -7,12 +8,12 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Runs `class` to its end; its standard output on success, and both outputs in the error.
+/// Runs `class` to its end. Returns its standard output; an error contains both outputs.
 pub fn run(class: &str, arguments: &[&str]) -> Result<String> {
     run_with_input(class, arguments, "")
 }
 
-/// The same, with lines for its standard input.
+/// As [`run`], with lines for its standard input.
 pub fn run_with_input(class: &str, arguments: &[&str], input: &str) -> Result<String> {
     const WITHIN: Duration = Duration::from_secs(90);
     install::require(&install::cache().join("java/installed"))?;
@@ -23,7 +24,7 @@ pub fn run_with_input(class: &str, arguments: &[&str], input: &str) -> Result<St
     command.args(arguments).stdin(Stdio::piped()).stdout(File::create(&out)?).stderr(File::create(&err)?);
     let mut child = process::spawn(command).with_context(|| format!("starting {class}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A tool that reads nothing may be gone already.
+        // A tool that reads nothing may have ended already.
         let _ = stdin.write_all(input.as_bytes());
     }
     let status = process::end_within(&mut child, WITHIN)?;

@@ -1,6 +1,6 @@
-//! One connection that speaks the protocol itself, for what no client library would send: a given
-//! key in a given version. Encoding and decoding are `kafka-protocol`'s, or our own codec's where
-//! the version is newer than that; nothing here retries.
+//! One connection that speaks the protocol directly, for requests that no client library would
+//! send: a given key in a given version. `kafka-protocol` encodes and decodes, or our own codec if
+//! the version is newer than that. Nothing here retries.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
@@ -65,7 +65,7 @@ impl Wire {
         Ok(frame.into())
     }
 
-    /// The answer to the last request, decoded to its last byte.
+    /// Receives the answer to the last request, and decodes it to its last byte.
     pub fn receive(&mut self, key: ApiKey, version: i16) -> Result<ResponseKind> {
         let mut frame = self.receive_frame()?;
         let header = ResponseHeader::decode(&mut frame, key.response_header_version(version))?;
@@ -86,7 +86,7 @@ impl Wire {
         self.receive(key, version)
     }
 
-    /// A request by our own codec, and its answer, decoded to its last byte.
+    /// Sends a request by our own codec, and decodes the answer to its last byte.
     pub fn ask<M>(&mut self, version: i16, request: &M) -> Result<M::Response>
     where
         M: Request + Encode,
@@ -107,10 +107,11 @@ impl Wire {
         Ok(response)
     }
 
-    /// Says that nothing more comes, and waits until the broker has dealt with what came: it closes
-    /// the connection then.
+    /// Ends the sending side, and waits until the broker has handled everything and closes the
+    /// connection.
     pub fn finish(mut self) -> Result<()> {
-        // A broker that has closed already, or resets what it refuses, has dealt with it too.
+        // A broker that has closed already, or resets the connection of a refused request, has
+        // handled it, too.
         let _ = self.stream.shutdown(Shutdown::Write);
         match self.stream.read_to_end(&mut Vec::new()) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("the connection stays open"),
@@ -118,7 +119,7 @@ impl Wire {
         }
     }
 
-    /// Whether the broker has closed the connection; waits for it as long as for an answer. One
+    /// Whether the broker has closed the connection. Waits as long as for an answer. A connection
     /// that is silent and open is not closed.
     pub fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0]) {

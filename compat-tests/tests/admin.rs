@@ -1,4 +1,4 @@
-//! Administration: each call of stage A by at least two clients, successes and the errors that
+//! Administration: each request by at least two clients, with its successes and the errors that
 //! operators meet.
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ const NON_EMPTY_GROUP: i16 = 68;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
 
-/// Clients with an administration of topics.
+/// The clients that can administer topics.
 const ADMINS: [ClientKind; 6] = [
     ClientKind::Confluent,
     ClientKind::Aiokafka,
@@ -51,7 +51,7 @@ fn create(client: &mut dyn Client, topic: &Value, validate_only: bool) -> i16 {
     code
 }
 
-/// One resource's code; some libraries make an exception of it instead of a result.
+/// The code of one resource. Some libraries raise an exception instead of returning a result.
 fn code(client: &mut dyn Client, request: Value, resource: &str) -> i16 {
     client.results(request).map_or_else(|refusal| refusal.code, |results| results[resource])
 }
@@ -84,7 +84,7 @@ fn topics_are_created_seen_grown_and_deleted() {
         let client = &mut *client(kind);
         let topic = unique("life");
         assert_eq!(create(client, &plain(&topic, 2), true), OK, "{}: validation", kind.name());
-        // Asking for a topic by name may create it: so by the list.
+        // Metadata for a named topic may create it, so this lists all topics.
         assert!(!listed(client).contains(&json!(topic)), "{}: validation creates nothing", kind.name());
         assert_eq!(create(client, &plain(&topic, 2), false), OK, "{}", kind.name());
         assert_eq!(create(client, &plain(&topic, 2), false), TOPIC_ALREADY_EXISTS, "{}", kind.name());
@@ -148,7 +148,7 @@ fn impossible_topics_are_refused_by_name() {
             (json!({"name": name, "assignment": [[7]], "configs": {}}), INVALID_REPLICA_ASSIGNMENT),
         ];
         for (topic, expected) in cases {
-            // Some libraries refuse some of these themselves: then there is no code.
+            // Some libraries refuse some of these themselves, and then report no code.
             match client.results(json!({"op": "create_topics", "topics": [topic], "validate_only": false})) {
                 Ok(results) => {
                     let code = *results.values().next().unwrap();
@@ -189,7 +189,7 @@ fn configs_are_described_with_defaults_and_altered() {
 
 #[test]
 fn altering_all_configs_at_once_replaces_them() {
-    // kafka-python cannot: it adds what is set already.
+    // kafka-python cannot: it adds the existing values.
     for kind in [ClientKind::Confluent, ClientKind::Aiokafka, ClientKind::Kafkajs, ClientKind::Franz] {
         let client = &mut *client(kind);
         let topic = unique("replace");
@@ -261,7 +261,7 @@ fn groups_are_listed_described_and_deleted() {
         assert_eq!((state.as_str(), &described["protocol"]), ("stable", &json!("range")), "{}", kind.name());
         assert_eq!((&described["members"], &described["assigned"]), (&json!(1), &json!(3)), "{}", kind.name());
         if kind == ClientKind::Aiokafka {
-            // It cannot delete groups.
+            // This client cannot delete groups.
             return;
         }
         let delete = json!({"op": "delete_groups", "groups": [group]});
@@ -296,7 +296,7 @@ fn group_offsets_are_altered_and_deleted() {
         };
         assert_eq!(offsets(client), [(0, 5), (1, 6)], "{}", kind.name());
         if matches!(kind, ClientKind::Confluent | ClientKind::Kafkajs) {
-            // They cannot delete single offsets.
+            // These clients cannot delete single offsets.
             continue;
         }
         let delete = json!({"op": "delete_group_offsets", "group": group, "topic": topic, "partitions": [0]});

@@ -1,5 +1,5 @@
-//! Administration as no client library asks for it, spoken on the wire: requests that contradict
-//! themselves, and timeouts that are over before anything can be done.
+//! Administrative requests that no client library sends: requests that contradict themselves, and
+//! timeouts that expire before anything can be done.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{
@@ -20,7 +20,7 @@ const REQUEST_TIMED_OUT: i16 = 7;
 const INVALID_REQUEST: i16 = 42;
 const PATIENT: i32 = 30_000;
 
-/// The answer to a request in the newest version.
+/// Returns the answer to a request in the newest version.
 macro_rules! ask {
     ($session:expr, $kind:ident, $request:expr) => {{
         let version = $session.newest(ApiKey::$kind);
@@ -34,7 +34,7 @@ fn name(text: &str) -> TopicName {
     TopicName(StrBytes::from_string(text.to_owned()))
 }
 
-/// The number of partitions of a topic; none if there is no such topic.
+/// The number of partitions of a topic; `None` if there is no such topic.
 fn partitions(session: &mut Session, topic: &TopicName) -> Option<usize> {
     let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(topic.clone()));
     let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
@@ -68,12 +68,12 @@ fn grow(session: &mut Session, topic: &TopicName, count: i32, timeout_ms: i32, v
     ask!(session, CreatePartitions, request).results.remove(0).error_code
 }
 
-/// What a DeleteTopics request says of one topic.
+/// How a DeleteTopics request names one topic.
 fn by(name: Option<&TopicName>, id: Uuid) -> delete_topics_request::DeleteTopicState {
     delete_topics_request::DeleteTopicState::default().with_name(name.cloned()).with_topic_id(id)
 }
 
-/// Name, id and code of each topic that is answered.
+/// The name, id and code of each topic in the answer.
 fn delete(
     session: &mut Session,
     topics: Vec<delete_topics_request::DeleteTopicState>,
@@ -94,7 +94,8 @@ fn delete_records(session: &mut Session, topic: &TopicName, before: i64, timeout
     (found.error_code, found.low_watermark)
 }
 
-/// Returns when all that was done before can be seen: a change that is made now is seen after it.
+/// Returns when all earlier changes are visible: makes one more change, and waits until it is
+/// visible.
 fn catch_up(session: &mut Session) {
     session.topic(1);
 }
@@ -103,7 +104,7 @@ fn catch_up(session: &mut Session) {
 fn a_topic_is_deleted_by_its_name_or_its_id_and_not_by_both() {
     let session = &mut Session::open();
     let (one, other, third) = (session.topic(1), session.topic(1), session.topic(1));
-    // What the request selects, and the code of each of the answers.
+    // The topics that the request selects, and the codes of the answers.
     let Topic { name, id } = &one;
     let cases = [
         ("its name and the id of another", vec![by(Some(name), other.id)], vec![INVALID_REQUEST]),
@@ -122,7 +123,7 @@ fn a_topic_is_deleted_by_its_name_or_its_id_and_not_by_both() {
     // Two names for one topic; Kafka answers them together.
     let answers = delete(session, vec![by(Some(name), Uuid::nil()), by(None, *id)], PATIENT);
     assert!(answers.iter().all(|answer| answer.2 == INVALID_REQUEST), "its name, and its id: {answers:?}");
-    // One that is refused leaves the others.
+    // A refused deletion leaves the others.
     let mut answers = delete(session, vec![by(Some(name), other.id), by(Some(&third.name), Uuid::nil())], PATIENT);
     answers.sort_by_key(|answer| answer.2);
     let expected = [(Some(third.name.clone()), third.id, OK), (Some(name.clone()), other.id, INVALID_REQUEST)];
@@ -157,13 +158,13 @@ fn the_clusters_own_topics_are_not_made_by_clients() {
     for validate_only in [true, false] {
         assert_eq!(create(session, &name("__cluster_metadata"), PATIENT, validate_only), INVALID_REQUEST);
     }
-    // Kafka lets a client make these; here it could not be undone for the coordinators that they
-    // are for.
+    // Kafka lets a client create these; here the client could not undo it, and the coordinators
+    // need them.
     let expected = if session.is_kafka() { OK } else { INVALID_REQUEST };
     for coordinators in ["__transaction_state", "__share_group_state"] {
         assert_eq!(create(session, &name(coordinators), PATIENT, true), expected, "{coordinators}");
     }
-    // Nor does asking for it make it.
+    // Nor does a metadata request create it.
     let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(name("__cluster_metadata")));
     let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
     for _ in 0..2 {

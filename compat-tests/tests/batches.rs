@@ -1,6 +1,5 @@
-//! What a broker makes of record batches that no client library would write: headers that state
-//! what is not so, records that consumers could not read, and look-ups by time where the log starts
-//! within a batch.
+//! The treatment of record batches that no client library would write: headers with false fields,
+//! records that consumers could not read, and look-ups by time if the log starts inside a batch.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use kafka_protocol::messages::{
     ApiKey, BrokerId, DeleteRecordsRequest, ListOffsetsRequest, RequestKind, ResponseKind, delete_records_request,
     list_offsets_request,
 };
-use rustmq_compat_tests::versions::crafted::{Codec, Stated, crafted, record};
+use rustmq_compat_tests::versions::crafted::{Codec, DeclaredFields, crafted, record};
 use rustmq_compat_tests::versions::{Session, Topic, produce_request};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,7 +29,7 @@ fn produce(session: &mut Session, topic: &Topic, batch: Bytes) -> i16 {
     answer.responses[0].partition_responses[0].error_code
 }
 
-/// The offset and the timestamp that ListOffsets finds.
+/// The offset and the timestamp that ListOffsets returns.
 fn find(session: &mut Session, topic: &Topic, at: i64) -> (i64, i64) {
     let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(at);
     let wanted = list_offsets_request::ListOffsetsTopic::default()
@@ -76,7 +75,7 @@ fn records_that_consumers_could_not_read_are_refused() {
     for codec in Codec::ALL {
         let stated = |count| {
             let now = now();
-            Stated { codec, attributes: 0, base_timestamp: now, max_timestamp: now, count }
+            DeclaredFields { codec, attributes: 0, base_timestamp: now, max_timestamp: now, count }
         };
         for (what, records, count, code) in &cases {
             let batch = crafted(stated(*count), &codec.store(records));
@@ -103,7 +102,7 @@ fn the_largest_timestamp_of_a_batch_is_that_of_its_records() {
         let largest = base_timestamp + 50;
         for stated in [-1, 0, base_timestamp, base_timestamp + 20, largest + 1, i64::MAX] {
             let topic = session.topic(1);
-            let stated = Stated { codec, attributes: 0, base_timestamp, max_timestamp: stated, count: 3 };
+            let stated = DeclaredFields { codec, attributes: 0, base_timestamp, max_timestamp: stated, count: 3 };
             assert_eq!(produce(&mut session, &topic, crafted(stated, &codec.store(&records))), 0, "{stated:?}");
             for (at, found) in [
                 (base_timestamp, (0, base_timestamp)),
@@ -123,7 +122,7 @@ fn the_timestamp_type_is_the_topics() {
     let mut session = Session::open();
     let topic = session.topic(1);
     let now = now();
-    let stated = Stated {
+    let stated = DeclaredFields {
         codec: Codec::None,
         attributes: LOG_APPEND_TIME,
         base_timestamp: now - 10,
@@ -139,7 +138,8 @@ fn the_largest_timestamp_is_that_of_a_record_which_is_left() {
     let mut session = Session::open();
     let (rising, falling) = (session.topic(1), session.topic(1));
     let base_timestamp = now() - 1_000;
-    let stated = |max_timestamp| Stated { codec: Codec::None, attributes: 0, base_timestamp, max_timestamp, count: 3 };
+    let stated =
+        |max_timestamp| DeclaredFields { codec: Codec::None, attributes: 0, base_timestamp, max_timestamp, count: 3 };
     let up = [record(0, 0, NO_HEADERS), record(1, 20, NO_HEADERS), record(2, 50, NO_HEADERS)].concat();
     let down = [record(0, 50, NO_HEADERS), record(1, 20, NO_HEADERS), record(2, 0, NO_HEADERS)].concat();
     for (topic, records) in [(&rising, up), (&falling, down)] {
@@ -147,7 +147,7 @@ fn the_largest_timestamp_is_that_of_a_record_which_is_left() {
         delete_before(&mut session, topic, 1);
     }
     assert_eq!(find(&mut session, &rising, LARGEST_TIMESTAMP), (2, base_timestamp + 50));
-    // Kafka looks below the log start here, and answers a record that was deleted.
+    // Kafka searches below the log start here, and returns a deleted record.
     let left = if session.is_kafka() { (0, base_timestamp + 50) } else { (1, base_timestamp + 20) };
     assert_eq!(find(&mut session, &falling, LARGEST_TIMESTAMP), left);
 }

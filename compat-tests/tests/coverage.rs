@@ -1,6 +1,6 @@
-//! Each API is exercised by at least two different clients, which is measured: every family of
-//! clients has a broker of its own behind a recording proxy. The page `docs/client-coverage.md`
-//! says who exercises what, and is held to it.
+//! Each API is exercised by at least two different clients. This is measured: every family of
+//! clients has its own broker behind a recording proxy. The page `docs/client-coverage.md` must
+//! agree with the result.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use rustmq_compat_tests::coverage::{Family, Recorder, Table, tour};
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Names by which clients introduce themselves; two are too old to.
+/// The names that clients give themselves. Two are too old to give one.
 fn introduction(family: Family) -> Option<&'static str> {
     match family {
         Family::Librdkafka => Some("librdkafka"),
@@ -21,7 +21,7 @@ fn introduction(family: Family) -> Option<&'static str> {
     }
 }
 
-/// What the clients of a family exercise.
+/// The APIs that the clients of a family exercise.
 fn measure(family: Family) -> Table {
     let recorder = Recorder::start().unwrap();
     let settings = Settings::default().with("group.initial.rebalance.delay.ms", "100").advertised(recorder.port());
@@ -41,7 +41,7 @@ fn measure(family: Family) -> Table {
 
 #[test]
 fn every_api_is_exercised_by_two_clients_and_the_page_says_which() {
-    // Six of Kafka's brokers at once are too much for a small machine.
+    // Six Kafka brokers at once are too many for a small machine.
     let turn = (Target::from_environment().unwrap() == Target::Kafka).then(|| Mutex::new(()));
     let turn = turn.as_ref();
     let mut measured = Table::default();

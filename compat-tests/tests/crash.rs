@@ -1,13 +1,13 @@
-//! Kill -9 under load, again and again: everything that was acknowledged is there afterwards. And
-//! the proof of the proof: an acknowledgement without a write, and a batch that recovery drops, do
-//! not pass.
+//! Kill -9 under load, again and again: everything that was acknowledged exists afterwards. Also
+//! proves the proof: an acknowledgement without a write, and a batch that recovery drops, are
+//! found.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::crash::audit::Violation;
 use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
-use rustmq_compat_tests::crash::liar::Liar;
+use rustmq_compat_tests::crash::lying_proxy::LyingProxy;
 use rustmq_compat_tests::crash::single::{Single, place};
-use rustmq_compat_tests::crash::wal_damage::{Harm, harm};
+use rustmq_compat_tests::crash::wal_damage::{Damage, damage};
 use rustmq_compat_tests::{Server, Settings, Target};
 use std::io::Write;
 
@@ -29,11 +29,11 @@ fn start() -> Single {
     Single::on(Server::start(Settings::default().with("engine.shards", "1")).unwrap()).unwrap()
 }
 
-/// Kills the broker, harms what it left if asked to, starts it, and audits.
-fn audit_after_kill(single: &mut Single, harmed: Option<Harm>) -> Result<Vec<Violation>, String> {
+/// Kills the broker, damages its data if requested, restarts it, and audits.
+fn audit_after_kill(single: &mut Single, damaged: Option<Damage>) -> Result<Vec<Violation>, String> {
     single.server.kill().unwrap();
-    if let Some(harmed) = harmed {
-        assert!(harm(&single.server.data_path(), harmed).unwrap() > 0);
+    if let Some(damage_kind) = damaged {
+        assert!(damage(&single.server.data_path(), damage_kind).unwrap() > 0);
     }
     single.server.restart().map_err(|error| format!("{error:#}"))?;
     Ok(single.audit().unwrap())
@@ -49,16 +49,16 @@ fn the_audit_passes_a_broker_that_was_left_alone() {
 
 #[test]
 fn the_audit_finds_an_acknowledgement_before_the_write() {
-    let liar = Liar::start().unwrap();
-    let server = Server::start(Settings::default().advertised(liar.port())).unwrap();
-    liar.connect_to(server.port());
+    let proxy = LyingProxy::start().unwrap();
+    let server = Server::start(Settings::default().advertised(proxy.port())).unwrap();
+    proxy.connect_to(server.port());
     let mut small = Single::on(server).unwrap();
     small.write(20).unwrap();
-    liar.lie(true);
+    proxy.lie(true);
     small.write(3).unwrap();
-    liar.lie(false);
-    assert!(liar.lies() >= 3, "{} lies", liar.lies());
-    // The consumer of the audit is told to dial the liar, who is honest with it.
+    proxy.lie(false);
+    assert!(proxy.lies() >= 3, "{} lies", proxy.lies());
+    // The audit's consumer connects to the proxy, which is honest with it.
     let found = audit_after_kill(&mut small, None).unwrap();
     assert!(found.contains(&Violation::Shrank { place: place(), end: 20, expected: 23 }), "{found:?}");
 }
@@ -66,12 +66,12 @@ fn the_audit_finds_an_acknowledgement_before_the_write() {
 #[test]
 fn the_audit_finds_a_batch_that_recovery_drops() {
     if Target::from_environment().unwrap() == Target::Kafka {
-        // The harm is done to RustMQ's own log.
+        // The damage is done to RustMQ's own log.
         return;
     }
     let mut small = start();
     small.write(20).unwrap();
-    let found = audit_after_kill(&mut small, Some(Harm::Tail { groups: 2 })).unwrap();
+    let found = audit_after_kill(&mut small, Some(Damage::Tail { groups: 2 })).unwrap();
     assert!(found.iter().any(|violation| matches!(violation, Violation::Shrank { .. })), "{found:?}");
 }
 
@@ -82,10 +82,10 @@ fn a_lost_batch_that_the_log_can_prove_is_refused_at_start() {
     }
     let mut small = start();
     small.write(20).unwrap();
-    // One more group, written after the last of the harmed ones, proves that they were durable.
+    // One more group, written after the damaged ones, proves that they were durable.
     small.server.kill().unwrap();
     small.server.restart().unwrap();
-    let refused = audit_after_kill(&mut small, Some(Harm::Hole { groups: 2 })).unwrap_err();
+    let refused = audit_after_kill(&mut small, Some(Damage::Hole { groups: 2 })).unwrap_err();
     assert!(refused.contains("before it was ready"), "{refused}");
     assert!(refused.contains("--repair"), "the refusal must say what to do: {refused}");
 }

@@ -1,6 +1,6 @@
-//! The shipped broker on a disk that fails, fills up or is slow, without io_uring, and on a log
-//! that was damaged: nothing is acknowledged that is not there afterwards, and what is wrong is
-//! said. Random damage in the thousands is the engine's own test, `wal_mutations`.
+//! The shipped broker on a disk that fails, fills up or is slow, without io_uring, and on a damaged
+//! log: everything acknowledged exists afterwards, and errors are reported. The engine's own test
+//! `wal_mutations` makes thousands of random damages.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{
@@ -11,7 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::crash::audit::{Place, Violation};
+use rustmq_compat_tests::crash::audit::{TopicPartition, Violation};
 use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
 use rustmq_compat_tests::crash::single::{Single, place};
 use rustmq_compat_tests::disk::Faults;
@@ -30,8 +30,8 @@ const MIB: u64 = 1 << 20;
 const STORAGE_ERROR: i16 = 56;
 const SOON: Duration = Duration::from_secs(20);
 
-/// A small broker on a disk of its own. These tests are about RustMQ whatever the target of the
-/// others is.
+/// A small broker on its own disk. These tests are about RustMQ, whatever target the other tests
+/// have.
 fn start_on(stack: &Stack, settings: Settings) -> Single {
     let settings = settings.with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
     Single::on(Server::start_as(Target::RustMq, settings.data(stack.root().join("data"))).unwrap()).unwrap()
@@ -45,8 +45,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The disk fails in a way, under load; then it is replaced by one that works, with all that
-/// reached the first.
+/// The disk fails under load. Then a working one replaces it, with all the data that reached the
+/// first.
 fn nothing_is_acknowledged_while(faults: Faults) {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
     let mut single = start_on(&stack, Settings::default());
@@ -60,8 +60,8 @@ fn nothing_is_acknowledged_while(faults: Faults) {
     assert!(stack.disk().requests().refused > 0, "the fault was not met");
     let created = Admin::connect(single.server.port()).and_then(|mut admin| admin.create_topic("late", 1, &[]));
     assert!(created.is_err(), "a topic is acknowledged that no disk holds");
-    // The device works again, but what it holds is unknown: nothing is tried again. What was
-    // acknowledged is still served.
+    // The device works again, but its content is unknown: the broker retries nothing. It still
+    // serves acknowledged records.
     stack.disk().set_faults(Faults::default());
     assert_eq!(single.probe(100).unwrap(), STORAGE_ERROR);
     assert_eq!(single.audit().unwrap(), []);
@@ -88,7 +88,7 @@ fn nothing_is_acknowledged_after_a_failed_sync() {
     nothing_is_acknowledged_while(Faults { failing_syncs: true, ..Faults::default() });
 }
 
-/// What `/ready` and `/health` say, until both speak of a failure, and the sample of the metric.
+/// The bodies of `/ready` and `/health`, once both report a failure, and the sample of the metric.
 fn told_failure(server: &Server, part: &str) -> String {
     let mut health = (0, String::new());
     wait_until("the broker is not ready", || server.get("/ready").is_ok_and(|(status, _)| status == 503));
@@ -112,13 +112,13 @@ fn a_log_that_has_failed_is_neither_ready_nor_healthy_and_ends_with_a_failure() 
     assert_eq!(single.probe(100).unwrap(), STORAGE_ERROR);
     let body = told_failure(&single.server, "shard 0");
     assert!(body.contains("\"status\":\"failed\"") && body.contains("Input/output error"), "{body}");
-    // What was acknowledged is served.
+    // Acknowledged records are served.
     assert_eq!(single.audit().unwrap(), []);
     stack.disk().set_faults(Faults::default());
     assert_eq!(single.server.terminate().unwrap().code(), Some(1));
     let log = single.server.log_tail();
     assert!(log.contains("rustmq: ended after a failure: shard 0: "), "{log}");
-    // The file system may have failed as well, and is mounted anew.
+    // The file system may have failed, too, and is mounted again.
     stack.cut(1.0, || Ok(())).unwrap();
     single.server.restart().unwrap();
     assert_eq!(single.server.get("/health").unwrap().0, 200);
@@ -136,7 +136,7 @@ fn a_broker_that_is_to_exit_on_a_failure_answers_what_it_has_and_does() {
         sample.to_owned()
     };
     let before = appended(&single.server);
-    // Time enough to see the record taken before its sync fails.
+    // Long enough to see that the record was accepted before its sync fails.
     stack.disk().set_faults(Faults { sync_duration: Duration::from_secs(3), ..Faults::default() });
     let port = single.server.port();
     let code = thread::scope(|scope| {
@@ -149,7 +149,7 @@ fn a_broker_that_is_to_exit_on_a_failure_answers_what_it_has_and_does() {
     let status = single.server.ended().unwrap();
     assert_eq!(status.code(), Some(1), "{}", single.server.log_tail());
     stack.disk().set_faults(Faults::default());
-    // The file system may have failed as well, and is mounted anew.
+    // The file system may have failed, too, and is mounted again.
     stack.cut(1.0, || Ok(())).unwrap();
     single.server.restart().unwrap();
     assert_eq!(single.probe(100).unwrap(), 0);
@@ -197,7 +197,7 @@ fn slow_syncs_are_shared_and_hold_up_no_reads() {
 #[test]
 fn a_disk_that_fills_up_refuses_writes_until_there_is_room_again() {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
-    // More than the disk has: the broker itself sees no limit.
+    // More than the disk has: the broker has no limit of its own.
     let mut single = start_on(&stack, Settings::default().with("wal.capacity_bytes", "1GiB"));
     single.write(20).unwrap();
     let ballast = stack.root().join("ballast");
@@ -206,7 +206,7 @@ fn a_disk_that_fills_up_refuses_writes_until_there_is_room_again() {
     assert_eq!(first_refusal, Some(STORAGE_ERROR));
     assert_eq!(single.audit().unwrap(), [], "what is there is served from a full disk");
     fs::remove_file(&ballast).unwrap();
-    // By itself, without a restart.
+    // Without a restart.
     wait_until("a record is taken again", || single.probe(100).unwrap() == 0);
     single.write(20).unwrap();
     wait_until("a topic is created again", || {
@@ -219,7 +219,7 @@ fn a_disk_that_fills_up_refuses_writes_until_there_is_room_again() {
     assert_eq!(single.audit().unwrap(), []);
 }
 
-/// Nothing can be deleted before the start, and nothing can be written before something is deleted.
+/// Nothing can be deleted before the start, and nothing can be written before a deletion.
 #[test]
 fn a_disk_without_a_free_byte_is_started_on_emptied_and_written_again() {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
@@ -238,7 +238,7 @@ fn a_disk_without_a_free_byte_is_started_on_emptied_and_written_again() {
     let mut admin = Admin::connect(single.server.port()).unwrap();
     admin.delete_topic("small").unwrap();
     admin.create_topic("next", 1, &[]).unwrap();
-    let next = Place::new("next", 0);
+    let next = TopicPartition::new("next", 0);
     wait_until("a record is taken again", || admin.produce(&next, &[7; 100_000]).unwrap().0 == 0);
     for _ in 0..100 {
         assert_eq!(admin.produce(&next, &[7; 100_000]).unwrap().0, 0);
@@ -247,7 +247,7 @@ fn a_disk_without_a_free_byte_is_started_on_emptied_and_written_again() {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// A broker with one log of small segments, on a disk that can be spoiled.
+/// A broker with one log of small segments, on a disk that can be damaged.
 fn with_topic(topic: &str) -> (Stack, Server, Admin) {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
     let settings = Settings::default().with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
@@ -258,11 +258,11 @@ fn with_topic(topic: &str) -> (Stack, Server, Admin) {
     (stack, server, admin)
 }
 
-/// A sector that cannot be read is damage where it is, and nowhere else.
+/// An unreadable sector damages only the records in it.
 #[test]
 fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
     let (stack, mut server, mut admin) = with_topic("cold");
-    let place = Place::new("cold", 0);
+    let place = TopicPartition::new("cold", 0);
     let needle = |name: &str, number: i64| format!("<{name} {number}>").repeat(20).into_bytes();
     for number in 0..10 {
         assert_eq!(admin.produce(&place, &needle("early", number)).unwrap(), (0, number));
@@ -274,7 +274,7 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
         assert_eq!(admin.produce(&place, &needle("late", number)).unwrap(), (0, number));
     }
     server.stop().unwrap();
-    // So that the kernel has nothing of it in memory.
+    // Drops the kernel's copy in memory.
     stack.cut(1.0, || Ok(())).unwrap();
 
     stack.disk().spoil(&needle("early", 7)).unwrap();
@@ -300,12 +300,11 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
     assert_eq!(admin.produce(&place, b"after").unwrap(), (0, 50));
 }
 
-/// What stands in a sector that cannot be read may have been acknowledged, whether or not anything
-/// after it proves that.
+/// An unreadable sector may have held acknowledged records, whether or not a later group proves it.
 #[test]
 fn a_log_whose_last_record_cannot_be_read_is_refused_until_a_repair() {
     let (stack, mut server, mut admin) = with_topic("last");
-    let place = Place::new("last", 0);
+    let place = TopicPartition::new("last", 0);
     assert_eq!(admin.produce(&place, b"the first record").unwrap(), (0, 0));
     let last = b"<the last record>".repeat(20);
     assert_eq!(admin.produce(&place, &last).unwrap(), (0, 1));
@@ -329,7 +328,7 @@ fn a_log_whose_last_record_cannot_be_read_is_refused_until_a_repair() {
     assert!(said.contains("needs no repair"), "{said}");
 }
 
-/// Runs `--repair`, which must succeed, and answers with its output.
+/// Runs `--repair`, which must succeed. Returns its output.
 fn repair(data: &Path) -> String {
     let repair = Command::new(rustmq_binary()).arg("--repair").arg("--data-dir").arg(data).output().unwrap();
     let said = String::from_utf8_lossy(&repair.stdout) + String::from_utf8_lossy(&repair.stderr);
@@ -337,7 +336,7 @@ fn repair(data: &Path) -> String {
     said.into_owned()
 }
 
-/// The error of a fetch from there, and whether it brings records.
+/// The error of a fetch from this offset, and whether it returns records.
 fn fetch_at(port: u16, topic: &str, offset: i64) -> (i16, bool) {
     let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1_000);
     let topic = FetchTopic::default()
@@ -351,7 +350,7 @@ fn fetch_at(port: u16, topic: &str, offset: i64) -> (i16, bool) {
     (partition.error_code, partition.records.as_ref().is_some_and(|records| !records.is_empty()))
 }
 
-/// Takes all the room that there is; how many bytes.
+/// Takes all free space. Returns the number of bytes.
 fn fill(path: &Path) -> u64 {
     let file = File::create(path).unwrap();
     let block = vec![7; 1 << 20];
@@ -403,7 +402,7 @@ fn a_fetch_of_many_partitions_does_not_wait_for_a_slow_disk_to_read_all_of_them(
     let mut admin = Admin::connect(server.port()).unwrap();
     admin.create_topic("cold", PARTITIONS, &[]).unwrap();
     for partition in 0..PARTITIONS {
-        assert_eq!(admin.produce(&Place::new("cold", partition), &[7; 1000]).unwrap(), (0, 0));
+        assert_eq!(admin.produce(&TopicPartition::new("cold", partition), &[7; 1000]).unwrap(), (0, 0));
     }
     server.kill().unwrap();
     server.restart().unwrap();
@@ -418,7 +417,7 @@ fn a_fetch_of_many_partitions_does_not_wait_for_a_slow_disk_to_read_all_of_them(
     }
 }
 
-/// The partitions of which one fetch, which does not wait for more, brings records.
+/// The partitions of which one fetch, which does not wait for more, returns records.
 fn fetch_what_is_there(port: u16, topic: &str, partitions: &[i32]) -> Vec<i32> {
     let partitions = partitions.iter().map(|partition| {
         FetchPartition::default().with_partition(*partition).with_fetch_offset(0).with_partition_max_bytes(1 << 20)
@@ -436,7 +435,7 @@ fn fetch_what_is_there(port: u16, topic: &str, partitions: &[i32]) -> Vec<i32> {
     read.map(|partition| partition.partition_index).collect()
 }
 
-/// The files of the log's segments, with what is in them.
+/// The files of the log's segments, with their content.
 fn slots(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = data.join("wal/wal-000");
     let mut slots: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -477,7 +476,7 @@ fn damage_is_refused_with_its_place_or_said_to_be_a_dropped_tail() {
         }
         let broken = single.audit().unwrap();
         single.server.kill().unwrap();
-        // The last record's group is proven by nothing.
+        // No group proves the last record's group.
         let dropped = matches!(broken[..], [Violation::Shrank { end: 39, expected: 40, .. }]);
         assert!(broken.is_empty() || dropped && log.contains("dropped"), "byte {at}: {broken:?}\n{log}");
     }

@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Tests left out, and why; patterns as `-test.skip` takes them. Subtests of KIP-848 skip
-/// themselves where it is not advertised.
+/// The omitted tests, and why; patterns for `-test.skip`. Subtests of KIP-848 skip themselves if it
+/// is not advertised.
 const LEFT_OUT: [(&str, &str); 6] = [
     ("TestTxnEtl", "needs transactions"),
     ("Share", "needs share groups (KIP-932)"),
@@ -19,10 +19,10 @@ const LEFT_OUT: [(&str, &str); 6] = [
     ("TestOptValuesCoversEveryOption", "reads the library's source, not the broker"),
 ];
 
-/// Tests that skip themselves, and why that is right.
+/// Tests that skip themselves, and why that is correct.
 const SKIP_THEMSELVES: [&str; 1] = ["TestIssueProduceBrokerTooOldFailsRecords"]; // the broker is not too old
 
-/// Tests that must have run: those that talk to the broker most.
+/// Tests that must have run: those that use the broker most.
 const MUST_PASS: [&str; 14] = [
     "TestGroupETL",
     "TestGroupSimple",
@@ -40,7 +40,7 @@ const MUST_PASS: [&str; 14] = [
     "TestPing",
 ];
 
-/// A share of the default, which is made for machines with more cores; each test still moves all of
+/// A fraction of the default, which is for machines with more cores. Each test still moves all of
 /// them several times.
 const RECORDS: &str = "10000";
 const WITHIN: Duration = Duration::from_secs(240);

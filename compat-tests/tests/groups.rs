@@ -1,9 +1,9 @@
-//! Consumer groups: members joining, leaving and dying, cooperative and static members, commits,
+//! Consumer groups: members that join, leave and die, cooperative and static members, commits,
 //! resets, foreign positions.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{Produce, each};
-use rustmq_compat_tests::member::{Member, Seen, Subscription, is_balanced, poll_until};
+use rustmq_compat_tests::member::{Member, ReceivedRecord, Subscription, is_balanced, poll_until};
 use rustmq_compat_tests::server::unique;
 use rustmq_compat_tests::{Client, ClientKind, Draft, open, shared};
 use serde_json::json;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-/// On two busy cores seven clients take their time; on idle ones all is done in a few seconds.
+/// On two busy cores seven clients are slow; on idle ones everything is done in a few seconds.
 const SOON: Duration = Duration::from_secs(90);
 const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER_ID: i16 = 25;
@@ -47,7 +47,7 @@ fn fill(topic: &str, partitions: i32, each: usize) {
     let drafts: Vec<Draft> = (0..partitions)
         .flat_map(|p| (0..each).map(move |n| Draft::new("k", &format!("{p}/{n}")).in_partition(p)))
         .collect();
-    // One writer for all scenarios: some write in every round of polling.
+    // One writer for all scenarios: some of them write in every round of polling.
     static WRITER: LazyLock<Mutex<Box<dyn Client>>> = LazyLock::new(|| Mutex::new(client(ClientKind::Franz)));
     let acks = WRITER.lock().unwrap_or_else(PoisonError::into_inner).produce(Produce::to(topic), &drafts).unwrap();
     assert!(acks.iter().all(|ack| ack.error == 0));
@@ -57,7 +57,7 @@ fn seen(members: &[Member]) -> usize {
     members.iter().map(|member| member.seen.len()).sum()
 }
 
-/// The strategy that the library offers, cooperative where it can.
+/// The strategy of the library, cooperative if it has one.
 fn strategy(kind: ClientKind) -> &'static str {
     match kind {
         ClientKind::Kafkajs | ClientKind::Aiokafka => "roundrobin",
@@ -166,8 +166,8 @@ fn a_second_member_of_the_same_instance_fences_the_first() {
     poll_until(&mut first, SOON, |m| is_balanced(m, 2)).unwrap();
     let mut second = vec![join(ClientKind::Java, &how)];
     poll_until(&mut second, SOON, |m| is_balanced(m, 2)).unwrap();
-    // Which error the library makes of FENCED_INSTANCE_ID depends on what noticed first, its commit
-    // or its heartbeat.
+    // The library's error for FENCED_INSTANCE_ID depends on whether its commit or its heartbeat
+    // notices first.
     first[0].commit_offsets(&[(&topic, 0, 1, "")]).unwrap_err();
     second[0].commit_offsets(&[(&topic, 0, 1, "")]).unwrap();
 }
@@ -184,8 +184,8 @@ fn resets_begin_at_the_earliest_or_the_latest_record() {
         let mut members =
             vec![join(kind, &Subscription::new(&latest, &topics).strategy(strategy(kind)).reset("latest"))];
         poll_until(&mut members, SOON, |m| is_balanced(m, 1)).unwrap();
-        // An assigned member may not have asked for the end yet: it has when it sees what is
-        // written after.
+        // An assigned member may not have requested the end yet. It has once it sees a record that
+        // was written after that.
         poll_until(&mut members, SOON, |m| {
             fill(&topic, 1, 1);
             !m[0].seen.is_empty()
@@ -206,7 +206,7 @@ fn commits_keep_their_metadata_and_serve_every_client() {
     members[0].commit_offsets(&[(&topic, 0, 7, "half way"), (&topic, 1, 3, "")]).unwrap();
     assert_eq!(members[0].committed(&topic, 0).unwrap(), (7, "half way".into()));
     members.pop().unwrap().leave().unwrap();
-    // Not confluent-kafka: it reads metadata past its end, into whatever memory follows.
+    // Without confluent-kafka: it reads metadata beyond its end, into the memory that follows.
     for kind in [ClientKind::Franz, ClientKind::KafkaPython, ClientKind::Kafkajs, ClientKind::Aiokafka] {
         let answer = client(kind).call(json!({"op": "group_offsets", "group": group})).unwrap();
         let mut offsets = answer["offsets"].as_array().unwrap().clone();
@@ -232,7 +232,8 @@ fn every_record_is_seen_once_by_a_group_that_does_not_change() {
     fill(&topic, 8, 25);
     poll_until(&mut members, SOON, |m| m.iter().flat_map(|m| &m.seen).filter(|s| s.offset >= 50).count() >= 200)
         .unwrap();
-    let fresh: Vec<&Seen> = members.iter().flat_map(|member| &member.seen).filter(|seen| seen.offset >= 50).collect();
+    let fresh: Vec<&ReceivedRecord> =
+        members.iter().flat_map(|member| &member.seen).filter(|seen| seen.offset >= 50).collect();
     let distinct: BTreeSet<_> = fresh.iter().map(|seen| (seen.partition, seen.offset)).collect();
     assert_eq!((fresh.len(), distinct.len()), (200, 200));
     for member in &members {
@@ -252,7 +253,8 @@ fn a_member_that_was_put_out_cannot_commit() {
     let mut members = vec![join(ClientKind::Franz, &Subscription::new(&group, &topics))];
     poll_until(&mut members, SOON, |m| seen(m) == 3).unwrap();
     let admin = &mut client(ClientKind::Franz);
-    // A commit from outside is refused while the group has members, and taken once it is empty.
+    // The coordinator refuses a commit from outside while the group has members, and accepts it
+    // once the group is empty.
     let outside = json!({"op": "alter_group_offsets", "group": group, "offsets": [[topic, 0, 1, ""]]});
     let refusal = admin.call(outside.clone()).unwrap_err();
     assert!([UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION].contains(&refusal.code), "{refusal}");

@@ -1,5 +1,5 @@
-//! Idempotent producers while connections are cut and answers lost: each record once, in order. And
-//! what transactional ones hear, as long as there are no transactions.
+//! Idempotent producers while connections are cut and answers lost: each record is stored once, in
+//! order. Also the errors that transactional producers get, as long as there are no transactions.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};
@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Records go on until this many streams were cut, or this many rounds were written.
+/// The load continues until this many streams were cut, or this many rounds were written.
 const CUTS: u64 = 12;
 const ROUNDS_MAX: usize = 5000;
 const EACH: usize = 25;
 
-/// Produces rounds of records while the proxy swallows answers and cuts connections, then reads
-/// what is there past the proxy.
+/// Produces rounds of records while the proxy drops answers and cuts connections. Then reads the
+/// log directly.
 fn produce_through_cuts(kind: ClientKind) {
     let proxy = Proxy::start().unwrap();
     let server = Server::start(Settings::default().advertised(proxy.port())).unwrap();
     proxy.connect_to(server.port());
     let topic = format!("cut-{}", kind.name());
     let mut client = open(kind, &server.bootstrap()).unwrap();
-    // A first record, so that the cuts meet a producer that has its id.
+    // A first record, so that the cuts hit a producer that has its id.
     let how = Produce::to(&topic).idempotent();
     client.produce(how, &[Draft::new("first", "first").in_partition(0)]).unwrap();
     let done = AtomicBool::new(false);
@@ -32,7 +32,7 @@ fn produce_through_cuts(kind: ClientKind) {
         scope.spawn(|| {
             let mut turn = 0_u32;
             while !done.load(Ordering::SeqCst) {
-                // The pauses place the cuts within the load; nothing waits for them.
+                // The pauses spread the cuts over the load; they wait for no event.
                 thread::sleep(Duration::from_millis(200));
                 turn += 1;
                 if turn.is_multiple_of(2) {
@@ -94,7 +94,8 @@ fn aiokafka_writes_each_record_once() {
 
 #[test]
 fn a_transactional_producer_is_refused_at_once() {
-    // What shows that the clients have not waited: their own timeouts are a minute, or none.
+    // A short time shows that the clients have not waited: their own timeouts are a minute, or
+    // none.
     const AT_ONCE: Duration = Duration::from_secs(5);
     let denied = "Transactional Id authorization failed: A coordinator of transactions is not supported";
     let not_supported = "coordinator of transactions is not supported";
@@ -110,7 +111,7 @@ fn a_transactional_producer_is_refused_at_once() {
     let server = Server::start_as(Target::RustMq, Settings::default()).unwrap();
     for (kind, code, text) in clients {
         let mut client = open(kind, &server.bootstrap()).unwrap();
-        // Whatever a client does only once is done.
+        // Does the work that a client does only once, which must not count.
         client.produce(Produce::to("plain").idempotent(), &[Draft::new("k", "v")]).unwrap();
         let asked = Instant::now();
         let refusal = client.call(json!({"op": "init_transactions", "id": kind.name()})).unwrap_err();

@@ -1,5 +1,5 @@
-//! What a rebalance waits for, and what is seen of the group meanwhile. Each member speaks the
-//! protocol itself, on a connection of its own: a join that waits holds its connection.
+//! The waits of a rebalance, and the visible states of the group meanwhile. Each member speaks the
+//! protocol itself on its own connection: a waiting join blocks its connection.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use rustmq_compat_tests::{Server, Settings};
 /// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR: Kafka's first answers.
 const COMING_UP: [i16; 3] = [14, 15, 16];
 const MEMBER_ID_REQUIRED: i16 = 79;
-/// A new member joins at once up to here; above it is given its id first.
+/// The last version in which a new member joins at once; in later ones it gets an id first.
 const JOINS_AT_ONCE: i16 = 3;
 const ID_FIRST: i16 = 4;
 const MINE: &[u8] = b"mine";
@@ -64,7 +64,7 @@ impl Member {
         answer
     }
 
-    /// Joins as the first one.
+    /// Joins as the first member.
     fn join(&mut self) -> JoinGroupResponse {
         loop {
             self.send_join(JOINS_AT_ONCE);
@@ -77,7 +77,7 @@ impl Member {
         }
     }
 
-    /// Takes an assignment as the leader, all of it.
+    /// Syncs as the leader, and assigns everything to itself.
     fn sync(&mut self, generation: i32) {
         let assignment = sync_group_request::SyncGroupRequestAssignment::default()
             .with_member_id(self.id.clone())
@@ -100,7 +100,7 @@ impl Member {
     }
 }
 
-/// A broker of the test's own, with a coordinator for the group.
+/// A broker of this test, with a coordinator for the group.
 fn server(delay_ms: &str, group: &str) -> Server {
     let server = Server::start(Settings::default().with("group.initial.rebalance.delay.ms", delay_ms)).unwrap();
     let mut wire = Wire::connect(server.port()).unwrap();
@@ -121,10 +121,10 @@ fn described(wire: &mut Wire, group: &str) -> describe_groups_response::Describe
     answer.groups.remove(0)
 }
 
-/// A rebalance is over long before.
+/// Longer than a rebalance takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The group once it has left a state.
+/// Waits until the group has left a state. Returns the group.
 fn after(wire: &mut Wire, group: &str, state: &str) -> describe_groups_response::DescribedGroup {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
@@ -147,7 +147,7 @@ fn a_rebalance_waits_for_a_member_that_was_given_its_id_and_shows_the_old_assign
     let mut second = Member::of(&server, &group);
     second.send_join(ID_FIRST);
     assert_eq!(second.joined(ID_FIRST).error_code, MEMBER_ID_REQUIRED);
-    // The leader joins again: all members that the group has are there, and one is to come.
+    // The leader joins again: all existing members are there, and a new one is expected.
     first.send_join(JOINS_AT_ONCE);
     let found = after(&mut observer, &group, "Stable");
     assert_eq!(&found.group_state[..], "PreparingRebalance", "the group does not wait");
@@ -172,7 +172,7 @@ fn a_group_that_was_emptied_waits_for_more_members_as_a_new_one_does() {
     assert_eq!(&after(&mut observer, &group, "PreparingRebalance").group_state[..], "Empty");
     let mut members = [Member::of(&server, &group), Member::of(&server, &group)];
     members[0].send_join(JOINS_AT_ONCE);
-    // Ends at once if the first one is not made to wait.
+    // Ends at once if the first member is not made to wait.
     assert_eq!(&after(&mut observer, &group, "Empty").group_state[..], "PreparingRebalance");
     members[1].send_join(JOINS_AT_ONCE);
     let joined = members.each_mut().map(|member| member.joined(JOINS_AT_ONCE));

@@ -1,5 +1,4 @@
-//! What clients learn about the cluster: auto-creation, unknown topics, limits on what they may
-//! ask.
+//! The metadata that clients get: auto-creation, unknown topics, limits on requests.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};
@@ -32,7 +31,7 @@ fn auto_creation_can_be_switched_off_and_sized() {
     let off = Server::start(Settings::default().with("auto.create.topics.enable", "false")).unwrap();
     let mut client = open(ClientKind::Franz, &off.bootstrap()).unwrap();
     client.create_topic("made", 1, &[]).unwrap();
-    // aiokafka asks for metadata that may create the topic, and gives up soon.
+    // aiokafka sends a metadata request that may create the topic, and gives up soon.
     let refused =
         open(ClientKind::Aiokafka, &off.bootstrap()).unwrap().produce(Produce::to("missing"), &[Draft::new("k", "v")]);
     assert!(refused.is_err() || refused.unwrap()[0].error != 0);

@@ -1,6 +1,6 @@
-//! The power goes under load, again and again: everything that was acknowledged is there
-//! afterwards. And the proof of the proof: the disk loses what was not synced, and a broker that
-//! acknowledges before the sync does not pass.
+//! Power cuts under load, again and again: everything that was acknowledged exists afterwards. Also
+//! proves the proof: the disk loses unsynced writes, and a broker that acknowledges before the sync
+//! is found.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use rustmq_compat_tests::crash::audit::Violation;
@@ -16,7 +16,7 @@ use std::process::Command;
 const MIB: u64 = 1 << 20;
 const DISK_SIZE: u64 = 1024 * MIB;
 
-/// Overwrites the file's content in place with O_DIRECT, and syncs it if asked to.
+/// Overwrites the file's content in place with O_DIRECT, and syncs it if `synced` is set.
 fn overwrite(file: &Path, byte: u8, synced: bool) {
     let source = tempfile::NamedTempFile::new().unwrap();
     fs::write(source.path(), [byte; 65_536]).unwrap();
@@ -42,7 +42,7 @@ fn the_disk_loses_direct_writes_that_were_not_synced_and_keeps_synced_ones() {
         let loss = stack.cut(0.0, || Ok(())).unwrap();
         assert!(loss.lost > 0, "{kind}: {loss}");
         assert_eq!(fs::read(&names[0]).unwrap(), [2; 65_536], "{kind}: the synced write");
-        // The cache may have written out a little by itself.
+        // The cache may have written back a little on its own.
         let old = fs::read(&names[1]).unwrap().iter().filter(|byte| **byte == 1).count();
         assert!(old > 0, "{kind}: the write that was not synced is wholly there");
         assert_eq!(fs::read(&names[1]).unwrap().len(), 65_536);
@@ -74,13 +74,13 @@ fn acknowledged_work_survives_power_cuts_on_xfs() {
     acknowledged_work_survives_on(FileSystem::Xfs);
 }
 
-/// What a broker has lost of 20 acknowledged records after its disk lost all that was not synced.
+/// The number of lost records out of 20 acknowledged ones, after the disk lost all unsynced writes.
 fn lost_by(target: Target, settings: Settings) -> usize {
     let mut power = PowerCut::prepare(FileSystem::Ext4, 1).unwrap();
     let server = Server::start_as(target, settings.data(power.stack().root().join("data"))).unwrap();
     let mut single = Single::on(server).unwrap();
     single.write(5).unwrap();
-    // Folders and metadata are not what this is about.
+    // Folders and metadata are not the subject here.
     process::run_to_end(Command::new("sync").arg("-f").arg(power.stack().root())).unwrap();
     single.write(20).unwrap();
     power.cut(&mut single.server, 0.0).unwrap();
@@ -102,9 +102,9 @@ fn a_broker_that_does_not_sync_is_found_out() {
     assert!(lost > 15, "only {lost} of 20 unsynced records are lost");
 }
 
-/// What Apache Kafka has lost.
+/// The records that Apache Kafka has lost.
 fn lost_by_kafka(settings: Settings) -> usize {
-    // It waits for the session of its life before to end.
+    // It waits until the session of its previous process ends.
     let settings = settings.with("broker.session.timeout.ms", "1500").with("broker.heartbeat.interval.ms", "250");
     lost_by(Target::Kafka, settings.with("auto.create.topics.enable", "false"))
 }

@@ -1,12 +1,11 @@
-//! The shipped broker reads its configuration file again when SIGHUP asks for it: what may change
-//! changes in the running process, the rest is refused by name, and a file with anything wrong
-//! changes nothing.
+//! The shipped broker reads its configuration file again on SIGHUP. Reloadable settings change in
+//! the running process, others are refused by name, and a file with any error changes nothing.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::versions::crafted::{Codec, Stated, crafted};
+use rustmq_compat_tests::versions::crafted::{Codec, DeclaredFields, crafted};
 use rustmq_compat_tests::versions::{Topic, produce_request};
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Server, Settings, Target};
@@ -27,7 +26,7 @@ struct Configured {
     server: Server,
     file: PathBuf,
     folder: TempDir,
-    /// Where the part of the log begins that was not looked at yet.
+    /// The offset of the log's unread part.
     seen: usize,
 }
 
@@ -44,7 +43,7 @@ impl Configured {
         configured
     }
 
-    /// Puts another file in the place of the file, and asks for a reload.
+    /// Replaces the file, and requests a reload.
     fn reload(&self, text: &str) {
         let draft = self.folder.path().join("draft.toml");
         fs::write(&draft, text).unwrap();
@@ -56,8 +55,8 @@ impl Configured {
         fs::read_to_string(self.server.log_path()).unwrap()
     }
 
-    /// Waits until a new line of the log has all of these words, and returns it. Lines before it
-    /// are not looked at again.
+    /// Waits until an unread line of the log contains all of these words, and returns it. Earlier
+    /// lines are not read again.
     fn wait_for_line(&mut self, words: &[&str]) -> String {
         let deadline = Instant::now() + SOON;
         loop {
@@ -73,7 +72,7 @@ impl Configured {
         }
     }
 
-    /// The bytes that recent batches may take.
+    /// The most bytes of recent batches.
     fn tail_budget(&self) -> u64 {
         let (_, page) = self.server.get("/metrics").unwrap();
         let sample =
@@ -135,7 +134,7 @@ fn a_file_with_anything_wrong_changes_nothing() {
     broker.server.signal("HUP").unwrap();
     broker.wait_for_line(&["ERROR", "nothing has changed", "no regular file"]);
     fs::remove_dir(&broker.file).unwrap();
-    // Whatever was asked for before this is done by now.
+    // All earlier requests are done by now.
     broker.reload(good);
     broker.wait_for_line(&["the configuration was reloaded", "changed=0", "refused=0"]);
     assert_eq!(broker.tail_budget(), 32 * MIB);
@@ -167,7 +166,8 @@ fn compressed_records_are_checked_or_not_from_the_reload_on() {
     let topic = Topic { name: TopicName(StrBytes::from_static_str("orders")), id: Uuid::nil() };
     let mut wire = Wire::connect(port).unwrap();
     let mut produce_garbage = || {
-        let stated = Stated { codec: Codec::Gzip, attributes: 0, base_timestamp: 1, max_timestamp: 1, count: 1 };
+        let stated =
+            DeclaredFields { codec: Codec::Gzip, attributes: 0, base_timestamp: 1, max_timestamp: 1, count: 1 };
         let request = produce_request(7, &topic, 0, -1, crafted(stated, &[0xff; 40]));
         wire.send(ApiKey::Produce, 7, &RequestKind::Produce(request)).unwrap();
         let ResponseKind::Produce(answer) = wire.receive(ApiKey::Produce, 7).unwrap() else { panic!() };
@@ -194,8 +194,8 @@ fn a_shutdown_waits_as_long_as_the_last_reload_says() {
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
 }
 
-/// A client that asks until nobody listens any more, and takes no answer: what it is owed keeps a
-/// shutdown waiting.
+/// A client that sends requests until nobody listens any more, and reads no answer: the pending
+/// answers keep the shutdown waiting.
 fn stalled_client(port: u16) -> TcpStream {
     /// ApiVersions, version 0, without a client's name.
     const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
@@ -227,7 +227,7 @@ fn many_signals_at_once_end_with_the_newest_file() {
 
 #[test]
 fn without_a_file_the_signal_keeps_its_meaning() {
-    // Whoever runs the tests may ignore the signal, and its children with it.
+    // The parent of the tests may ignore the signal, and children inherit that.
     let settings = Settings::default().launcher(&["env", "--default-signal=HUP"]);
     let mut server = Server::start_as(Target::RustMq, settings).unwrap();
     server.signal("HUP").unwrap();
@@ -255,7 +255,7 @@ fn a_broker_starts_on_the_environment_that_its_file_names() {
     }
 }
 
-/// What `--print-config` writes on its outputs.
+/// The outputs of `--print-config`.
 fn print_config(file: &Path, environment: &[(&str, &str)]) -> (String, String) {
     let mut command = std::process::Command::new(rustmq_compat_tests::server::rustmq_binary());
     command.arg("--print-config").arg("--config").arg(file).envs(environment.iter().copied());

@@ -1,5 +1,5 @@
-//! Stops and restarts under load, graceful ones: clients go on by themselves, nothing is lost,
-//! groups resume.
+//! Graceful stops and restarts under load: clients continue on their own, nothing is lost, groups
+//! resume.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};

@@ -1,5 +1,5 @@
-//! What one client wrote, every client reads: codecs, headers, nulls, timestamps, sizes, keyed
-//! partitioning, seek by time.
+//! Every client reads the records that any client wrote: codecs, headers, nulls, timestamps, sizes,
+//! keyed partitioning, seek by time.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use rustmq_compat_tests::client::{From, Produce, each};
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// An hour ago: the producers' clock, so that no record is expired by retention.
+/// An hour ago by the producers' clock, so that retention deletes no record.
 fn base_time() -> i64 {
     static BASE: LazyLock<i64> = LazyLock::new(|| now_ms() - 3_600_000);
     *BASE
@@ -35,7 +35,8 @@ fn offsets(acks: &[Ack]) -> Vec<i64> {
     acks.iter().map(|ack| ack.offset).collect()
 }
 
-/// Bodies that have caught brokers and clients before. `of` says what the client can word at all.
+/// Bodies that have broken brokers and clients before. `of` tells which of them the client can
+/// express.
 fn difficult(of: ClientKind) -> Vec<Draft> {
     let text = |key: Option<&str>, value: Option<&str>| Draft {
         partition: Some(0),
@@ -53,7 +54,7 @@ fn difficult(of: ClientKind) -> Vec<Draft> {
     drafts[4].value = Some(noise(40_000, 7));
     drafts[1].headers = vec![Header("trace".into(), Some(b"1".to_vec())), Header("empty".into(), Some(Vec::new()))];
     match of {
-        // Its flags hold text, an empty file is its null, and it takes the clock's time.
+        // Its flags hold text, an empty file is its null, and it takes the time of the clock.
         ClientKind::Kcat => {}
         _ => {
             drafts.push(Draft { value: Some(Vec::new()), ..text(Some("empty value"), None) });
@@ -64,7 +65,7 @@ fn difficult(of: ClientKind) -> Vec<Draft> {
         }
     }
     if !matches!(of, ClientKind::Kcat | ClientKind::Kafkajs) {
-        // kafkajs names headers by a map, and neither it nor kafka-python takes a null.
+        // kafkajs names headers by a map, and neither it nor kafka-python accepts a null.
         drafts[0].headers = vec![Header("twice".into(), Some(vec![1])), Header("twice".into(), Some(vec![2]))];
     }
     if !matches!(of, ClientKind::Kcat | ClientKind::Kafkajs | ClientKind::KafkaPython) {
@@ -85,7 +86,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// Compares what was read with what was written, as far as the two clients can word it.
+/// Compares the records read with those written, as far as the two clients can express them.
 fn check_read(writer: ClientKind, reader: ClientKind, codec: &str, drafts: &[Draft], read: &[&Record]) {
     let who = format!("{} read what {} wrote in {codec}", reader.name(), writer.name());
     assert_eq!(read.len(), drafts.len(), "{who}: the number of records");
@@ -97,7 +98,7 @@ fn check_read(writer: ClientKind, reader: ClientKind, codec: &str, drafts: &[Dra
         if let Some(timestamp) = draft.timestamp {
             assert_eq!(record.timestamp, timestamp, "{who}: the timestamp of record {index}");
         }
-        // kcat joins headers by commas; kafkajs gathers equal names: both lose nothing here.
+        // kcat joins headers with commas, and kafkajs groups equal names: both lose nothing here.
         assert_eq!(record.headers, draft.headers, "{who}: the headers of record {index}");
     }
 }
@@ -216,7 +217,7 @@ fn create_time_is_the_producers() {
 
 #[test]
 fn clients_agree_where_a_key_goes() {
-    // murmur2 everywhere: what one client wrote under a key, another finds in the same partition.
+    // All clients use murmur2, so each finds the records of a key in the same partition.
     let kinds = [
         ClientKind::Rdkafka,
         ClientKind::Confluent,

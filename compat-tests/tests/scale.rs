@@ -59,7 +59,7 @@ fn five_hundred_connections_are_served_while_others_work() {
         };
         assert!(!answer.api_keys.is_empty());
     }
-    // And again on the same connections.
+    // Once more on the same connections.
     for wire in &mut connections {
         wire.call(ApiKey::ApiVersions, 0, &request).unwrap();
     }

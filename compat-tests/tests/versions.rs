@@ -1,6 +1,5 @@
-//! Every advertised version of every advertised API, and the rules of the protocol that hold before
-//! any API does. The cases are in `src/versions`; a pair that the broker advertises and that no
-//! case speaks fails here.
+//! Every advertised version of every advertised API, and the rules of the protocol that precede any
+//! API. The cases are in `src/versions`. An advertised pair without a case fails here.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{
@@ -22,23 +21,23 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// The versions of a key to ask: what RustMQ advertises, all of it; of Kafka's, what
-/// `kafka-protocol` can word, and the old versions of Produce.
+/// The versions of a key to test: for RustMQ all advertised ones; for Kafka those that
+/// `kafka-protocol` can encode, and the old versions of Produce.
 fn versions(session: &Session, key: ApiKey) -> std::ops::RangeInclusive<i16> {
     let (least, greatest) = session.advertised()[&(key as i16)];
     if !session.is_kafka() {
         return least..=greatest;
     }
-    let worded = Session::worded(key);
-    let from = if key == ApiKey::Produce { least } else { least.max(*worded.start()) };
-    from..=greatest.min(*worded.end())
+    let encodable = Session::encodable(key);
+    let from = if key == ApiKey::Produce { least } else { least.max(*encodable.start()) };
+    from..=greatest.min(*encodable.end())
 }
 
-/// The versions of a key whose case fails; each has said why.
+/// The versions of a key whose case fails; each has printed the reason.
 fn failures(key: i16, is_kafka: bool) -> Vec<String> {
     let known = ApiKey::try_from(key).ok().and_then(|key| Some((key, case(key)?)));
     let Some((key, case)) = known else {
-        // Kafka advertises more than we do; the other way round there is no excuse.
+        // Kafka advertises more than RustMQ; RustMQ must not advertise more than the cases cover.
         return if is_kafka { Vec::new() } else { vec![format!("key {key} is advertised and has no case")] };
     };
     let mut session = Session::open();
@@ -69,7 +68,7 @@ fn every_advertised_version_is_answered_as_it_must_be() {
 fn a_version_of_api_versions_from_the_future_is_answered_in_version_0() {
     let session = Session::open();
     let mut wire = Wire::connect(shared().port()).unwrap();
-    // Key 18, version 99, correlation 1, a client id of one byte, and whatever version 99 may hold.
+    // Key 18, version 99, correlation 1, a client id of one byte, and unknown bytes of version 99.
     wire.send_frame(&[0, 18, 0, 99, 0, 0, 0, 1, 0, 1, b'c', 0, 1, 2, 3]).unwrap();
     let mut frame = wire.receive_frame().unwrap();
     assert_eq!(frame.split_to(4)[..], [0, 0, 0, 1], "the correlation id, in a header that is never flexible");
@@ -79,7 +78,7 @@ fn a_version_of_api_versions_from_the_future_is_answered_in_version_0() {
     let listed: Vec<_> = answer.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
     let (least, greatest) = session.advertised()[&18];
     assert_eq!(listed, [(18, least, greatest)], "what to ask instead, and no more (KIP-511)");
-    // The connection goes on.
+    // The connection continues.
     let request = RequestKind::ApiVersions(kafka_protocol::messages::ApiVersionsRequest::default());
     wire.send(ApiKey::ApiVersions, 0, &request).unwrap();
     wire.receive(ApiKey::ApiVersions, 0).unwrap();
@@ -110,7 +109,7 @@ fn the_version_after_the_last_of_any_other_api_closes_the_connection() {
         for part in [key, greatest + 1] {
             frame.extend(part.to_be_bytes());
         }
-        // Correlation 1, no client id, and zeros for whatever may follow.
+        // Correlation 1, no client id, and zeros for the rest.
         frame.extend([0, 0, 0, 1, 0xff, 0xff]);
         frame.extend([0; 32]);
         assert!(session.closes(api, greatest + 1, &frame), "{api:?} v{} is answered", greatest + 1);
@@ -172,7 +171,7 @@ fn an_error_under_acks_0_closes_the_connection() {
         ("a topic that is not there", version, produce_request(version, &missing, 0, 0, batch(1))),
         ("a partition that is not there", version, produce_request(version, &topic, 7, 0, batch(1))),
         ("zstd in an old version", 6, produce_request(6, &topic, 0, 0, called_zstd(&batch(1)))),
-        // Found only where the log is written.
+        // Detected only when the log is written.
         ("a gap in the sequence", version, produce_request(version, &topic, 0, 0, of(9))),
     ];
     for (what, version, request) in cases {
@@ -180,7 +179,7 @@ fn an_error_under_acks_0_closes_the_connection() {
         wire.send(ApiKey::Produce, version, &RequestKind::Produce(request)).unwrap();
         assert!(wire.is_closed(), "{what} is passed over");
     }
-    // What has no error goes on.
+    // Records without an error are stored.
     let mut wire = Wire::connect(shared().port()).unwrap();
     let request = produce_request(version, &topic, 0, 0, of(1));
     wire.send(ApiKey::Produce, version, &RequestKind::Produce(request)).unwrap();
@@ -216,7 +215,7 @@ fn what_acks_0_sent_before_it_left_is_kept() {
         wire.send(ApiKey::Produce, version, &RequestKind::Produce(request)).unwrap();
     }
     drop(wire);
-    // Nobody is told when they are stored: each further record says how many there are by now.
+    // Storing is not reported: each further record returns the number of records so far.
     let mut sent = 0;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while session.append(&topic) < 20 + sent {

@@ -1,5 +1,6 @@
-//! Folders that one process at a time holds, with a file in each that says which version wrote it.
-//! What else lies in a folder, and what a user is told of an error, is its owner's.
+//! The lock on a folder, so that one process at a time uses it, and the file in it that names the
+//! version that wrote it. The owner of a folder knows its other content, and words errors for
+//! users.
 //!
 //! ```
 //! use rustmq_folder::{FolderLock, LockError, VersionFile};

@@ -1,4 +1,4 @@
-//! The lock on a folder: two processes in one folder would overwrite each other.
+//! The lock on a folder. Two processes in one folder would overwrite each other.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,13 +9,13 @@ use rustix::fs::{FlockOperation, flock};
 
 const LOCK_FILE: &str = "LOCK";
 
-/// A folder that this process holds, until the last clone is dropped or the process ends.
+/// A locked folder. The lock ends when its last clone is dropped or the process ends.
 #[derive(Clone, Debug)]
 pub struct FolderLock {
     _file: Arc<File>,
 }
 
-/// Why a folder is not held.
+/// Why a folder could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("the folder is in use by another process")]
@@ -25,7 +25,7 @@ pub enum LockError {
 }
 
 impl FolderLock {
-    /// Takes the lock, `LOCK` in the folder. Does not wait for another process.
+    /// Locks the folder, by its file `LOCK`. Does not wait for another process.
     ///
     /// # Errors
     /// [`LockError::InUse`] if the folder is held already, also by this process.

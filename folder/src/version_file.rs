@@ -1,5 +1,5 @@
-//! A JSON file with the version of its folder's format. It is replaced as a whole: a reader finds
-//! the contents before or after, also after a crash.
+//! A JSON file with the version of its folder's format. It is replaced atomically: a reader finds
+//! the old contents or the new ones, even after a crash.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,33 +10,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::sync_dir;
 
-/// The file. Its contents have the field `format_version`.
+/// The file. Its contents must have the field `format_version`.
 #[derive(Clone, Debug)]
 pub struct VersionFile {
     path: PathBuf,
     version: u32,
 }
 
-/// Why the contents are not known.
+/// Why the contents could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Another program's file, or a damaged one.
+    /// The file belongs to another program, or is damaged.
     #[error(transparent)]
     Malformed(#[from] serde_json::Error),
     #[error("format version {found}")]
     Version { found: u32 },
 }
 
-/// Read before the rest, since another version may have other fields.
+/// Read before the other fields, because another version may have others.
 #[derive(Deserialize)]
 struct VersionAlone {
     format_version: u32,
 }
 
 impl VersionFile {
-    /// The file at `path`, for a program that reads and writes this version.
+    /// The file at `path`, of a program that reads and writes this version.
     #[must_use]
     pub const fn new(path: PathBuf, version: u32) -> Self {
         Self { path, version }
@@ -64,8 +64,8 @@ impl VersionFile {
         Ok(Some(serde_json::from_slice(&bytes)?))
     }
 
-    /// Replaces the contents. They are durable when this returns. The draft, the file's name with
-    /// `.new` after it, is left behind by a crash.
+    /// Replaces the contents. They are durable when this returns. A crash may leave a draft behind:
+    /// the file's name with `.new` after it.
     ///
     /// # Errors
     /// If the draft cannot be written, synced or renamed; then the file is as it was, unless only

@@ -51,6 +51,7 @@ const DELETE_HORIZON: u16 = 0x40;
 
 // The CRC covers everything behind itself, from the attributes on.
 const _: () = assert!(UNCHECKED_LENGTH == CRC_AT + 4 && ATTRIBUTES_AT == UNCHECKED_LENGTH);
+const _: () = assert!(MAX_TIMESTAMP_AT + 8 <= HEADER_LENGTH, "every fixed field lies in the header");
 
 /// How a batch's records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Where a broker is dialled, as registration, metadata and configuration name it. Nothing is
-//! resolved or dialled here.
+//! The address of a broker, as registration, metadata and configuration name it. Resolves nothing
+//! and connects to nothing.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

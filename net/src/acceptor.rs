@@ -1,5 +1,5 @@
-//! Accepting connections, also while the process is out of descriptors. Whom to serve is not
-//! decided here.
+//! Accepts connections, even while the process is out of descriptors. [`crate::Server`] decides
+//! whom to serve.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -12,17 +12,17 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-/// Connections that the kernel completes before they are accepted.
+/// The connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 1024;
-/// How long accepting pauses after it failed.
+/// The pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection was closed at once, since the process is out of descriptors.
+/// A connection was closed at once, because the process is out of descriptors.
 #[derive(Debug)]
 pub(crate) struct OutOfDescriptors;
 
-/// A listener whose failures are waited out, and said when they begin and when they end. It holds
-/// descriptors for when there are no others: the last of them is for accepting a connection only to
+/// A listener that outlasts failures, and logs when a series of them begins and ends. It holds
+/// spare descriptors for times without free ones. The last spare one accepts a connection only to
 /// close it, so that its client learns of it at once.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -33,12 +33,12 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Takes the address; port 0 takes a free one. A port in the state that a closed connection
-    /// leaves behind is taken over. So many connections are served even if there are no other
-    /// descriptors. Called within a tokio runtime.
+    /// Binds the address; port 0 takes a free port. Takes over a port whose connections the kernel
+    /// has not forgotten yet (TIME_WAIT). Can serve `served_by_spares` connections when there are
+    /// no other descriptors. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The address cannot be taken.
+    /// If the address cannot be bound.
     pub fn bind(address: SocketAddr, served_by_spares: usize) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
@@ -49,20 +49,21 @@ impl Acceptor {
         Ok(Self { listener, local_addr, spares, failures: Failures { count: 0 } })
     }
 
-    /// The address that is listened on, its port known.
+    /// The address that the listener is bound to, with its real port.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The next connection, or one that was closed at once. May be cancelled.
+    /// Waits for the next connection. Returns [`OutOfDescriptors`] if it had to close one. Safe to
+    /// cancel.
     pub(crate) async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), OutOfDescriptors> {
         loop {
             let error = match self.listener.accept().await {
                 Ok(accepted) => {
                     self.spares.refill();
-                    // A success that cost a spare descriptor is none: each connection would else
-                    // write two lines while the process has no others.
+                    // A success that took a spare descriptor does not end the series: otherwise
+                    // each connection would log two lines while there are no free descriptors.
                     if self.spares.are_all_held()
                         && let Some(failures) = self.failures.end()
                     {
@@ -80,7 +81,7 @@ impl Acceptor {
                 tracing::warn!(%error, "accepting connections fails: it is tried again and again");
             }
             if failure == AcceptFailure::Descriptors {
-                match self.spares.give_up() {
+                match self.spares.release() {
                     // The next attempt has a descriptor.
                     Some(SpareUse::Serve) => continue,
                     Some(SpareUse::Refuse) if self.close_one().await => return Err(OutOfDescriptors),
@@ -92,7 +93,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts the connection that is there, and closes it; whether that worked.
+    /// Accepts the waiting connection and closes it. Returns whether that succeeded.
     async fn close_one(&mut self) -> bool {
         let accepted = poll_fn(|context| match self.listener.poll_accept(context) {
             Poll::Ready(accepted) => Poll::Ready(accepted.is_ok()),
@@ -104,13 +105,12 @@ impl Acceptor {
     }
 }
 
-/// What a failed accept is about.
+/// The cause of a failed accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptFailure {
-    /// The process, or the machine, has no descriptor left.
+    /// The process or the machine has no free descriptor.
     Descriptors,
-    /// The connection that was to be accepted: the next one may be better (accept(2), *Error
-    /// handling*).
+    /// The connection itself has failed; the next one may succeed (accept(2), *Error handling*).
     OneConnection,
     Other,
 }
@@ -136,14 +136,14 @@ impl AcceptFailure {
     }
 }
 
-/// Descriptors that are held to be given up.
+/// Descriptors that are held in reserve.
 #[derive(Debug)]
 struct SpareDescriptors {
     held: Vec<File>,
     count: usize,
 }
 
-/// What a descriptor that was given up is for.
+/// The purpose of a spare descriptor that was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SpareUse {
     Serve,
@@ -151,7 +151,7 @@ enum SpareUse {
 }
 
 impl SpareDescriptors {
-    /// Holds as many as there are, up to `count`.
+    /// Opens up to `count` descriptors, as many as the system allows.
     fn hold(count: usize) -> Self {
         let mut spares = Self { held: Vec::with_capacity(count), count };
         spares.refill();
@@ -170,27 +170,27 @@ impl SpareDescriptors {
         self.held.len() == self.count
     }
 
-    /// Closes one of them, if there is one.
-    fn give_up(&mut self) -> Option<SpareUse> {
+    /// Closes one of the descriptors, if there is one.
+    fn release(&mut self) -> Option<SpareUse> {
         drop(self.held.pop()?);
         Some(if self.held.is_empty() { SpareUse::Refuse } else { SpareUse::Serve })
     }
 }
 
-/// Failures without a success between them.
+/// A series of failures without a success between them.
 #[derive(Debug)]
 struct Failures {
     count: u64,
 }
 
 impl Failures {
-    /// One more; whether it is the first.
+    /// Counts a failure. Returns whether it is the first of its series.
     const fn add(&mut self) -> bool {
         self.count += 1;
         self.count == 1
     }
 
-    /// A success; how many failed before it, if any did.
+    /// Ends the series after a success. Returns the number of its failures, if there were any.
     fn end(&mut self) -> Option<u64> {
         let count = std::mem::take(&mut self.count);
         (count > 0).then_some(count)
@@ -219,7 +219,7 @@ mod tests {
     fn the_last_spare_descriptor_refuses() {
         let mut spares = SpareDescriptors::hold(3);
         for _ in 0..2 {
-            let uses: Vec<_> = std::iter::from_fn(|| spares.give_up()).collect();
+            let uses: Vec<_> = std::iter::from_fn(|| spares.release()).collect();
             assert_eq!(uses, [SpareUse::Serve, SpareUse::Serve, SpareUse::Refuse]);
             spares.refill();
         }

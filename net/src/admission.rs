@@ -1,6 +1,6 @@
-//! Who may connect: how many connections there may be, in all and from one address, and which of
-//! them gives way to a newcomer. Time is an argument; accepting connections and ending them is the
-//! business of [`crate::Server`].
+//! Decides who may connect: the number of connections in all and from one address, and which of
+//! them gives way to a new one. Time is an argument. [`crate::Server`] accepts and ends
+//! connections.
 //!
 //! ```text
 //!            admit           evictable_after passes            a newcomer needs its place
@@ -18,16 +18,16 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::task::AbortHandle;
 
-/// How many connections there may be at one time.
+/// The most connections at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     pub in_all: usize,
     pub per_address: usize,
-    /// How long a connection is safe from newcomers; `None`: for as long as it lives.
+    /// How long a connection cannot be evicted; `None` protects it for its whole life.
     pub evictable_after: Option<Duration>,
 }
 
-/// Which limit a connection was refused for.
+/// The limit that a connection was refused for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("there are as many connections as there may be")]
@@ -36,14 +36,14 @@ pub enum Refusal {
     PerAddress,
 }
 
-/// The connections of one kind; clones share them.
+/// The connections of one kind. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Admission(Arc<Mutex<Register>>);
 
 impl Admission {
-    /// Lets a connection in, in the place of the one that came first if there is no room and that
-    /// one is not safe any more. A connection that meets the limit of its address can only take the
-    /// place of another of that address.
+    /// Admits a connection. Without room, it takes the place of the oldest connection, unless that
+    /// one is still safe. A connection that meets the limit of its address can take only the place
+    /// of another connection of that address.
     pub(crate) fn admit(
         &self,
         now: Instant,
@@ -53,28 +53,28 @@ impl Admission {
     ) -> Result<Permit, Refusal> {
         let address = address.to_canonical();
         let (number, evicted) = self.0.lock().admit(now, address, limits, &eviction)?;
-        // Without the lock: a task that ends gives its permit back.
+        // Without the lock: a task that ends returns its permit, which takes the lock.
         if let Some(evicted) = evicted {
             evicted.evict();
         }
         Ok(Permit { register: Arc::clone(&self.0), number, address, eviction })
     }
 
-    /// Ends the connection that came first, unless it is safe; whether one was ended. For what is
-    /// short beside connections themselves.
+    /// Evicts the oldest connection, unless it is safe. Returns whether it did. For resources other
+    /// than connections that have run short.
     pub fn evict_oldest(&self, now: Instant, limits: ConnectionLimits) -> bool {
         let evicted = self.0.lock().take_oldest(now, limits.evictable_after, |_| true);
         evicted.inspect(Eviction::evict).is_some()
     }
 
-    /// Connections that have a permit.
+    /// The number of connections with a permit.
     #[must_use]
     pub fn open(&self) -> usize {
         self.0.lock().by_number.len()
     }
 }
 
-/// A connection's right to be there. It ends when it is dropped, or with the connection's eviction.
+/// A connection's right to exist. It ends when it is dropped, or when the connection is evicted.
 #[must_use = "a connection without its permit is not counted"]
 #[derive(Debug)]
 pub struct Permit {
@@ -85,17 +85,17 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Moves the connection to another kind, for which it is a newcomer: its place among the kind
-    /// that it leaves is free then.
+    /// Moves the connection to another kind, where it counts as new, and frees its place in the old
+    /// kind.
     ///
     /// # Errors
-    /// The limit that it meets there. It keeps the place that it has.
+    /// [`Refusal`] if the connection meets a limit there. It keeps its old place then.
     pub fn move_to(&mut self, kind: &Admission, now: Instant, limits: ConnectionLimits) -> Result<(), Refusal> {
         *self = kind.admit(now, self.address, limits, self.eviction.clone())?;
         Ok(())
     }
 
-    /// How it is ended when it has to give way.
+    /// The handle that ends the connection when it must give way.
     pub(crate) const fn eviction(&self) -> &Eviction {
         &self.eviction
     }
@@ -107,8 +107,8 @@ impl Drop for Permit {
     }
 }
 
-/// How a connection is ended for another one's sake: its task is aborted. It goes with the
-/// connection from one [`Admission`] to another.
+/// Ends a connection that gives way to another one, by aborting its task. It stays with the
+/// connection when that moves to another [`Admission`].
 #[derive(Clone, Debug)]
 pub(crate) struct Eviction(Arc<EvictionState>);
 
@@ -120,19 +120,19 @@ struct EvictionState {
 
 #[derive(Debug)]
 enum Stage {
-    /// Its task is not spawned yet.
+    /// The connection's task is not spawned yet.
     New,
     Running(AbortHandle),
     Evicted,
 }
 
 impl Eviction {
-    /// `evicted` counts it.
+    /// Each eviction increments `evicted`.
     pub(crate) fn new(evicted: Counter) -> Self {
         Self(Arc::new(EvictionState { stage: Mutex::new(Stage::New), evicted }))
     }
 
-    /// The task to be aborted: at once, if it is evicted already.
+    /// Sets the task to abort. Aborts it at once if the connection is evicted already.
     pub(crate) fn ends(&self, task: AbortHandle) {
         let mut stage = self.0.stage.lock();
         if matches!(*stage, Stage::Evicted) {
@@ -142,8 +142,8 @@ impl Eviction {
         }
     }
 
-    /// Counts once, also for a connection that two newcomers end: one where it arrived, and one
-    /// where it has moved before its task ends.
+    /// Counts once, even if two new connections evict this one: one in the kind where it arrived,
+    /// and one in the kind that it moved to before its task ended.
     fn evict(&self) {
         let before = std::mem::replace(&mut *self.0.stage.lock(), Stage::Evicted);
         if !matches!(before, Stage::Evicted) {
@@ -157,9 +157,9 @@ impl Eviction {
 
 #[derive(Debug, Default)]
 struct Register {
-    /// How many were ever admitted.
+    /// The number of connections ever admitted.
     admitted: u64,
-    /// By the order of their admission.
+    /// In the order of their admission.
     by_number: BTreeMap<u64, Admitted>,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -196,14 +196,14 @@ impl Register {
         Ok((number, evicted))
     }
 
-    /// Forgets the first of those that `may_go`, unless it is safe.
+    /// Removes the oldest connection that `may_go` accepts, unless it is safe.
     fn take_oldest(
         &mut self,
         now: Instant,
         evictable_after: Option<Duration>,
         may_go: impl Fn(&Admitted) -> bool,
     ) -> Option<Eviction> {
-        // Before the search, which passes every connection of other addresses.
+        // Checked before the search, which passes all connections of other addresses.
         let evictable_after = evictable_after?;
         let (&number, oldest) = self.by_number.iter().find(|(_, admitted)| may_go(admitted))?;
         if now.saturating_duration_since(oldest.since) < evictable_after {
@@ -214,7 +214,7 @@ impl Register {
         Some(eviction)
     }
 
-    /// Nothing, if it was evicted before.
+    /// Does nothing if the connection was evicted before.
     fn leave(&mut self, number: u64) {
         let Some(Admitted { address, .. }) = self.by_number.remove(&number) else { return };
         let of_address = self.by_address.get_mut(&address).expect("each connection is counted for its address");

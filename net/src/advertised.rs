@@ -1,11 +1,11 @@
-//! What clients are told to dial.
+//! The address that clients are told to connect to.
 
 use std::net::SocketAddr;
 
 use rustmq_model::Endpoint;
 
-/// The address to answer on one connection: the advertised one, else the listener's, else (for a
-/// wildcard listener) the one that this very client has reached, `local`.
+/// The endpoint to return on one connection: the advertised one; else the listener's; else, if the
+/// listener is bound to a wildcard address, `local`, the address that this client has reached.
 #[must_use]
 pub fn advertised_endpoint(advertised: Option<&Endpoint>, listener: SocketAddr, local: SocketAddr) -> Endpoint {
     match advertised {

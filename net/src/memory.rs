@@ -1,55 +1,59 @@
-//! The memory that requests and responses of all connections share. It is counted before it is
-//! taken; what is small, and bounded by the number of connections, is not counted. It does not know
-//! what the bytes are.
+//! The memory that the requests and responses of all connections share. It is reserved before it is
+//! allocated. Small buffers, whose number the connections bound, are not counted. Does not know
+//! what the bytes mean.
 
 use std::sync::Arc;
 
 use rustmq_model::ByteSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The largest request that takes no request memory: a connection holds so much beside the budget.
+/// The largest request that reserves no memory: each connection may hold this much beside the
+/// budget.
 pub const REQUEST_FREE_BYTES: usize = 16 << 10;
-/// The largest request whose memory larger ones cannot take: as large as Kafka's clients make them
-/// (`max.request.size` is 1 MiB), and room for the fields around its records.
+/// The largest request of ordinary size, for which a half of the budget is set aside: the largest
+/// that Kafka's clients send by default (`max.request.size` is 1 MiB), and room for the fields
+/// around its records.
 pub const REQUEST_ORDINARY_BYTES: usize = (1 << 20) + (64 << 10);
-/// The largest response that takes no response memory.
+/// The largest response that reserves no memory.
 const RESPONSE_FREE_BYTES: usize = 64 << 10;
 
-/// There is no room, and waiting for it would take memory as well.
+const _: () = assert!(REQUEST_FREE_BYTES < REQUEST_ORDINARY_BYTES, "most requests of ordinary size are counted");
+
+/// There is no room, and waiting for it would take memory, too.
 #[derive(Debug, thiserror::Error)]
 #[error("the memory for responses is exhausted")]
 pub struct Exhausted;
 
-/// Bytes to be shared, counted in KiB; clones share them.
+/// A shared budget of bytes, counted in KiB. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
     kib_max: u32,
 }
 
-/// Bytes of a budget, until it is dropped.
+/// Reserved bytes of a budget, returned when this is dropped.
 pub type Reservation = OwnedSemaphorePermit;
 
 impl Budget {
-    /// At least 1 KiB, at most 512 GiB.
+    /// Creates a budget of `size`, at least 1 KiB and at most 512 GiB.
     #[must_use]
     pub fn new(size: ByteSize) -> Self {
         let kib_max = u32::try_from(size.0 / 1024).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 3);
         Self { free: Arc::new(Semaphore::new(kib_max as usize)), kib_max }
     }
 
-    /// What is larger than the whole budget takes the whole budget.
+    /// The KiB to reserve. A request for more than the whole budget reserves the whole budget.
     fn kib(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib_max)
     }
 
-    /// Reserves bytes, if there is room now.
+    /// Reserves the bytes if there is room now.
     #[must_use]
     pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         Arc::clone(&self.free).try_acquire_many_owned(self.kib(bytes)).ok()
     }
 
-    /// Reserves bytes as soon as there is room: first come, first served.
+    /// Reserves the bytes as soon as there is room, in the order of the requests.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
         Arc::clone(&self.free).acquire_many_owned(self.kib(bytes)).await.expect("a budget is never closed")
     }
@@ -60,8 +64,8 @@ impl Budget {
     }
 }
 
-/// The memory for requests above [`REQUEST_FREE_BYTES`]: one half for those of ordinary size, so
-/// that a few of the largest, which may be slow to arrive, do not hold them up.
+/// The memory for requests above [`REQUEST_FREE_BYTES`]. One half is for requests of ordinary size,
+/// so that a few of the largest, which may arrive slowly, do not block them.
 #[derive(Clone, Debug)]
 pub struct RequestMemory {
     ordinary: Pool,
@@ -71,13 +75,13 @@ pub struct RequestMemory {
 #[derive(Clone, Debug)]
 struct Pool {
     budget: Budget,
-    /// One permit, for a request that goes on beyond the budget. Requests take memory as they
-    /// arrive: without it, requests that together hold all of it and need more would wait for each
-    /// other.
+    /// The permit of the one request that may exceed the budget. Requests reserve memory as they
+    /// arrive: without this permit, requests that hold the whole budget and need more would wait
+    /// for each other forever.
     overdraft: Arc<Semaphore>,
 }
 
-/// What one request holds of the request memory.
+/// The memory that one request has reserved.
 #[derive(Debug, Default)]
 pub struct RequestReservation {
     reserved: Option<Reservation>,
@@ -91,8 +95,8 @@ impl RequestMemory {
         Self { ordinary: pool(), large: pool() }
     }
 
-    /// Lets the reservation of a request that says it is `request_bytes` long grow to `bytes`, as
-    /// soon as there is room.
+    /// Grows the reservation of a request to `bytes`, as soon as there is room. `request_bytes` is
+    /// the length that the request declares.
     pub async fn grow(&self, reservation: &mut RequestReservation, request_bytes: usize, bytes: usize) {
         let pool = if request_bytes <= REQUEST_ORDINARY_BYTES { &self.ordinary } else { &self.large };
         let held = reservation.reserved.as_ref().map_or(0, Reservation::num_permits);
@@ -110,24 +114,24 @@ impl RequestMemory {
         }
     }
 
-    /// Bytes of requests of ordinary size.
+    /// The reserved bytes of requests of ordinary size.
     #[must_use]
     pub fn ordinary_bytes(&self) -> u64 {
         self.ordinary.budget.reserved_bytes()
     }
 
-    /// Bytes of larger requests.
+    /// The reserved bytes of larger requests.
     #[must_use]
     pub fn large_bytes(&self) -> u64 {
         self.large.budget.reserved_bytes()
     }
 }
 
-/// The memory for responses above 64 KiB that are encoded and not yet sent.
+/// The memory for responses above 64 KiB that are encoded and not sent yet.
 #[derive(Clone, Debug)]
 pub struct ResponseMemory {
     unsent: Budget,
-    /// As much again may wait for room, encoded; more is refused.
+    /// As many bytes again may wait for room after they are encoded. Further responses are refused.
     waiting: Budget,
 }
 
@@ -137,10 +141,10 @@ impl ResponseMemory {
         Self { unsent: Budget::new(size), waiting: Budget::new(size) }
     }
 
-    /// Reserves the bytes of a response, if there is room now; none for a small one.
+    /// Reserves the bytes of a response if there is room now. A small response reserves none.
     ///
     /// # Errors
-    /// There is no room.
+    /// [`Exhausted`] if there is no room.
     pub fn try_reserve(&self, bytes: usize) -> Result<Option<Reservation>, Exhausted> {
         if bytes <= RESPONSE_FREE_BYTES {
             return Ok(None);
@@ -148,11 +152,11 @@ impl ResponseMemory {
         self.unsent.try_reserve(bytes).map(Some).ok_or(Exhausted)
     }
 
-    /// Reserves the bytes of a response as soon as there is room. Not for a response that others,
-    /// which hold reservations, must follow.
+    /// Reserves the bytes of a response as soon as there is room. Must not be used for a response
+    /// that other responses with reservations must follow.
     ///
     /// # Errors
-    /// As many bytes as there are in all wait already.
+    /// [`Exhausted`] if as many bytes as the whole budget wait for room already.
     pub async fn reserve(&self, bytes: usize) -> Result<Option<Reservation>, Exhausted> {
         if let Ok(reservation) = self.try_reserve(bytes) {
             return Ok(reservation);
@@ -161,7 +165,7 @@ impl ResponseMemory {
         Ok(Some(self.unsent.reserve(bytes).await))
     }
 
-    /// Bytes of responses that are not sent, or wait for room.
+    /// The bytes of responses that are not sent, or that wait for room.
     #[must_use]
     pub fn reserved_bytes(&self) -> u64 {
         self.unsent.reserved_bytes() + self.waiting.reserved_bytes()
@@ -214,7 +218,7 @@ mod tests {
         assert_eq!(memory.large_bytes(), 0, "the third is the one beyond");
     }
 
-    /// What the future comes to at once, if it does.
+    /// The output of the future, if it is ready at once.
     async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! What a door counts of its connections.
+//! The metrics of a server's connections.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -22,7 +22,7 @@ const fn reason(refusal: Refusal) -> &'static str {
     }
 }
 
-/// Connections of one door; clones share the counters.
+/// The metrics of the connections of one server. Clones share the counters.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
     pub(crate) open: Gauge,
@@ -32,7 +32,7 @@ pub struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// Connections that are open now.
+    /// The number of open connections.
     #[must_use]
     pub fn open(&self) -> i64 {
         self.open.get()
@@ -46,7 +46,7 @@ impl ConnectionMetrics {
         self.refused.get_or_create(&ReasonLabel { reason: OUT_OF_DESCRIPTORS }).inc();
     }
 
-    /// Makes the counters visible in `registry`, whose prefix names the door.
+    /// Registers the metrics in `registry`, whose prefix names the server.
     pub fn register(&self, registry: &mut Registry) {
         for reason in [reason(Refusal::InAll), reason(Refusal::PerAddress), OUT_OF_DESCRIPTORS] {
             drop(self.refused.get_or_create(&ReasonLabel { reason }));

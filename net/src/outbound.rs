@@ -1,5 +1,5 @@
-//! Bytes on their way out, in segments: vectored writes, in turns with other connections, at the
-//! peer's pace. Memory that a slow peer would hold too long is copied, within a budget.
+//! Writes responses in segments: with vectored writes, in turns with other connections, and at the
+//! peer's pace. Memory that a slow peer would hold for too long is copied, within a budget.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -11,30 +11,39 @@ use tokio::time::{Instant, timeout};
 use crate::memory::Budget;
 use crate::pace::{Deficit, Pace};
 
-/// Segments of one vectored write.
+/// The most segments in one vectored write.
 const SEGMENTS_PER_WRITE: usize = 64;
-/// Bytes that are written before other connections of the thread have their turn: the copy into the
-/// socket takes time, and a small acknowledgement must not wait for several large fetches.
+/// The bytes to write before other connections of the thread get a turn: the copy into the socket
+/// takes time, and a small acknowledgement must not wait for several large fetches.
 const TURN_BYTES: usize = 128 << 10;
-/// Segments up to this size are copied together: a system call's vector entry costs more than the
-/// copy.
+/// Segments up to this size are copied together: an entry in the vector of a system call costs more
+/// than the copy.
 const COALESCE_BYTES: usize = 512;
+/// Linux refuses a vectored write with more segments (`UIO_MAXIOV`).
+const KERNEL_SEGMENTS_MAX: usize = 1024;
 
-/// How long a write may take, and hold memory that is wanted elsewhere.
+const _: () = {
+    assert!(SEGMENTS_PER_WRITE <= KERNEL_SEGMENTS_MAX);
+    assert!(SEGMENTS_PER_WRITE * COALESCE_BYTES <= TURN_BYTES, "a write of small segments fits in a turn");
+};
+
+/// How long a write may take, and how long it may hold memory that others need.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteLimits<'a> {
-    /// How long the segments may be held as they are; `None` if nobody wants their memory.
+    /// How long the segments may be held uncopied; `None` if nobody else needs their memory.
     pub pin_max: Option<Duration>,
-    /// How slowly the peer may take it all.
+    /// The slowest pace that the peer may have.
     pub pace: Pace,
-    /// Memory for copies of segments that were held long enough.
+    /// The memory for copies of segments that were held too long.
     pub copies: &'a Budget,
 }
 
-/// Writes segments in order. Returns how many bytes had to be copied because the peer was slow.
+/// Writes the segments in order. Returns the number of bytes that were copied because the peer was
+/// slow.
 ///
 /// # Errors
-/// `TimedOut` if the peer is too slow, or there is no memory for a copy; else the stream's own.
+/// `TimedOut` if the peer is too slow or there is no memory for a copy; otherwise the stream's
+/// error.
 pub async fn write_segments<W: AsyncWrite + Unpin>(
     stream: &mut W,
     segments: Vec<Bytes>,
@@ -58,7 +67,7 @@ fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few")
 }
 
-/// Joins neighbouring small segments.
+/// Joins small segments with their neighbours.
 fn coalesce(segments: Vec<Bytes>) -> Vec<Bytes> {
     let mut joined: Vec<Bytes> = Vec::with_capacity(segments.len());
     let mut small = BytesMut::new();
@@ -78,7 +87,7 @@ fn coalesce(segments: Vec<Bytes>) -> Vec<Bytes> {
     joined
 }
 
-/// Segments not yet written.
+/// The segments that are not written yet.
 struct Queue {
     segments: Vec<Bytes>,
     first: usize,
@@ -90,8 +99,8 @@ impl Queue {
         self.segments[self.first..].iter().map(Bytes::len).sum()
     }
 
-    /// Whether all is written: it is not when the peer has kept us waiting for `pin_max`. The turns
-    /// of other connections do not count.
+    /// Returns whether everything is written; otherwise the peer has blocked the write for
+    /// `pin_max`. The turns of other connections do not count.
     async fn write<W: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut W,
@@ -128,7 +137,7 @@ impl Queue {
         Ok(true)
     }
 
-    /// The next segments, up to so many bytes.
+    /// The next segments, up to `room` bytes.
     fn slices(&self, mut room: usize) -> Vec<IoSlice<'_>> {
         let mut slices = Vec::with_capacity(SEGMENTS_PER_WRITE.min(self.segments.len() - self.first));
         for segment in self.segments[self.first..].iter().take(SEGMENTS_PER_WRITE) {
@@ -155,7 +164,7 @@ impl Queue {
         }
     }
 
-    /// Lets go of the memory that others want.
+    /// Copies the remaining segments, and so releases the memory that others need.
     fn copy(&mut self) {
         for segment in &mut self.segments[self.first..] {
             *segment = Bytes::copy_from_slice(segment);
@@ -250,9 +259,9 @@ mod tests {
             let since = Instant::now();
             let error = write_segments(&mut ours, segments(&[&big]), limits(&copies)).await.unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
-            // The silence before the copy counts as well.
+            // The silence before the copy counts, too.
             assert!(since.elapsed() < PACE.stall_max + PIN_MAX / 2, "{:?}", since.elapsed());
-            // The next one finds less room.
+            // The next write finds less room.
             std::mem::forget(copies.try_reserve(100 << 10));
         }
     }

@@ -1,29 +1,29 @@
-//! How slow a peer may be in the middle of a transfer, in either direction. What it is waited for
-//! between two is not known here.
+//! The slowest pace of a transfer in either direction. Does not bound the time between transfers.
 
 use std::time::Duration;
 
-/// The slowest that a transfer may go on.
+/// The slowest pace that a transfer may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The largest deficit, so the longest silence, too.
+    /// The largest deficit, which is also the longest silence.
     pub stall_max: Duration,
     pub bytes_per_second_min: u64,
 }
 
-/// How far a peer has fallen behind its pace. Only time that is spent waiting for it counts, and
-/// the bytes that it moves make up for it, so that a quick start buys no long silence later.
+/// The time by which a peer has fallen behind its pace. Only the time spent waiting for the peer
+/// counts. The bytes that it moves reduce the deficit, but never below zero: a quick start does not
+/// allow a long silence later.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deficit(Duration);
 
 impl Deficit {
-    /// How long the peer may be waited for now.
+    /// The longest time to wait for the peer now.
     #[must_use]
     pub fn patience(self, pace: Pace) -> Duration {
         pace.stall_max.saturating_sub(self.0)
     }
 
-    /// The peer was waited for, and moved some bytes.
+    /// Records that the peer was waited for, and moved `bytes` bytes.
     pub fn add(&mut self, pace: Pace, waited: Duration, bytes: usize) {
         let earned = (bytes as u64).saturating_mul(1_000_000) / pace.bytes_per_second_min.max(1);
         self.0 = (self.0 + waited).saturating_sub(Duration::from_micros(earned));

@@ -1,5 +1,5 @@
-//! The loop of a door: a task for each connection that is admitted, and an end of them all within a
-//! grace period. Whom to admit, [`Admission`] decides; what a connection is for, its door knows.
+//! The accept loop of a server: a task for each admitted connection, and the end of all of them
+//! within a grace period. [`Admission`] decides whom to admit; the caller serves the connections.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::admission::{Admission, ConnectionLimits, Eviction, Permit};
 use crate::metrics::ConnectionMetrics;
 use crate::shutdown::Shutdown;
 
-/// A connection that is to be served.
+/// An admitted connection.
 #[derive(Debug)]
 pub struct Connection {
     pub stream: TcpStream,
-    /// The client's.
+    /// The client's address.
     pub address: SocketAddr,
-    /// To be held as long as the connection is served.
+    /// Must be held as long as the connection is served.
     pub permit: Permit,
 }
 
-/// A door: what it listens on, and who is inside.
+/// A server: its listener and its connections.
 #[derive(Debug)]
 pub struct Server {
     acceptor: Acceptor,
@@ -33,15 +33,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// `lifetime_max` is how long a connection may last at most.
+    /// Creates a server. No connection lasts longer than `lifetime_max`.
     #[must_use]
     pub fn new(acceptor: Acceptor, metrics: ConnectionMetrics, lifetime_max: Option<Duration>) -> Self {
         Self { acceptor, admission: Admission::default(), metrics, lifetime_max }
     }
 
-    /// Accepts until the shutdown begins, then waits for the connections, as long as its grace
-    /// lasts. `limits` are asked for each newcomer, by its address; who is inside stays when they
-    /// fall.
+    /// Accepts connections until the shutdown begins, then waits for the open ones, at most for the
+    /// grace period. `limits` returns the limits for each new connection, by its address. Lower
+    /// limits do not end existing connections.
     pub async fn run<L, S, F>(mut self, limits: L, mut shutdown: Shutdown, serve: S)
     where
         L: Fn(IpAddr) -> ConnectionLimits,
@@ -104,7 +104,7 @@ impl Server {
     }
 }
 
-/// Counts a connection for as long as it lives, however it ends.
+/// Counts a connection as open until this is dropped.
 struct Open(ConnectionMetrics);
 
 impl Open {

@@ -1,18 +1,18 @@
-//! The end of a server, told to all of its tasks: when it begins, and how long it may take.
+//! Tells all tasks of a server that it shuts down: when that begins, and how long it may take.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// Begins a shutdown. Dropped before, it begins one without grace.
+/// Begins a shutdown. If it is dropped first, the shutdown begins without a grace period.
 #[derive(Debug)]
 pub struct ShutdownTrigger(watch::Sender<Option<Duration>>);
 
-/// Hears of a shutdown; clones hear of the same one.
+/// Waits for a shutdown. Clones wait for the same one.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<Option<Duration>>);
 
-/// A shutdown that has not begun.
+/// Creates a shutdown that has not begun.
 #[must_use]
 pub fn shutdown() -> (ShutdownTrigger, Shutdown) {
     let (trigger, told) = watch::channel(None);
@@ -20,14 +20,15 @@ pub fn shutdown() -> (ShutdownTrigger, Shutdown) {
 }
 
 impl ShutdownTrigger {
-    /// From now on nothing new is taken; what is there has `grace` to end.
+    /// Begins the shutdown: from now on no new connection is served, and open ones have `grace` to
+    /// end.
     pub fn begin(&self, grace: Duration) {
         self.0.send_replace(Some(grace));
     }
 }
 
 impl Shutdown {
-    /// Resolves to the grace once the shutdown has begun. Cancelling it loses nothing.
+    /// Waits until the shutdown has begun. Returns the grace period. Safe to cancel.
     pub async fn begun(&mut self) -> Duration {
         let told = self.0.wait_for(Option::is_some).await;
         told.ok().and_then(|grace| *grace).unwrap_or(Duration::ZERO)

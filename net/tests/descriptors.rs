@@ -1,5 +1,6 @@
-//! A process without descriptors: its clients are told at once, and those of a door with spare ones
-//! are served. A program of its own, since it lowers the limit of the whole process.
+//! A process without free descriptors: its clients are closed at once, and those of a server with
+//! spare descriptors are served. A program of its own, because it lowers the limit of the whole
+//! process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// What is waited for at most: far less than a client waits that is not accepted.
+/// The longest wait of the test: far less than an unaccepted client waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 const FILES_MAX: u64 = 100;
 const SPARES: usize = 2;
@@ -54,7 +55,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _span: &Id) {}
 }
 
-/// A door that sends a byte and holds the connection.
+/// A server that sends a byte and holds the connection.
 fn door(served_by_spares: usize) -> (SocketAddr, ShutdownTrigger) {
     const LIMITS: ConnectionLimits = ConnectionLimits { in_all: 1_000, per_address: 1_000, evictable_after: None };
     let acceptor = Acceptor::bind("127.0.0.1:0".parse().unwrap(), served_by_spares).unwrap();
@@ -68,7 +69,7 @@ fn door(served_by_spares: usize) -> (SocketAddr, ShutdownTrigger) {
     (address, trigger)
 }
 
-/// Whether the door has served this connection, or closed it.
+/// Whether the server has served this connection, or closed it.
 async fn is_served(socket: TcpSocket, address: SocketAddr) -> (bool, TcpStream) {
     let mut stream = socket.connect(address).await.unwrap();
     let answer = timeout(PATIENCE, stream.read_exact(&mut [0])).await;
@@ -81,7 +82,7 @@ async fn clients_are_told_at_once_and_spares_serve() {
     let _counted = tracing::subscriber::set_default(warnings.clone());
     let (plain, _plain_runs) = door(0);
     let (reserved, _reserved_runs) = door(SPARES);
-    // The clients' own descriptors are taken before there are none left.
+    // The clients take their descriptors before none are left.
     let sockets: Vec<_> = (0..8).map(|_| TcpSocket::new_v4().unwrap()).collect();
     let mut sockets = sockets.into_iter();
     let (is_greeted, first) = is_served(sockets.next().unwrap(), plain).await;

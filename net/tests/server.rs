@@ -1,4 +1,4 @@
-//! A door over real sockets: who is let in, who gives way, and how it closes.
+//! A server over real sockets: which connections it admits, which give way, and how it closes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,21 +15,21 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// What a test waits for at most.
+/// The longest wait of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 const OPEN: ConnectionLimits = ConnectionLimits { in_all: 100, per_address: 100, evictable_after: None };
 
-/// A door that echoes bytes.
-struct Door {
+/// A server that echoes bytes.
+struct TestServer {
     address: SocketAddr,
     metrics: ConnectionMetrics,
     trigger: ShutdownTrigger,
-    /// Ends the connections that outlast a shutdown's begin, where the test wants it.
+    /// Ends the connections that outlast the beginning of a shutdown, when the test requests it.
     finish: Arc<Notify>,
     running: JoinHandle<()>,
 }
 
-impl Door {
+impl TestServer {
     fn open(limits: ConnectionLimits, lifetime_max: Option<Duration>) -> Self {
         let acceptor = Acceptor::bind("127.0.0.1:0".parse().unwrap(), 0).unwrap();
         let (address, metrics) = (acceptor.local_addr(), ConnectionMetrics::default());
@@ -56,7 +56,7 @@ impl Door {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// A client at another address of this machine.
+    /// Connects from another address of this machine.
     async fn connect_from(&self, last_byte: u8) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last_byte));
@@ -83,7 +83,7 @@ impl Door {
     }
 }
 
-/// Whether a byte comes back. A connection that was closed may be gone before it is sent.
+/// Whether a byte comes back. A closed connection may refuse the byte.
 async fn is_served(stream: &mut TcpStream) -> bool {
     let mut byte = [7];
     let sent = stream.write_all(&byte).await;
@@ -92,74 +92,74 @@ async fn is_served(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn the_limit_in_all_closes_newcomers_and_leaves_the_others() {
-    let door = Door::open(ConnectionLimits { in_all: 2, ..OPEN }, None);
-    let (mut first, mut second) = (door.connect().await, door.connect().await);
+    let server = TestServer::open(ConnectionLimits { in_all: 2, ..OPEN }, None);
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
     assert!(is_served(&mut first).await && is_served(&mut second).await);
-    assert!(!is_served(&mut door.connect().await).await);
+    assert!(!is_served(&mut server.connect().await).await);
     assert!(is_served(&mut first).await);
-    assert_eq!(door.metric("connections_refused_total{reason=\"limit\"}"), 1);
+    assert_eq!(server.metric("connections_refused_total{reason=\"limit\"}"), 1);
     drop(second);
-    door.until(|door| door.metrics.open() == 1).await;
-    assert!(is_served(&mut door.connect().await).await);
-    assert_eq!(door.metric("connections_accepted_total"), 3);
+    server.until(|server| server.metrics.open() == 1).await;
+    assert!(is_served(&mut server.connect().await).await);
+    assert_eq!(server.metric("connections_accepted_total"), 3);
 }
 
 #[tokio::test]
 async fn an_address_that_is_full_keeps_no_other_out() {
-    let door = Door::open(ConnectionLimits { per_address: 1, ..OPEN }, None);
-    let mut first = door.connect().await;
+    let server = TestServer::open(ConnectionLimits { per_address: 1, ..OPEN }, None);
+    let mut first = server.connect().await;
     assert!(is_served(&mut first).await);
-    assert!(!is_served(&mut door.connect().await).await);
-    assert!(is_served(&mut door.connect_from(2).await).await);
+    assert!(!is_served(&mut server.connect().await).await);
+    assert!(is_served(&mut server.connect_from(2).await).await);
     assert!(is_served(&mut first).await);
-    assert_eq!(door.metric("connections_refused_total{reason=\"address_limit\"}"), 1);
+    assert_eq!(server.metric("connections_refused_total{reason=\"address_limit\"}"), 1);
 }
 
 #[tokio::test]
 async fn the_oldest_connection_gives_way_to_a_newcomer() {
     let evictable_after = Some(Duration::ZERO);
-    let door = Door::open(ConnectionLimits { in_all: 2, evictable_after, ..OPEN }, None);
-    let (mut first, mut second) = (door.connect().await, door.connect().await);
+    let server = TestServer::open(ConnectionLimits { in_all: 2, evictable_after, ..OPEN }, None);
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
     assert!(is_served(&mut first).await && is_served(&mut second).await);
-    let mut third = door.connect().await;
+    let mut third = server.connect().await;
     assert!(is_served(&mut third).await);
     assert!(!is_served(&mut first).await, "it has given way");
     assert!(is_served(&mut second).await);
-    assert_eq!(door.metric("connections_evicted_total"), 1);
-    door.until(|door| door.metrics.open() == 2).await;
+    assert_eq!(server.metric("connections_evicted_total"), 1);
+    server.until(|server| server.metrics.open() == 2).await;
 }
 
 #[tokio::test]
 async fn a_connection_ends_with_its_lifetime() {
-    let door = Door::open(OPEN, Some(Duration::from_millis(50)));
-    let mut stream = door.connect().await;
+    let server = TestServer::open(OPEN, Some(Duration::from_millis(50)));
+    let mut stream = server.connect().await;
     let ended = timeout(PATIENCE, stream.read(&mut [0])).await.expect("it ends in time");
     assert_eq!(ended.unwrap(), 0);
-    door.until(|door| door.metrics.open() == 0).await;
+    server.until(|server| server.metrics.open() == 0).await;
 }
 
 #[tokio::test]
 async fn a_shutdown_takes_nothing_new_and_waits_for_what_is_there() {
-    let door = Door::open(OPEN, None);
-    let mut stream = door.connect().await;
+    let server = TestServer::open(OPEN, None);
+    let mut stream = server.connect().await;
     assert!(is_served(&mut stream).await);
-    door.trigger.begin(PATIENCE);
-    // The listener is gone as soon as the server has heard of it.
-    let closed = async { while TcpStream::connect(door.address).await.is_ok() {} };
+    server.trigger.begin(PATIENCE);
+    // The listener is gone as soon as the server has received the shutdown.
+    let closed = async { while TcpStream::connect(server.address).await.is_ok() {} };
     timeout(PATIENCE, closed).await.expect("nothing new is taken");
     assert!(is_served(&mut stream).await, "what is there goes on");
-    assert!(!door.running.is_finished());
-    door.finish.notify_one();
-    timeout(PATIENCE, door.running).await.expect("it ends with its last connection").unwrap();
+    assert!(!server.running.is_finished());
+    server.finish.notify_one();
+    timeout(PATIENCE, server.running).await.expect("it ends with its last connection").unwrap();
 }
 
 #[tokio::test]
 async fn a_shutdown_ends_what_outlasts_its_grace() {
-    let door = Door::open(OPEN, None);
-    let mut stream = door.connect().await;
+    let server = TestServer::open(OPEN, None);
+    let mut stream = server.connect().await;
     assert!(is_served(&mut stream).await);
-    door.trigger.begin(Duration::from_millis(50));
-    timeout(PATIENCE, door.running).await.expect("it ends after its grace").unwrap();
+    server.trigger.begin(Duration::from_millis(50));
+    timeout(PATIENCE, server.running).await.expect("it ends after its grace").unwrap();
     assert!(!is_served(&mut stream).await);
-    assert_eq!(door.metrics.open(), 0);
+    assert_eq!(server.metrics.open(), 0);
 }

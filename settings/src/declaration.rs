@@ -1,22 +1,23 @@
-//! The macro that makes a struct of settings, and their declarations, from the same entries.
+//! The macro that generates a struct of settings and their declarations from the same entries.
 
 use crate::setting::{Accepted, Default, Setting};
 use crate::value::SettingValue;
 
-/// The settings of one crate; [`crate::settings`] implements it.
+/// The settings of one crate. [`crate::settings`] implements this.
 pub trait Settings: Sized {
-    /// In the order of the fields.
+    /// The declarations, in the order of the fields.
     const SETTINGS: &'static [Setting];
 
-    /// Reads every field: the value that `given` has under the setting's name, else the default.
+    /// Reads every field: the value that `given` returns for the setting's name, or else the
+    /// default.
     fn read(given: &dyn Fn(&'static str) -> Option<Accepted>) -> Self;
 }
 
 /// Declares a struct whose fields are settings. An entry is a field with its documentation and an
-/// attribute; after the name, each `or "VARIABLE"` is a further environment variable. `default`
-/// names a value as one would write it; `unset` says in words what holds where none is given, and
-/// its field is an `Option`. A change takes effect `on reload`, `on restart`, or `on creation` of
-/// the data folder. The struct is `Clone`, `Debug`, `Default` and `PartialEq`.
+/// attribute. After the name, each `or "VARIABLE"` adds an environment variable. `default` gives a
+/// value as an operator would write it. `unset` describes the behaviour without a value; the field
+/// is an `Option` then. A change takes effect `on reload`, `on restart`, or `on creation` of the
+/// data folder. The struct implements `Clone`, `Debug`, `Default` and `PartialEq`.
 ///
 /// The example is in the crate's documentation.
 #[macro_export]
@@ -41,7 +42,7 @@ macro_rules! settings {
             const SETTINGS: &'static [$crate::Setting] = &[$($crate::Setting::new::<$type>(
                 [$name, ::core::env!("CARGO_PKG_NAME"), ::core::concat!($($doc),+)],
                 {
-                    // Imported here alone, since the names must not hide types of fields.
+                    // Imported here alone, because these names must not hide types of fields.
                     use $crate::Form::*;
                     $form
                 },
@@ -52,7 +53,7 @@ macro_rules! settings {
 
             fn read(given: &dyn ::core::ops::Fn(&'static str) -> ::core::option::Option<$crate::Accepted>) -> Self {
                 let mut declared = <Self as $crate::Settings>::SETTINGS.iter();
-                // Fields are read in the order in which they are written here.
+                // Fields are read in the order of their entries.
                 Self { $($field: $crate::read_next(&mut declared, given),)+ }
             }
         }
@@ -70,7 +71,7 @@ macro_rules! settings {
     (@takes_effect creation) => { $crate::TakesEffect::OnCreation };
 }
 
-/// Reads the field of the next declaration. [`crate::settings`] calls it.
+/// Reads the field of the next declaration. [`crate::settings`] calls this.
 ///
 /// # Panics
 /// If the value was accepted by another setting, or a default is not of its own form: a test of

@@ -1,22 +1,21 @@
-//! The forms of values: how they are written, their units and bounds. Does not know what a value
-//! is for.
+//! The forms of values: their syntax, units and bounds. Does not know the purpose of a value.
 
 use std::net::SocketAddr;
 
 use rustmq_model::ByteSize;
 
-/// How the text of a value is to look. Bounds are inclusive.
+/// The form that the text of a value must have. Bounds are inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Text of 1 to `bytes_max` bytes; `what` names it in messages, with an example where its own
-    /// type is strict.
+    /// Text of 1 to `bytes_max` bytes. `what` names it in messages, with an example if its type has
+    /// a stricter syntax.
     Text {
         what: &'static str,
         bytes_max: usize,
     },
     /// `IP:PORT`.
     Address,
-    /// Bytes: a number, or a number with KiB, MiB, GiB or TiB.
+    /// A number of bytes, plain or with KiB, MiB, GiB or TiB.
     Size {
         min: ByteSize,
         max: ByteSize,
@@ -37,8 +36,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// The one text that all spellings of a value share: a plain number of bytes, milliseconds or
-    /// units. `None` if `text` has another form or is out of bounds.
+    /// The canonical text of a value, which all its spellings share: a plain number of bytes,
+    /// milliseconds or units. `None` if `text` does not have this form or is out of bounds.
     #[must_use]
     pub fn canonical(&self, text: &str) -> Option<String> {
         let within = |value: Option<u64>, min, max| {
@@ -55,7 +54,7 @@ impl Form {
         }
     }
 
-    /// The form in words, with its unit and bounds, for messages and the reference page.
+    /// Describes the form with its unit and bounds, for messages and the reference page.
     #[must_use]
     pub fn describe(&self) -> String {
         match *self {
@@ -70,7 +69,7 @@ impl Form {
     }
 }
 
-/// A number of milliseconds, plain or with a unit.
+/// Parses a number of milliseconds, plain or with a unit.
 fn milliseconds(text: &str) -> Option<u64> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("", 1)];
     units.iter().find_map(|(unit, factor)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*factor))

@@ -1,6 +1,6 @@
-//! How a crate declares its settings: one entry for each, which is the field that the crate reads
-//! and all that is to be known of the setting. Which settings exist is decided by the crates that
-//! use them; where values come from, by the process.
+//! Lets a crate declare its settings. One entry per setting holds both the field that the crate
+//! reads and all facts about the setting. The crates that use this one decide which settings exist;
+//! the process decides where values come from.
 //!
 //! ```
 //! use std::time::Duration;

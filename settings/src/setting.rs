@@ -1,4 +1,4 @@
-//! One declaration: all that is to be known of a setting, and the judgement of its values.
+//! One declaration: the facts about a setting, and the check of its values.
 
 use crate::form::Form;
 use crate::value::SettingValue;
@@ -6,36 +6,36 @@ use crate::value::SettingValue;
 /// One setting, as the crate that reads it declares it.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// `section.key`, as in the file; a name without a section stands at the file's head.
+    /// `section.key`, as in the file. A name without a section stands at the beginning of the file.
     pub name: &'static str,
-    /// The package that reads it.
+    /// The package that reads the setting.
     pub owner: &'static str,
     pub form: Form,
     pub default: Default,
     pub takes_effect: TakesEffect,
     aliases: &'static [&'static str],
     documentation: &'static str,
-    /// Whether the field's type takes a text of the form.
+    /// Whether the field's type accepts a text of the form.
     is_taken: fn(&str) -> bool,
 }
 
 /// The value of a setting that is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
-    /// As one would write it.
+    /// The value, as an operator would write it.
     Value(&'static str),
-    /// The process works it out: how, in words.
+    /// The process computes the value, as these words describe.
     WorkedOut(&'static str),
 }
 
 /// When a change of the value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakesEffect {
-    /// At once, when the running process reads its configuration again.
+    /// At once, when the running process reloads its configuration.
     OnReload,
     /// When the process starts.
     OnRestart,
-    /// When the data folder is made.
+    /// When the data folder is created.
     OnCreation,
 }
 
@@ -51,8 +51,8 @@ impl Accepted {
 }
 
 impl Setting {
-    /// A setting whose field has the type `T`. Fails to compile if only one of the type and the
-    /// default knows of a missing value. [`crate::settings`] calls it.
+    /// Declares a setting whose field has the type `T`. Fails to compile if exactly one of the type
+    /// and the default allows a missing value. [`crate::settings`] calls this.
     #[must_use]
     pub const fn new<T: SettingValue>(
         [name, owner, documentation]: [&'static str; 3],
@@ -68,13 +68,14 @@ impl Setting {
         Self { name, owner, form, default, takes_effect, aliases, documentation, is_taken: is_taken::<T> }
     }
 
-    /// What the setting does, in sentences.
+    /// The documentation of the setting, in sentences.
     #[must_use]
     pub fn documentation(&self) -> &'static str {
         self.documentation.trim()
     }
 
-    /// The environment variables that set it: the one that follows from its name, and short ones.
+    /// The environment variables that set it: the one that its name implies, and the additional
+    /// ones.
     #[must_use]
     pub fn environment_names(&self) -> Vec<String> {
         let mut names = vec![format!("RUSTMQ_{}", self.name.replace('.', "_").to_uppercase())];
@@ -82,7 +83,7 @@ impl Setting {
         names
     }
 
-    /// Judges a value; `None` if it is not of the form, or out of bounds.
+    /// Checks a value. `None` if it does not have the form or is out of bounds.
     #[must_use]
     pub fn accept(&self, text: &str) -> Option<Accepted> {
         self.form.canonical(text).filter(|canonical| (self.is_taken)(canonical)).map(Accepted)

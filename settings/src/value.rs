@@ -1,5 +1,5 @@
-//! The types that settings have. A type with rules of its own (a filter of log lines) implements
-//! [`SettingValue`] in its own crate.
+//! The types of settings. A type with a syntax of its own (such as a filter of log lines)
+//! implements [`SettingValue`] in its own crate.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use rustmq_model::{ByteSize, Endpoint};
 
-/// A type of a setting's field.
+/// The type of a setting's field.
 pub trait SettingValue: Sized {
-    /// Whether it can be left without a value.
+    /// Whether the field may have no value.
     const IS_OPTIONAL: bool = false;
 
-    /// Reads the canonical text of the setting's form. `None` if the type does not take it, which
-    /// refuses the value like one of another form.
+    /// Parses the canonical text of the setting's form. `None` if the type refuses it; the value
+    /// then counts as one of another form.
     fn parse(canonical: &str) -> Option<Self>;
 
-    /// The field of a setting that was not given and has no default.
+    /// The field of a setting without a given value and without a default.
     #[must_use]
     fn absent() -> Option<Self> {
         None

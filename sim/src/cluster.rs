@@ -8,8 +8,8 @@
 //! - A link may be cut for a while, in one direction or in both.
 //! - A process may end between any two events. It may lose its unsynced frames, from any one on,
 //!   but no synced frame.
-//! - A broker that is fenced and not in the ISR may return with an empty disk, or continue in
-//!   another run without a crash.
+//! - A broker that is fenced and not in the ISR may return with an empty disk, or register again
+//!   without a crash.
 //! - A sync takes any time. It does not fail, and reads return synced frames unchanged: the
 //!   simulation of a node covers such faults.
 //! - A leader's read of its log for a push may return nothing.

@@ -57,7 +57,7 @@ pub use media::Harmed;
 pub use operation::{DiskError, Operation, OperationId, Outcome, Started};
 pub use slot_file::Harm;
 
-use crate::dice::{Chance, Delay, Dice};
+use crate::rng::{Chance, Delay, Rng};
 use crate::trace::{Fnv, Trace};
 use folder::{FileId, Name};
 use history::Cover;
@@ -93,7 +93,7 @@ pub struct Disk {
     /// May change during a run.
     pub faults: Faults,
     speed: Speed,
-    dice: Dice,
+    rng: Rng,
     last: OperationId,
     in_flight: BTreeMap<OperationId, InFlight>,
     media: Media,
@@ -115,13 +115,13 @@ struct InFlight {
 
 impl Disk {
     #[must_use]
-    pub fn new(options: DiskOptions, dice: Dice) -> Self {
+    pub fn new(options: DiskOptions, rng: Rng) -> Self {
         let DiskOptions { number, capacity, faults, speed } = options;
         Self {
             number,
             faults,
             speed,
-            dice,
+            rng,
             last: OperationId(0),
             in_flight: BTreeMap::new(),
             media: Media::new(capacity),
@@ -135,9 +135,9 @@ impl Disk {
         self.check(&operation, file);
         self.last.0 += 1;
         let id = self.last;
-        let done_at = now.plus(self.dice.delay(self.delay_of(&operation)));
-        let is_stalled = self.dice.happens(self.speed.stall);
-        let done_at = if is_stalled { done_at.plus(self.dice.delay(self.speed.stalled)) } else { done_at };
+        let done_at = now.plus(self.rng.delay(self.delay_of(&operation)));
+        let is_stalled = self.rng.happens(self.speed.stall);
+        let done_at = if is_stalled { done_at.plus(self.rng.delay(self.speed.stalled)) } else { done_at };
         let error = self.draw_error(now, &operation);
         self.note_start(now, Started { id, done_at }, &operation, trace);
         let cover = Cover { sync: id, in_flight: self.in_flight.keys().copied().collect() };
@@ -179,14 +179,14 @@ impl Disk {
         };
         trace.step(now, name, &[("disk", self.number), ("in-flight", in_flight.len() as u64)]);
         while !in_flight.is_empty() {
-            let (id, operation) = in_flight.swap_remove(self.dice.below(in_flight.len()));
+            let (id, operation) = in_flight.swap_remove(self.rng.below(in_flight.len()));
             self.cut_off(now, id, operation);
         }
         match crash {
-            Crash::Process => self.media.evict_some(&mut self.dice),
+            Crash::Process => self.media.evict_some(&mut self.rng),
             Crash::Power => {
                 let harmed = self.harms().len();
-                let lost = self.media.cut_power(now, self.faults.torn_unreadable, &mut self.dice);
+                let lost = self.media.cut_power(now, self.faults.torn_unreadable, &mut self.rng);
                 for (slot, offset) in lost {
                     let fields = [("disk", self.number), ("slot", u64::from(slot.0)), ("offset", u64::from(offset))];
                     trace.step(now, "lost", &fields);
@@ -215,7 +215,7 @@ impl Disk {
     /// Harms a sector for a run that wants a certain harm. Returns `false`, and does nothing,
     /// unless the sector was written, is durable and is unharmed.
     pub fn harm(&mut self, now: Instant, slot: SlotId, offset: u32, harm: Harm) -> bool {
-        self.media.harm(Harmed { at: now, slot, offset, harm }, &mut self.dice)
+        self.media.harm(Harmed { at: now, slot, offset, harm }, &mut self.rng)
     }
 
     fn check(&self, operation: &Operation, file: Option<FileId>) {
@@ -248,14 +248,14 @@ impl Disk {
     }
 
     fn draw_error(&mut self, now: Instant, operation: &Operation) -> Option<DiskError> {
-        if self.dice.happens(self.chance_of_error(operation)) {
+        if self.rng.happens(self.chance_of_error(operation)) {
             return Some(DiskError::Io);
         }
         if !matches!(operation, Operation::Reserve { .. } | Operation::PutNote { .. }) {
             return None;
         }
-        if now >= self.full_until && self.dice.happens(self.faults.full) {
-            self.full_until = now.plus(self.dice.delay(self.faults.full_for));
+        if now >= self.full_until && self.rng.happens(self.faults.full) {
+            self.full_until = now.plus(self.rng.delay(self.faults.full_for));
         }
         (now < self.full_until).then_some(DiskError::Full)
     }
@@ -302,8 +302,8 @@ impl Disk {
     /// Executes the rest of the operation, or some of it if the operation fails.
     fn finish(&mut self, now: Instant, id: OperationId, in_flight: InFlight) -> Result<Outcome, DiskError> {
         let InFlight { operation, file, error, shown, cover } = in_flight;
-        let (media, dice) = (&mut self.media, &mut self.dice);
-        let is_carried_out = error.is_none() || error == Some(DiskError::Io) && dice.coin();
+        let (media, rng) = (&mut self.media, &mut self.rng);
+        let is_carried_out = error.is_none() || error == Some(DiskError::Io) && rng.coin();
         let done = error.map_or(Ok(Outcome::Done), Err);
         match operation {
             Operation::Reserve { slot, length } => {
@@ -326,17 +326,17 @@ impl Disk {
             }
             Operation::Write { offset, bytes, .. } => {
                 let write = Write { id, file: file.ok_or(DiskError::NotFound)?, offset, bytes };
-                media.write(&write, &shown, error.is_none(), dice);
+                media.write(&write, &shown, error.is_none(), rng);
                 done
             }
             Operation::WriteSynced { offset, bytes, .. } => {
                 let write = Write { id, file: file.ok_or(DiskError::NotFound)?, offset, bytes };
-                media.write(&write, &shown, error.is_none(), dice);
-                media.sync_write(&write, &cover, error.is_none(), dice);
+                media.write(&write, &shown, error.is_none(), rng);
+                media.sync_write(&write, &cover, error.is_none(), rng);
                 done
             }
             Operation::Sync { .. } => {
-                media.sync(file.ok_or(DiskError::NotFound)?, &cover, error.is_none(), dice);
+                media.sync(file.ok_or(DiskError::NotFound)?, &cover, error.is_none(), rng);
                 done
             }
             Operation::SyncFolder => {
@@ -365,7 +365,7 @@ impl Disk {
                 operation
             {
                 let write = Write { id: *id, file, offset: *at, bytes: bytes.clone() };
-                self.media.show_some(&write, shown, (offset, length), &mut self.dice);
+                self.media.show_some(&write, shown, (offset, length), &mut self.rng);
             }
         }
     }
@@ -373,7 +373,7 @@ impl Disk {
     fn harm_some(&mut self, now: Instant, slot: SlotId, offset: u32, length: u32) {
         for offset in (offset..offset.saturating_add(length)).step_by(SECTOR as usize) {
             for (chance, harm) in [(self.faults.unreadable, Harm::Unreadable), (self.faults.flipped, Harm::Flipped)] {
-                if self.dice.happens(chance) {
+                if self.rng.happens(chance) {
                     self.harm(now, slot, offset, harm);
                 }
             }

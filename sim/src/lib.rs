@@ -3,12 +3,12 @@
 //! the same seed gives the same [`Trace`].
 
 pub mod cluster;
-mod dice;
 pub mod disk;
 pub mod node;
+mod rng;
 mod schedule;
 mod trace;
 
-pub use dice::{Chance, Delay, Dice};
+pub use rng::{Chance, Delay, Rng};
 pub use schedule::Schedule;
 pub use trace::{Fnv, Trace};

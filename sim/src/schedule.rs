@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rustmq_model::Instant;
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// The pending events. Only [`Schedule::advance`] moves the time.
 #[derive(Clone, Debug)]
 pub struct Schedule<E> {
     now: Instant,
-    dice: Dice,
+    rng: Rng,
     queue: BinaryHeap<Due<E>>,
     taken: u64,
 }
@@ -56,8 +56,8 @@ impl<E> Ord for Due<E> {
 
 impl<E> Schedule<E> {
     #[must_use]
-    pub const fn new(dice: Dice) -> Self {
-        Self { now: Instant::from_nanos(0), dice, queue: BinaryHeap::new(), taken: 0 }
+    pub const fn new(rng: Rng) -> Self {
+        Self { now: Instant::from_nanos(0), rng, queue: BinaryHeap::new(), taken: 0 }
     }
 
     #[must_use]
@@ -67,7 +67,7 @@ impl<E> Schedule<E> {
 
     /// Schedules the event for this time, or for now if the time is past.
     pub fn at(&mut self, at: Instant, event: E) {
-        let key = Key { at: at.max(self.now), draw: self.dice.roll(), count: self.taken };
+        let key = Key { at: at.max(self.now), draw: self.rng.roll(), count: self.taken };
         self.taken += 1;
         self.queue.push(Due { key, event });
     }
@@ -103,7 +103,7 @@ mod tests {
     use rustmq_model::Instant;
 
     use super::Schedule;
-    use crate::dice::Dice;
+    use crate::rng::Rng;
 
     fn all(schedule: &mut Schedule<u32>) -> Vec<u32> {
         std::iter::from_fn(|| schedule.advance()).collect()
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn events_come_in_the_order_of_their_time_and_move_the_time() {
-        let mut schedule = Schedule::new(Dice::new(1));
+        let mut schedule = Schedule::new(Rng::new(1));
         for number in [30, 10, 20] {
             schedule.at(Instant::from_nanos(number.into()), number);
         }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_seed_orders_events_of_one_moment() {
         let order = |seed| {
-            let mut schedule = Schedule::new(Dice::new(seed));
+            let mut schedule = Schedule::new(Rng::new(seed));
             (0..3).for_each(|number| schedule.at(Instant::from_nanos(7), number));
             all(&mut schedule)
         };
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn events_of_a_process_that_has_ended_can_be_dropped() {
-        let mut schedule = Schedule::new(Dice::new(1));
+        let mut schedule = Schedule::new(Rng::new(1));
         (0..6).for_each(|number| schedule.after(Duration::from_nanos(number.into()), number));
         schedule.retain(|number| number % 2 == 0);
         assert_eq!(all(&mut schedule), [0, 2, 4]);

@@ -1,5 +1,5 @@
-//! Which crate may depend on which: the house's floor plan as a table. A new arrow is a decision
-//! record first (`docs/adr`).
+//! The crates that each crate may depend on, as a table. A new arrow needs a decision record first
+//! (`docs/adr`).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +10,7 @@ use crate::finding::Finding;
 use crate::manifests::{self, Member};
 use crate::sources;
 
-/// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above
-/// as well.
+/// Each crate's folder, and the folders of the crates that it may use. Tests may use other crates.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("settings", &["model"]),
@@ -51,33 +50,33 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What a crate offers as its own, though another one below it defines it: this crate, that one,
-/// the names. Whoever may use the crate may use these names without an arrow to where they are
-/// defined. A crate hands on nothing else of another one.
+/// Names that one crate re-exports from a crate below it: the first crate, the second, the names. A
+/// user of the first crate needs no arrow to the second for these names. No other name of the
+/// second crate may be re-exported.
 const WORDS: &[(&str, &str, &[&str])] = &[
     (
         "engine/api",
         "engine/core",
         &[
-            // What a shard is asked and answers: `engine/core/src/shard/request.rs`.
+            // Requests to a shard, and its answers: `engine/core/src/shard/request.rs`.
             "Append",
             "Appended",
             "ColdRead",
             "LogConfig",
             "OpenPartition",
             "TrimTo",
-            // Why it refuses: `engine/core/src/shard/error.rs`.
+            // The reasons for a refusal: `engine/core/src/shard/error.rs`.
             "AppendError",
             "DeleteError",
             "EngineStopped",
             "OpenError",
             "ReadError",
             "TrimError",
-            // How far a log has come: `engine/core/src/log/frontiers.rs`.
+            // The frontiers of a log: `engine/core/src/log/frontiers.rs`.
             "AppendFrontier",
             "Frontiers",
             "ReadFrontier",
-            // Where a leader epoch ended: `engine/core/src/log/epochs.rs`.
+            // The end of a leader epoch: `engine/core/src/log/epochs.rs`.
             "EpochEnd",
         ],
     ),
@@ -99,7 +98,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "EffectiveTopicConfig",
             "StaticConfigs",
             "Synonym",
-            // Topics, and why a command is refused: `command.rs`, `outcome.rs`.
+            // Topics, and the reasons for a refusal: `command.rs`, `outcome.rs`.
             "CreatedTopic",
             "DeletedTopic",
             "ExtendedTopic",
@@ -118,7 +117,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "GroupId",
             "InstanceId",
             "MemberId",
-            // What is asked of them: `broker/core/src/groups/request.rs`.
+            // Requests to them: `broker/core/src/groups/request.rs`.
             "ClientIdentity",
             "GroupDescription",
             "GroupListing",
@@ -145,7 +144,7 @@ const APART: &[(&str, &[&str])] = &[
 /// The feature with a crate's implementation in memory and its conformance suite.
 const TEST_FEATURE: &str = "testing";
 
-/// Outside crates that only the named folders may use, each with the reason.
+/// External crates that only the named folders may use, each with the reason.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     ("monoio", &["engine/shard"], "the two runtimes meet in the shard's inbox alone"),
     ("openraft", &["controller/raft"], "metadata goes through the controller's handle"),
@@ -161,7 +160,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("libfuzzer-sys", &["fuzz"], "fuzz targets are plain functions of their crates"),
 ];
 
-/// What a sans-I/O crate must not link.
+/// Crates that a sans-I/O crate must not link.
 const IMPURE: &[&str] =
     &["tokio", "monoio", "rand", "uuid", "rustix", "socket2", "tracing", "redb", "openraft", "axum"];
 const CORES: &[&str] = &["model", "settings", "engine/core", "controller/core", "broker/core", "sim"];
@@ -184,7 +183,8 @@ pub fn check(member: &Member) -> Vec<Finding> {
     for dependency in member.dependencies(false) {
         match folder_of(dependency) {
             Some(target) if !allowed.contains(&target) => {
-                let message = format!("{folder} must not depend on {target}: the floor plan has no such arrow");
+                let message =
+                    format!("{folder} must not depend on {target}: the table in xtask/src/arrows.rs has no such arrow");
                 findings.push(Finding::of_file(&path, message));
             }
             None if CORES.contains(&folder) && IMPURE.contains(&dependency) => {
@@ -258,8 +258,7 @@ fn names_of(statement: &str) -> impl Iterator<Item = &str> {
     parts.filter(|part| !part.is_empty() && !part.ends_with("::")).filter_map(|part| part.rsplit("::").next())
 }
 
-/// The table names only crates that are there, so that it stays the plan of this house, and keeps
-/// the crates of [`APART`] apart.
+/// Checks that the table names only crates of the workspace, and keeps the crates of [`APART`] apart.
 pub fn check_table(members: &[Member]) -> Vec<Finding> {
     let absent = ARROWS.iter().filter(|(folder, _)| !members.iter().any(|member| member.folder == *folder));
     let absent = absent.map(|(folder, _)| format!("{folder} is in the table, not in the workspace"));

@@ -1,4 +1,4 @@
-//! What tidy reports: where, what, and what to do instead.
+//! A finding of tidy: its place, the broken rule, and the remedy.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 pub struct Finding {
     /// Path from the workspace's root.
     pub path: String,
-    /// Counted from 1; 0 speaks of the whole file.
+    /// Counted from 1; 0 for a finding about the whole file.
     pub line: usize,
     pub message: String,
 }

@@ -1,14 +1,15 @@
-//! The project's own tasks: `cargo xtask tidy` holds the tree against the house rules that a
-//! program can check, `cargo xtask test-repeat` looks for tests that pass by luck, `cargo xtask
-//! planted` for proofs that find nothing.
+//! The project's own tasks. `cargo xtask tidy` checks the rules of the house style that a program
+//! can check, `cargo xtask test-repeat` finds tests that pass by luck, and `cargo xtask planted`
+//! finds proofs that miss the bug that they should find.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
 
 mod arrows;
 mod finding;
+mod import_cycles;
 mod manifests;
 mod planted;
-mod rings;
+mod prose;
 mod sources;
 mod test_repeat;
 
@@ -61,13 +62,15 @@ fn tidy(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(arrows::check_test_feature(member));
         findings.extend(arrows::check_words(root, member)?);
         findings.extend(sources::check(root, member)?);
-        findings.extend(rings::check(root, member)?);
+        findings.extend(import_cycles::check(root, member)?);
         findings.extend(manifests::check_use(root, member)?);
+        findings.extend(prose::check(root, member)?);
     }
     findings.extend(arrows::check_shared_test_feature(root)?);
     findings.extend(manifests::check_shared(root, &members)?);
     findings.extend(arrows::check_table(&members));
     findings.extend(sources::check_readmes(root, &members));
+    findings.extend(prose::check_pages(root)?);
     findings.sort();
     Ok(findings)
 }

@@ -1,5 +1,5 @@
-//! The workspace's manifests: who the members are, that each one takes the shared lints and
-//! versions, and that nothing is depended on for nothing.
+//! Reads the workspace's manifests, and checks that each member inherits the shared lints and
+//! versions, and that every dependency is used.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,8 +23,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// The names of everything it depends on, for its code and its build; `dev` adds what only its
-    /// tests need.
+    /// The names of its dependencies: those of its code and its build, or with `dev` those that
+    /// only its tests have.
     pub fn dependencies(&self, dev: bool) -> BTreeSet<&str> {
         let sections: &[&str] = if dev { &["dev-dependencies"] } else { &["dependencies", "build-dependencies"] };
         let tables = sections.iter().filter_map(|section| self.manifest.get(*section).and_then(Value::as_table));

@@ -1,9 +1,10 @@
 //! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted`
-//! puts one bug into a scratch copy of the tree, and names in a line `Found by:` who finds it in
-//! what is built from that: `crash` (unless it names another) or `power_cut` by promises that the
-//! broker breaks, or `node within N` or `cluster within N`, which are simulations, by one of their
-//! first N seeds. The copy's crates have a version of their own, and its programs a name, so that
-//! nothing built from it takes the place of the real one in the target folder that they share.
+//! puts one bug into a scratch copy of the tree. Its line `Found by:` names the proof that must
+//! find the bug in programs built from that copy. `crash` (the default) and `power_cut` are tests,
+//! which must find a broken promise of the broker. `node within N` and `cluster within N` are
+//! simulations, one of whose first N seeds must fail. The copy shares the target folder with the
+//! real tree; its crates have another version and its programs other names, so that neither
+//! replaces the real ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +14,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 pub const USAGE: &str = "planted FOLDER [--of-commit | NAME...]";
 
-/// More than a sound run needs to find nothing.
+/// The rounds of a test: enough that a missed bug is not mere chance.
 const ROUNDS: &str = "40";
-/// Seeds that are run before somebody looks whether one has failed.
+/// The number of seeds in one run of the simulation. Each run ends before its failures are read.
 const SEEDS: u64 = 100;
 
-/// All bugs in the folder, those of these names, or with `--of-commit` the one whose turn it is:
-/// over many commits each has its own.
+/// Tries all bugs in the folder, or those with these names, or with `--of-commit` a single one,
+/// which the commit's id selects: over many commits, every bug is tried.
 pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let root = &root.canonicalize().context("finding the workspace")?;
     let mut patches = patches(&root.join(arguments.next().context(USAGE)?).join("planted"))?;
@@ -37,13 +38,13 @@ pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<(
     Ok(())
 }
 
-/// Of the bug that the patch plants.
+/// The name of the bug that the patch plants.
 fn name(patch: &Path) -> String {
     patch.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A number that is as good as drawn anew with each commit: the clone may be too shallow to count
-/// them.
+/// A number that is as good as random for each commit. Counting the commits would need their
+/// history, which a shallow clone lacks.
 fn commit_number(root: &Path) -> Result<usize> {
     let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output()?;
     ensure!(head.status.success(), "git could not name the commit");
@@ -59,14 +60,14 @@ fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(patches)
 }
 
-/// What was said about the bug.
+/// Returns how the bug was found. Fails if it was not.
 fn try_patch(root: &Path, patch: &Path) -> Result<String> {
-    // One tree for all bugs: what is the same in the next one is not compiled again.
+    // All bugs share one tree, so that unchanged crates are compiled once.
     let tree = std::env::temp_dir().join("rustmq-planted");
     copy(root, &tree)?;
     execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
-    // Cargo tells a workspace's crates apart by name, version and path within the workspace, not by
-    // where the workspace lies.
+    // Cargo identifies a workspace's crates by name, version and path within the workspace, but not
+    // by the path of the workspace.
     replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
     let text = fs::read_to_string(patch)?;
     let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
@@ -76,7 +77,7 @@ fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     }
 }
 
-/// The program, built from the copy under another name.
+/// Builds the program from the copy, under another name.
 fn build(root: &Path, tree: &Path, manifest: &str, name: &str) -> Result<PathBuf> {
     let planted = &format!("{name}-planted");
     let bin = |name: &str| format!("[[bin]]\nname = \"{name}\"\n");
@@ -127,14 +128,14 @@ fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Copies what belongs to the repository, new files included, over what an earlier run left. What
-/// is the same keeps its time.
+/// Copies the files of the repository, new ones included, over those of an earlier run. Unchanged
+/// files keep their modification time, so that cargo does not compile them again.
 fn copy(root: &Path, tree: &Path) -> Result<()> {
     let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
     ensure!(listed.status.success(), "git could not list the files");
     for file in String::from_utf8(listed.stdout)?.lines() {
         let (from, to) = (root.join(file), tree.join(file));
-        // A file that was removed and not committed yet is still listed.
+        // Git still lists a file whose removal is not committed.
         let Ok(bytes) = fs::read(&from) else { continue };
         if fs::read(&to).is_ok_and(|there| there == bytes) {
             continue;
@@ -156,7 +157,7 @@ fn execute(command: &mut Command) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A proof whose bug cannot be planted any more proves nothing.
+    /// A bug whose patch no longer applies is never tried.
     #[test]
     fn every_planted_bug_applies_to_the_tree() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");

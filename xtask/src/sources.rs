@@ -1,5 +1,5 @@
-//! The source files: their sizes, their names, their opening line, and a few words that must not
-//! stand in them.
+//! Checks the source files: their sizes, their names, their opening lines, and the absence of a few
+//! words.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,21 +10,19 @@ use anyhow::{Context, Result};
 use crate::finding::Finding;
 use crate::manifests::Member;
 
-/// Code lines above this mean that a file holds two nouns. Tests files count as well.
+/// The most lines in a file: a longer one describes two nouns. Files of tests count as well.
 const LINES_MAX: usize = 1_000;
 const README_LINES_MAX: usize = 20;
-/// Prose of comments is read in columns of this width.
-const COMMENT_COLUMNS_MAX: usize = 100;
 
-/// Names that say nothing about what is inside.
+/// File names that say nothing about the content.
 const EMPTY_NAMES: &[&str] =
     &["common", "util", "utils", "helper", "helpers", "misc", "manager", "impl", "stuff", "base"];
 
-/// Modules that only tests and fuzz targets need: a build that is shipped is made without them.
+/// Modules that only tests and fuzz targets need: a shipped build does not contain them.
 const RIGS: &[&str] = &["fuzzing", "testing"];
 
-/// What must not stand in code, with what to do instead. Split so that this file does not find
-/// itself.
+/// Text that must not occur in code, each with its remedy. Each text is split, so that this file
+/// does not contain it.
 const BANNED: &[(&str, &str)] = &[
     (concat!("to", "do!("), "an unfinished path returns a typed error and is not advertised"),
     (concat!("unimpl", "emented!("), "an unfinished path returns a typed error and is not advertised"),
@@ -39,7 +37,6 @@ pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     for (path, text) in texts(root, member)? {
         findings.extend(check_name(&path));
         findings.extend(check_text(&path, &text));
-        findings.extend(check_comment_width(&path, &text));
     }
     Ok(findings)
 }
@@ -72,7 +69,7 @@ fn check_text(path: &str, text: &str) -> Vec<Finding> {
         findings
             .push(Finding::of_file(path, format!("{lines} lines: split at the second noun ({LINES_MAX} is the most)")));
     }
-    // A tests module's text goes with the file that it tests.
+    // A module of tests is described in the file that it tests.
     let is_test_module = path.ends_with("/tests.rs") || path.contains("/tests/");
     if !text.starts_with("//!") && !is_test_module {
         findings.push(Finding::of_file(path, "open the file with `//!`: what it is for, and what it does not do"));
@@ -89,7 +86,7 @@ fn check_text(path: &str, text: &str) -> Vec<Finding> {
             is_trait_impl = line.contains(" for ");
         }
         for (word, remedy) in BANNED {
-            // A trait of another crate chooses its own names.
+            // A trait of another crate may require such a name.
             let is_given_name = is_trait_impl && *word == GETTER;
             if line.contains(word) && !is_given_name {
                 findings.push(Finding {
@@ -109,30 +106,8 @@ fn is_rig(line: &str) -> bool {
     module.is_some_and(|module| RIGS.contains(&module))
 }
 
-/// Lines of comments that are too wide. Fenced blocks, tables and links cannot be wrapped.
-fn check_comment_width(path: &str, text: &str) -> Vec<Finding> {
-    let mut is_fenced = false;
-    let mut findings = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let Some(comment) = line.trim_start().strip_prefix("//") else {
-            is_fenced = false;
-            continue;
-        };
-        let comment = comment.trim_start_matches(['/', '!']).trim_start();
-        is_fenced ^= comment.starts_with("```");
-        let is_whole = is_fenced || comment.starts_with('|') || comment.contains("://");
-        if line.chars().count() > COMMENT_COLUMNS_MAX && !is_whole {
-            findings.push(Finding {
-                path: path.to_owned(),
-                line: index + 1,
-                message: format!("a comment is wrapped at {COMMENT_COLUMNS_MAX} columns"),
-            });
-        }
-    }
-    findings
-}
-
-/// Each top-level folder of crates has a README of a few lines that names them in reading order.
+/// Checks that each top-level folder of crates has a short README, which names them in reading
+/// order.
 pub fn check_readmes(root: &Path, members: &[Member]) -> Vec<Finding> {
     let tops: BTreeSet<&str> =
         members.iter().map(|member| member.folder.split('/').next().unwrap_or_default()).collect();

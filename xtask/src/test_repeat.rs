@@ -1,5 +1,5 @@
 //! Runs test binaries again and again: a test that passes by luck fails sooner or later. Stops at
-//! the first failure and says which run of which binary it was.
+//! the first failure, and names the binary and the round.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,13 @@ pub const USAGE: &str = "test-repeat [--times N] [--only NAME,..] [--touched] [-
 pub struct Options {
     pub times: u32,
     /// Names of test binaries (`rolling_cold_reads`), of crates (`rustmq-engine-shard`) or of
-    /// folders (`engine/shard`); empty is all.
+    /// folders (`engine/shard`). Empty for all.
     pub only: Vec<String>,
-    /// Only the crates with files that differ from the commit that this branch left `origin/main`
-    /// at, or from the last commit's parent.
+    /// Runs only crates with files that differ from the base of this branch on `origin/main`, or,
+    /// on `origin/main` itself, from the parent of the last commit.
     pub touched: bool,
-    /// Starts no run that would end later, as far as its last one tells.
+    /// Starts no run that would end later than this, if it takes as long as the last run of its
+    /// binary.
     pub within: Option<Duration>,
 }
 
@@ -52,7 +53,7 @@ impl Options {
 pub struct TestBinary {
     pub name: String,
     pub package: String,
-    /// The crate's folder: where its tests run, as under cargo.
+    /// The crate's folder, in which its tests run, as under cargo.
     pub folder: PathBuf,
     pub executable: PathBuf,
 }
@@ -80,7 +81,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     repeat(&binaries, options)
 }
 
-/// Round after round, so that a bound of time leaves none out while others are repeated.
+/// Runs every binary once per round, so that a bound on the time omits none while it repeats
+/// others.
 fn repeat(binaries: &[TestBinary], options: &Options) -> Result<()> {
     let begun = Instant::now();
     let mut last = vec![Duration::ZERO; binaries.len()];
@@ -126,7 +128,7 @@ fn build() -> Result<Vec<TestBinary>> {
     Ok(binaries)
 }
 
-/// What one of cargo's messages says of a test binary, if it is about one.
+/// The test binary that a message of cargo describes, if it describes one.
 fn test_binary(message: &str) -> Result<Option<TestBinary>> {
     let message: Value = serde_json::from_str(message).context("reading cargo's messages")?;
     let (Some(executable), Some(true)) = (message["executable"].as_str(), message["profile"]["test"].as_bool()) else {
@@ -145,11 +147,11 @@ fn test_binary(message: &str) -> Result<Option<TestBinary>> {
     }))
 }
 
-/// Files that differ from the base, those that are not committed included.
+/// The files that differ from the base, uncommitted ones included.
 fn changed_files() -> Result<Vec<String>> {
     let head = git(&["rev-parse", "HEAD"])?;
     let base = git(&["merge-base", "HEAD", "origin/main"]).ok().filter(|base| *base != head);
-    // The very first commit has no parent: everything is new.
+    // The first commit has no parent: all of its files are new.
     let parent = || git(&["rev-parse", "HEAD~1"]).ok();
     let files = match base.or_else(parent) {
         Some(base) => git(&["diff", "--name-only", base.trim()])?,

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use crate::tidy;
 
-/// What is found in a workspace of one crate, `folder`, with the given dependencies and source.
+/// The findings in a workspace of one crate, `folder`, with these dependencies and this source.
 fn findings(folder: &str, dependencies: &str, source: &str) -> Vec<String> {
     findings_in(folder, dependencies, &[("lib.rs", source)])
 }
 
-/// The same of several source files. Their dependencies need not be named in them.
+/// As [`findings`], for several source files. Their dependencies need not be named in them.
 fn findings_in(folder: &str, dependencies: &str, sources: &[(&str, &str)]) -> Vec<String> {
     let found = all_findings(folder, dependencies, "", sources);
     found.into_iter().filter(|line| !line.contains("no source names")).collect()
@@ -69,6 +69,31 @@ fn comments_are_wrapped_but_for_blocks_tables_and_links() {
 }
 
 #[test]
+fn sentences_that_open_with_of_are_found_in_comments_and_pages() {
+    for sound in ["//! Some of\n//! Of course `Of` is a name.\n", "//! x\nlet x = \". Of code\";\n"] {
+        assert_eq!(findings("model", "", sound), Vec::<String>::new());
+    }
+    for (opening, line) in [
+        ("//! Of two, one.\n", 1),
+        ("//! Two. Of these, one.\n", 1),
+        ("//! Two.\n//! Of these, one.\n", 2),
+        ("//! x\n\n/// Of x.\nfn x() {\n}\n", 3),
+        ("//! x\nfn x() {\n    // - Of x\n}\n", 3),
+    ] {
+        let found = findings("model", "", opening);
+        let place = format!("lib.rs:{line}:");
+        assert!(found.len() == 1 && found[0].contains(&place) && found[0].contains("'Of'"), "{opening}: {found:?}");
+        assert_eq!(findings("node", "", opening), Vec::<String>::new(), "this crate is not checked");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let pages = root.path().join("docs/formats");
+    fs::create_dir_all(&pages).unwrap();
+    fs::write(pages.join("wal.md"), "Two.\n\nOf these, one.\n").unwrap();
+    let found = crate::prose::check_pages(root.path()).unwrap();
+    assert_eq!(found.iter().map(|found| (&*found.path, found.line)).collect::<Vec<_>>(), [("docs/formats/wal.md", 3)]);
+}
+
+#[test]
 fn broken_rules_are_found() {
     let check = |folder: &str, dependencies: &str, source: &str, part: &str| {
         let found = findings(folder, dependencies, source);
@@ -115,7 +140,7 @@ fn the_members_share_no_dependency_for_tests() {
 }
 
 #[test]
-fn rings_are_looked_for_where_there_must_be_none() {
+fn import_cycles_are_refused_in_the_crates_that_must_have_none() {
     let sources = [
         ("lib.rs", "//! x\nmod one;\nmod two;\nmod three;\n"),
         ("one.rs", "//! x\nuse crate::two::Two;\n"),
@@ -124,7 +149,7 @@ fn rings_are_looked_for_where_there_must_be_none() {
     ];
     for folder in ["engine/core", "net", "kafka-gateway", "node"] {
         let found = findings_in(folder, "", &sources);
-        assert!(found.len() == 1 && found[0].contains("in a ring"), "{folder}: {found:?}");
+        assert!(found.len() == 1 && found[0].contains("in a cycle"), "{folder}: {found:?}");
     }
 }
 

@@ -1,27 +1,26 @@
-//! What a sample's time went to, judged by the function that was running and by those that had
-//! called it.
+//! Classifies the time of a sample, by the function that was running and by its callers.
 
 use super::stacks::Frame;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cost {
-    /// Bytes moved, by the broker or by the kernel.
+    /// Copying bytes, by the broker or by the kernel.
     Copy,
     Crc,
-    /// Waking another thread, and being put to sleep and woken.
+    /// Waking another thread, going to sleep, and being woken.
     Wakeup,
-    /// The network stack, apart from copies and wake-ups.
+    /// The network stack, without copies and wake-ups.
     Network,
-    /// Writes and syncs of files, apart from wake-ups.
+    /// Writes and syncs of files, without wake-ups.
     Disk,
-    /// Entering and leaving the kernel, and what else it did there.
+    /// Entering and leaving the kernel, and its other work.
     Syscall,
     /// New pages.
     Fault,
     Allocator,
     /// tokio, monoio and futures.
     Runtime,
-    /// The broker's own code, and what libraries do for it.
+    /// The broker's own code, and the work of libraries for it.
     Code,
 }
 
@@ -107,7 +106,7 @@ impl Cost {
         }
     }
 
-    /// `frames` from the innermost out.
+    /// `frames` begins with the innermost frame.
     pub fn of(frames: &[Frame]) -> Cost {
         let Some(leaf) = frames.first() else { return Cost::Code };
         let is = |names: &[&str]| starts(&leaf.symbol, names);
@@ -117,7 +116,7 @@ impl Cost {
         if !leaf.is_kernel {
             return match () {
                 () if is(&COPIES) => Cost::Copy,
-                // Its copying functions have no names where the system's libraries are stripped.
+                // Its copying functions have no names if the system's libraries are stripped.
                 () if leaf.library.starts_with("libc.") && leaf.symbol == "[unknown]" => Cost::Copy,
                 () if is(&ALLOCATOR) => Cost::Allocator,
                 () if is(&RUNTIMES) => Cost::Runtime,

@@ -1,4 +1,4 @@
-//! What `perf stat` counts of each thread, and who wakes whom.
+//! Reads the counts of `perf stat` for each thread, and which thread wakes which.
 
 use super::threads::{Kind, Threads};
 use std::collections::BTreeMap;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 const TRACING: [&str; 2] = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"];
 
-/// All system calls, of which those below are a part.
+/// All system calls, including those below.
 pub const ALL_SYSCALLS: &str = "raw_syscalls:sys_enter";
-/// Requests that the kernel took from the rings: writes, syncs, timers, wake-ups.
+/// The requests that the kernel took from the rings: writes, syncs, timers, wake-ups.
 pub const URING_REQUESTS: &str = "io_uring:io_uring_submit_req";
-/// Those of them that a kernel worker had to do.
+/// The requests among them that a kernel worker had to execute.
 pub const URING_PUNTED: &str = "io_uring:io_uring_queue_async_work";
-/// Requests to the disk that were made on the broker's own threads.
+/// The requests to the disk that the broker's own threads made.
 pub const DISK_REQUESTS: &str = "block:block_rq_issue";
 const OTHERS: [&str; 4] = [ALL_SYSCALLS, URING_REQUESTS, URING_PUNTED, DISK_REQUESTS];
 
@@ -48,8 +48,7 @@ const SYSCALLS: [&str; 28] = [
     "shutdown",
 ];
 
-/// The events that this kernel has of those that are wanted, in perf's words. Empty where it has
-/// none.
+/// The wanted events that this kernel has, by perf's names. Empty if it has none.
 pub fn wanted() -> Vec<String> {
     let Some(folder) = TRACING.iter().map(Path::new).find(|folder| folder.join("syscalls").exists()) else {
         return Vec::new();
@@ -59,10 +58,10 @@ pub fn wanted() -> Vec<String> {
     all.filter(|event| folder.join(event.replace(':', "/")).exists()).collect()
 }
 
-/// Counts by thread kind and event.
+/// Counts by the kind of thread and the event.
 pub type Counts = BTreeMap<(Kind, String), f64>;
 
-/// Reads `perf stat -x, --per-thread`.
+/// Parses the output of `perf stat -x, --per-thread`.
 pub fn counts(text: &str, kinds: &BTreeMap<u32, Kind>) -> Counts {
     let mut counts = Counts::new();
     for line in text.lines() {
@@ -78,10 +77,10 @@ pub fn counts(text: &str, kinds: &BTreeMap<u32, Kind>) -> Counts {
     counts
 }
 
-/// Which kind wakes which, and how often.
+/// How often each kind of thread wakes each other kind.
 pub type Wakeups = BTreeMap<(Kind, Kind), f64>;
 
-/// Reads `perf script -F tid,event,trace` of `sched:sched_waking`.
+/// Parses the output of `perf script -F tid,event,trace` for `sched:sched_waking`.
 pub fn wakeups(text: &str, kinds: &BTreeMap<u32, Kind>) -> Wakeups {
     let mut wakeups = Wakeups::new();
     let kind = |id: &str| id.parse::<u32>().ok().and_then(|id| kinds.get(&id)).copied().unwrap_or(Kind::Elsewhere);
@@ -98,7 +97,7 @@ pub fn wakeups(text: &str, kinds: &BTreeMap<u32, Kind>) -> Wakeups {
     wakeups
 }
 
-/// What each thread is for: the broker's, and this process's.
+/// The purpose of each thread of the broker and of this process.
 pub fn kinds(threads: &[&Threads]) -> BTreeMap<u32, Kind> {
     let mut kinds: BTreeMap<u32, Kind> = threads.iter().flat_map(|threads| threads.kinds()).collect();
     let own = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();

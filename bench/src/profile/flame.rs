@@ -1,15 +1,15 @@
-//! A flame graph as one SVG file: width is time, and a click widens a frame to the whole.
+//! Draws a flame graph as one SVG file. Width is time; a click widens a frame to the whole picture.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 1400.0;
 const ROW: u32 = 17;
-/// Narrower ones cannot be seen.
+/// Narrower frames cannot be seen.
 const WIDTH_MIN: f64 = 0.2;
 const LETTER: f64 = 6.6;
 
-/// A frame with everything that was called from it.
+/// A frame, and all frames that it called.
 #[derive(Debug, Default)]
 struct Node {
     count: u64,
@@ -22,7 +22,7 @@ impl Node {
     }
 }
 
-/// Draws stacks, outermost frame first, with their counts.
+/// Draws stacks, which begin with the outermost frame, with their counts.
 pub fn draw<'a>(title: &str, stacks: impl Iterator<Item = (Vec<&'a str>, u64)>) -> String {
     let mut root = Node::default();
     for (stack, count) in stacks {
@@ -82,7 +82,7 @@ impl Drawing {
     }
 }
 
-/// As much of a name as has room. Of an escaped one only whole entities.
+/// The part of a name that fits. An escaped name is cut between entities.
 fn fitting(name: &str, width: f64) -> &str {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of letters")]
     let letters = ((width - 4.0).max(0.0) / LETTER) as usize;
@@ -98,7 +98,7 @@ fn fitting(name: &str, width: f64) -> &str {
     }
 }
 
-/// The kernel is orange, the broker green, all else yellow.
+/// The kernel is orange, the broker green, everything else yellow.
 fn colour(name: &str) -> String {
     let shade = name.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 40);
     let hue = if name.ends_with("[k]") {
@@ -115,8 +115,8 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A click on a frame makes it and what it called as wide as the picture; a click on the lowest one
-/// brings all back.
+/// A click on a frame widens it and the frames that it called to the whole picture. A click on the
+/// lowest frame resets the picture.
 const SCRIPT: &str = r#"<script><![CDATA[
 const W = 1400, groups = [...document.querySelectorAll("g")];
 for (const g of groups) g.addEventListener("click", () => {

@@ -1,22 +1,22 @@
-//! One line for a scenario: what limits it now. Judged by what the quiet part measured and by what
-//! the samples say.
+//! One line about a scenario: what limits it now, judged by the measurements of the quiet part and
+//! by the samples.
 
 use super::cost::{self, Cost};
 use super::threads::Kind;
-use super::watcher::{Quiet, Seen};
+use super::watcher::{Observations, Quiet};
 use crate::figure::digits;
 use crate::usage::Spent;
 use std::thread;
 
-/// Beyond this share of the machine's processors nothing waits for anything else.
+/// Above this share of the machine's processors, nothing waits for anything else.
 const BUSY: f64 = 0.85;
-/// Beyond this share of the time with a commit under way the disk sets the pace.
+/// Above this share of the time with a commit in flight, the disk sets the pace.
 const COMMITTING: f64 = 0.9;
 const COSTS_NAMED: usize = 3;
-/// More cores than this for others say little good of a run.
+/// If other processes use more cores than this, a run proves little.
 const DISTURBED: f64 = 0.3;
 
-pub fn line(seen: &Seen) -> String {
+pub fn line(seen: &Observations) -> String {
     let Quiet { work, spent, .. } = &seen.quiet;
     let cores = super::count(thread::available_parallelism().map_or(1, usize::from) as u64);
     let [broker, generator, others] = [spent.broker, spent.generator, spent.others].map(|time| spent.cores(time));
@@ -54,8 +54,8 @@ fn shares(spent: &Spent, cores: f64) -> String {
     format!("of {cores} cores the generator takes {generator}, the broker {broker}, others {others}{disturbed}")
 }
 
-/// What the broker's time goes to, the most first.
-fn own(seen: &Seen) -> Option<String> {
+/// The costs of the broker's time, the largest first.
+fn own(seen: &Observations) -> Option<String> {
     let samples = &seen.sampled.as_ref().ok()?.samples;
     let mut costs: Vec<(Cost, f64)> =
         cost::ALL.into_iter().map(|cost| (cost, super::count(samples.of_cost(cost)))).collect();

@@ -1,4 +1,4 @@
-//! `rustmq-bench profile`: runs a scenario on RustMQ alone, looks at the broker in the measured
+//! `rustmq-bench profile`: runs a scenario on RustMQ alone, observes the broker in the measured
 //! window, and writes what limits it: a flame graph and a report, below `target/profile`. Needs
 //! `perf`, and the rights to use it.
 
@@ -27,9 +27,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use watcher::{Seen, Watcher};
+use watcher::{Observations, Watcher};
 
-/// What is profiled unless scenarios are named: how much, how long, and what goes out.
+/// The scenarios that are profiled unless others are named: throughput, latency, and reads.
 pub const SCENARIOS: [&str; 6] =
     ["produce-1p", "produce-12p", "latency-2k", "latency-10k", "fan-out", "consume-memory"];
 
@@ -37,12 +37,12 @@ pub struct Plan<'a> {
     pub warmup: Duration,
     /// The length of each part of the window.
     pub part: Duration,
-    /// Where the broker keeps its data.
+    /// The folder for the broker's data.
     pub root: &'a Path,
     pub overrides: Overrides,
 }
 
-/// Profiles each; the lines that say what limits them, as a table.
+/// Profiles each scenario. Returns a table of the lines that say what limits them.
 pub fn run(scenarios: &[&dyn Scenario], plan: &Plan<'_>, progress: impl Fn(&str)) -> Result<String> {
     let mut table = String::from("| scenario | what limits it now |\n| --- | --- |\n");
     let mut failed = Vec::new();
@@ -64,12 +64,12 @@ pub fn run(scenarios: &[&dyn Scenario], plan: &Plan<'_>, progress: impl Fn(&str)
     Ok(table)
 }
 
-/// Profiles one; the line that says what limits it.
+/// Profiles one scenario. Returns the line that says what limits it.
 pub fn limit(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<String> {
     profile(scenario, plan).map(|(_, seen)| limit::line(&seen))
 }
 
-fn profile(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<(PathBuf, Seen)> {
+fn profile(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<(PathBuf, Observations)> {
     let contender = Contender::Rustmq;
     let contenders = scenario.contenders();
     let contender = if contenders.contains(&contender) { contender } else { Contender::RustmqEpoll };

@@ -1,4 +1,4 @@
-//! What the broker has done, by its own count: its `/metrics` page, at one moment or between two.
+//! The broker's own counts of its work: its `/metrics` page, at one moment or between two.
 
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// The series of the page, by name and labels as they stand there.
 type Series = BTreeMap<String, f64>;
 
-/// The counts that costs are divided by, at one moment.
+/// The counts at one moment by which costs are divided.
 #[derive(Clone, Debug)]
 pub struct Page {
     at: Instant,
     series: Series,
 }
 
-/// What was done in a time.
+/// The work that was done in a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
     pub seconds: f64,
@@ -27,7 +27,7 @@ pub struct Work {
     pub bytes_in: f64,
     pub batches_in: f64,
     pub produces: f64,
-    /// From a produce request's last byte to its response being ready, summed.
+    /// The sum of the times from a produce request's last byte until its response is ready.
     pub produce_seconds: f64,
     pub commits: f64,
     pub commit_seconds: f64,
@@ -51,7 +51,7 @@ impl Page {
         self.series.get(series).copied().unwrap_or(0.0)
     }
 
-    /// Over all labels.
+    /// The sum over all labels.
     fn all(&self, name: &str) -> f64 {
         let of = self.series.iter().filter(|(series, _)| series.split('{').next() == Some(name));
         of.map(|(_, value)| value).sum()
@@ -88,8 +88,8 @@ impl Sub for &Page {
 }
 
 impl Work {
-    /// What costs are shown for, and how often that was in this time; what hardly happened is left
-    /// out.
+    /// The units of work for which costs are shown, with their number in this period. Omits rare
+    /// ones.
     pub fn units(&self) -> Vec<(&'static str, f64)> {
         let all = [
             ("record in", self.records_in),
@@ -99,7 +99,7 @@ impl Work {
             ("record out", self.records_out),
             ("fetch", self.fetches),
         ];
-        // A few a second come from elsewhere: a shard proves its last group, a client asks for
+        // A few per second have other causes: a shard proves its last group, a client asks for
         // metadata.
         all.into_iter().filter(|(_, count)| *count > 10.0 * self.seconds).collect()
     }

@@ -1,5 +1,5 @@
-//! A `perf` that is attached to the broker, begins and ends counting on request, and says so: what
-//! it counts belongs to a known time.
+//! A `perf` process that is attached to the broker. It starts and stops counting on request, and
+//! confirms both, so that its counts belong to a known period.
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
@@ -15,11 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Attaching to every thread, and writing what was recorded.
+/// The time for attaching to every thread, and for writing the records.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(1);
 
-/// The program, as it is started everywhere here: in English, without a pager.
+/// The program with its environment: English, without a pager.
 pub fn command() -> Command {
     let mut command = process::command("perf");
     command.env("LC_ALL", "C").env("PERF_PAGER", "cat").stdin(Stdio::null());
@@ -44,7 +44,7 @@ pub struct Perf {
     pipes: [PathBuf; 2],
 }
 
-/// What a `perf` has written, of up to gigabytes: it goes with this handle.
+/// The output of a `perf`, up to gigabytes. It is removed with this handle.
 pub struct Recording(PathBuf);
 
 impl Deref for Recording {
@@ -57,14 +57,14 @@ impl Deref for Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        // The next run of the scenario writes over it.
+        // The next run of the scenario overwrites it.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl Perf {
-    /// Starts `perf` with the words of its subcommand; it counts nothing yet. Its files are `name`
-    /// and more in `folder`.
+    /// Starts `perf` with the arguments of its subcommand; it does not count yet. Its files in
+    /// `folder` have names that begin with `name`.
     pub fn attach(folder: &Path, name: &str, words: &[&str]) -> Result<Perf> {
         let path = |extension: &str| folder.join(format!("{name}.{extension}"));
         let (orders_path, answers_path) = (path("orders"), path("answers"));
@@ -82,7 +82,7 @@ impl Perf {
         Ok(Perf { child, orders, answers, log, output, pipes: [orders_path, answers_path] })
     }
 
-    /// Counts from now on.
+    /// Starts counting.
     pub fn enable(&mut self) -> Result<()> {
         self.order("enable\n")
     }
@@ -91,7 +91,7 @@ impl Perf {
         self.order("disable\n")
     }
 
-    /// Lets it write what it has, and waits for its end.
+    /// Lets `perf` write its results, and waits for its end.
     pub fn finish(mut self) -> Result<Recording> {
         kill_process(Pid::from_child(&self.child), Signal::INT).context("ending perf")?;
         let ended = process::wait_within(&mut self.child, ANSWERS_WITHIN)?;
@@ -130,13 +130,13 @@ impl Drop for Perf {
         let _ = self.child.kill();
         let _ = self.child.wait();
         for pipe in &self.pipes {
-            // The next run makes them anew.
+            // The next run creates them again.
             let _ = fs::remove_file(pipe);
         }
     }
 }
 
-/// A named pipe that is never waited for: open at both ends here.
+/// A named pipe that is open at both ends here, so that opening it never blocks.
 fn pipe(path: &Path) -> Result<File> {
     if path.exists() {
         fs::remove_file(path)?;

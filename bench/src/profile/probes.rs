@@ -1,6 +1,6 @@
 //! Probes on functions of the broker's program: each allocation with its size, and each pass of a
-//! CRC with its length. They trap, so that what is counted is exact and the time that it takes is
-//! not.
+//! CRC with its length. Probes trap, so their counts are exact, but the time that they take is not
+//! representative.
 
 use super::perf;
 use super::stacks::{Frame, frame};
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// The group that the probes are in.
+/// The group of the probes.
 const GROUP: &str = "rustmq_bench";
 pub const EVENTS: &str = "rustmq_bench:*";
 
-/// A probe's name, the function, and which argument is the size.
+/// A probe's name, its function, and the index of the argument with the size.
 const ALLOCATIONS: [(&str, &str, usize); 5] = [
     ("malloc", "_rjem_malloc", 0),
     ("mallocx", "_rjem_mallocx", 0),
@@ -23,7 +23,7 @@ const ALLOCATIONS: [(&str, &str, usize); 5] = [
     ("rallocx", "_rjem_rallocx", 1),
 ];
 const CRC: &str = "crc";
-/// The module of the crate that computes CRCs with the processor's instructions, in mangled names.
+/// The mangled name of the module that computes CRCs with the processor's instructions.
 const CRC_MODULE: &str = "6crc32c";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,11 +32,11 @@ pub enum Probe {
     Crc,
 }
 
-/// The probes in place; they go with this.
+/// The installed probes. They are removed when this is dropped.
 pub struct Probes(());
 
 impl Probes {
-    /// On `binary`, for every process that runs it.
+    /// Installs probes on `binary`, for every process that runs it.
     pub fn set(binary: &Path) -> Result<Probes> {
         remove();
         let probes = Probes(());
@@ -75,7 +75,7 @@ fn remove() {
     let _ = perf::output(&["probe", "-q", "--del", EVENTS]);
 }
 
-/// The function that the crate's users come in by.
+/// The function through which the crate's users enter it.
 fn is_entry(symbol: &str) -> bool {
     symbol.contains("6crc32c17h") || symbol.ends_with("6crc32c")
 }
@@ -100,15 +100,15 @@ fn probe(event: &str) -> Probe {
     if event == CRC { Probe::Crc } else { Probe::Allocation }
 }
 
-/// How often each kind of thread came by, and what it asked for in all.
+/// How often each kind of thread passed a probe, and the sum of the sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Passes {
     pub count: f64,
     pub bytes: f64,
 }
 
-/// Sizes that were sampled, as `perf script -F comm,tid,event,trace` prints them: how many, and
-/// their sum.
+/// Parses sampled sizes, as `perf script -F comm,tid,event,trace` prints them. Returns their number
+/// and their sum.
 pub fn sizes(text: &str, kinds: &BTreeMap<u32, Kind>) -> BTreeMap<(Kind, Probe), Passes> {
     let mut passes: BTreeMap<(Kind, Probe), Passes> = BTreeMap::new();
     for line in text.lines() {
@@ -121,7 +121,7 @@ pub fn sizes(text: &str, kinds: &BTreeMap<u32, Kind>) -> BTreeMap<(Kind, Probe),
     passes
 }
 
-/// What `perf stat` counted, with the mean size of what was sampled.
+/// The counts of `perf stat`, with the mean size of the samples.
 pub fn passes(
     counts: &super::events::Counts,
     sampled: &BTreeMap<(Kind, Probe), Passes>,
@@ -139,7 +139,8 @@ pub fn passes(
     passes
 }
 
-/// Where allocations came from, the most first: the share of them, and of their bytes.
+/// The callers of the allocator, the most frequent first: their share of the allocations, and of
+/// the bytes.
 pub fn sites(text: &str, most: usize) -> Vec<(String, f64, f64)> {
     let mut sites: BTreeMap<String, Passes> = BTreeMap::new();
     let mut all = Passes::default();
@@ -164,7 +165,7 @@ pub fn sites(text: &str, most: usize) -> Vec<(String, f64, f64)> {
 const ALLOCATOR: [&str; 10] =
     ["_rjem_", "__rust", "alloc::", "<alloc::", "core::", "<core::", "tikv_", "<tikv_", "[unknown]", "__rustc"];
 
-/// The library function that allocates, and the broker's function that it does so for.
+/// The library function that allocates, and the function of the broker that called it.
 fn site(frames: &[Frame]) -> String {
     let mut frames = frames.iter().map(|frame| frame.symbol.as_str());
     let Some(what) = frames.find(|symbol| !ALLOCATOR.iter().any(|start| symbol.starts_with(start))) else {
@@ -179,7 +180,7 @@ fn site(frames: &[Frame]) -> String {
     }
 }
 
-/// `tokio-rt-worker 123 rustmq_bench:malloc: (55aa) size=0x40`: thread, probe, size.
+/// A line such as `tokio-rt-worker 123 rustmq_bench:malloc: (55aa) size=0x40`: thread, probe, size.
 fn head(line: &str) -> Option<(u32, Probe, f64)> {
     let (thread, rest) = line.split_once(&format!("{GROUP}:"))?;
     let (event, _) = rest.split_once(':')?;

@@ -6,7 +6,7 @@ use super::limit::{self, percent};
 use super::page::Work;
 use super::probes::Probe;
 use super::threads::Kind;
-use super::watcher::{Counted, Probed, Quiet, Sampled, Seen};
+use super::watcher::{Counted, Observations, Probed, Quiet, Sampled};
 use crate::figure::{Figure, digits};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 const TOP: usize = 15;
 const WAKEUPS_SHOWN: usize = 14;
 
-pub fn render(name: &str, load: &str, machine: &[String], figures: &[Figure], seen: &Seen) -> String {
+pub fn render(name: &str, load: &str, machine: &[String], figures: &[Figure], seen: &Observations) -> String {
     let mut text = format!("# What limits {name}\n\n{}\n\n- load: {load}\n", limit::line(seen));
     for line in machine {
         let _ = writeln!(text, "- {line}");
@@ -53,7 +53,7 @@ fn row(text: &mut String, first: &str, values: &[String]) {
     let _ = writeln!(text, "| {first} | {} |", values.join(" | "));
 }
 
-/// A count a second, then for each unit of work.
+/// A count per second, then per unit of each kind of work.
 fn per(count: f64, work: &Work) -> Vec<String> {
     let mut values = vec![digits(count / work.seconds)];
     values.extend(work.units().into_iter().map(|(_, units)| digits(count / units)));

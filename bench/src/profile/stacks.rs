@@ -1,34 +1,34 @@
-//! What `perf script` prints of samples with their stacks, read and summed: by whole stack for the
-//! flame graph, by the function that was running, and by what its time went to.
+//! Parses the samples of `perf script` with their stacks, and sums them: by whole stack for the
+//! flame graph, by the running function, and by cost.
 
 use super::cost::Cost;
 use super::threads::Kind;
 use std::collections::BTreeMap;
 
-/// Frames from the outermost in.
+/// Frames, the outermost first.
 pub type Stack = Vec<String>;
 
-/// One line of a stack, the innermost comes first in the text.
+/// One line of a stack. The innermost comes first in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub symbol: String,
     pub is_kernel: bool,
-    /// Of a shared library without symbols: which.
+    /// The shared library, if it has no symbols.
     pub library: String,
 }
 
-/// Samples, summed.
+/// The sums of the samples.
 #[derive(Debug, Default)]
 pub struct Samples {
     pub count: u64,
     pub stacks: BTreeMap<(Kind, Stack), u64>,
-    /// By the function that was running.
+    /// By the running function.
     pub own: BTreeMap<(Kind, String), u64>,
     pub costs: BTreeMap<(Kind, Cost), u64>,
 }
 
 impl Samples {
-    /// Reads the output of `perf script -F comm,tid,ip,sym,dso`.
+    /// Parses the output of `perf script -F comm,tid,ip,sym,dso`.
     pub fn read(text: &str) -> Samples {
         let mut samples = Samples::default();
         for (name, frames) in records(text) {
@@ -54,7 +54,7 @@ impl Samples {
         self.costs.iter().filter(|((_, of), _)| *of == cost).map(|(_, count)| count).sum()
     }
 
-    /// The kinds that were seen, the busiest first.
+    /// The kinds of threads in the samples, the busiest first.
     pub fn kinds(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self.costs.keys().map(|(kind, _)| *kind).collect();
         kinds.dedup();
@@ -82,17 +82,17 @@ impl Frame {
     }
 }
 
-/// Each sample's thread name and frames, innermost first.
+/// Each sample's thread name and frames, the innermost first.
 pub fn records(text: &str) -> impl Iterator<Item = (&str, Vec<Frame>)> {
     text.split("\n\n").filter_map(|record| {
         let mut lines = record.lines().skip_while(|line| line.trim().is_empty());
-        // A name may hold spaces; the thread's number is the last word.
+        // A name may contain spaces; the thread's number is the last word.
         let (name, _) = lines.next()?.trim().trim_end_matches(':').rsplit_once(' ')?;
         Some((name.trim(), lines.filter_map(frame).collect()))
     })
 }
 
-/// `    55d0c0ffee rustmq::foo+0x12 (/path/rustmq)`; the offset may be missing.
+/// Parses `    55d0c0ffee rustmq::foo+0x12 (/path/rustmq)`. The offset may be missing.
 pub fn frame(line: &str) -> Option<Frame> {
     let (_, rest) = line.trim().split_once(' ')?;
     let (symbol, object) = rest.rsplit_once(" (")?;
@@ -102,7 +102,7 @@ pub fn frame(line: &str) -> Option<Frame> {
     Some(Frame { symbol: plain(symbol), is_kernel, library })
 }
 
-/// Without the offset, the hash of Rust's names, and what generics are filled with.
+/// Removes the offset, the hash of Rust's names, and generic arguments.
 fn plain(symbol: &str) -> String {
     let symbol = symbol.rsplit_once("+0x").map_or(symbol, |(name, _)| name);
     let hash =
@@ -114,14 +114,15 @@ fn plain(symbol: &str) -> String {
     without_generics(symbol)
 }
 
-/// `<a::B<C> as d::E<F>>::g` becomes `<a::B as d::E>::g`.
+/// Turns `<a::B<C> as d::E<F>>::g` into `<a::B as d::E>::g`.
 fn without_generics(symbol: &str) -> String {
     let mut shown = String::with_capacity(symbol.len());
     let mut depth = 0_usize;
     let mut before = None;
     for letter in symbol.chars() {
         match letter {
-            // A bracket after a name opens its parameters; at the start of a path it is part of it.
+            // A bracket after a name opens its parameters; at the start of a path it is part of the
+            // path.
             '<' if depth > 0 || before.is_some_and(|letter: char| letter.is_alphanumeric() || letter == '_') => {
                 depth += 1;
             }

@@ -1,5 +1,5 @@
-//! The broker's threads by what they are for, and what each kind has used: processor time, context
-//! switches, page faults, and the time that it was ready to run and did not.
+//! The broker's threads by their purpose, and the resources that each kind has used: processor
+//! time, context switches, page faults, and the time that it was ready to run but did not run.
 
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -7,31 +7,31 @@ use std::fs;
 use std::ops::{AddAssign, Sub};
 use std::path::Path;
 
-/// What a thread is for, by its name.
+/// The purpose of a thread, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// tokio: connections, the broker's service, HTTP, the controller.
     Connection,
     /// monoio: a shard.
     Shard,
-    /// The kernel's own thread for what io_uring cannot do at once: syncs.
+    /// A kernel thread for the operations of io_uring that would block: syncs.
     UringWorker,
-    /// Beside a shard: writes and syncs where there is no io_uring.
+    /// A thread beside a shard, which writes and syncs where there is no io_uring.
     Disk,
-    /// Reads what has left memory.
+    /// Reads batches that have left memory.
     Read,
     /// Prepares segments.
     Slots,
-    /// The process's first thread, which only waits.
+    /// The first thread of the process, which only waits.
     Main,
-    /// Not of the broker: the load generator.
+    /// A thread of the load generator.
     Generator,
-    /// Not of either.
+    /// A thread of neither.
     Elsewhere,
 }
 
 impl Kind {
-    /// Of one of the broker's threads.
+    /// Whether it is a thread of the broker.
     pub fn of(name: &str) -> Kind {
         let starts = |prefix: &str| name.starts_with(prefix);
         if starts("tokio-rt") {
@@ -68,11 +68,11 @@ impl Kind {
     }
 }
 
-/// What threads have used.
+/// The resources that threads have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     pub seconds: f64,
-    /// Ready to run, while others ran.
+    /// The time that they were ready to run while others ran.
     pub delayed_seconds: f64,
     pub voluntary: f64,
     pub involuntary: f64,
@@ -116,7 +116,7 @@ impl Threads {
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
             let path = entry?.path();
-            // One that ends meanwhile is none of those that matter.
+            // A thread that ends meanwhile is of no interest.
             let Some(thread) = read(&path) else { continue };
             let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             threads.insert(id.context("a thread without a number")?, thread);
@@ -124,12 +124,12 @@ impl Threads {
         Ok(Threads(threads))
     }
 
-    /// Thread numbers, and what each is for.
+    /// The numbers of the threads, and their kinds.
     pub fn kinds(&self) -> impl Iterator<Item = (u32, Kind)> {
         self.0.iter().map(|(id, (kind, _))| (*id, *kind))
     }
 
-    /// By kind, what was used since `before`.
+    /// The resources used since `before`, by kind.
     pub fn since(&self, before: &Threads) -> BTreeMap<Kind, Usage> {
         let mut kinds: BTreeMap<Kind, Usage> = BTreeMap::new();
         for (id, (kind, usage)) in &self.0 {

@@ -1,6 +1,6 @@
-//! Looks at the broker within the measured window, one part after the other, so that a costly look
-//! does not disturb a cheap one. Each part has the work that was done in it: what is counted is
-//! divided by that.
+//! Observes the broker in the measured window, one part after another, so that a costly observation
+//! does not disturb a cheap one. Each part has a count of the work done in it, by which its results
+//! are divided.
 //!
 //! ```text
 //! window: | quiet: /proc | sampled: stacks | counted: system calls, wake-ups | probed: allocations, CRC |
@@ -22,16 +22,18 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Samples a second: no divisor of anything that a program does at a round rate.
+/// The number of samples a second. It divides no round rate, so that sampling does not run in step
+/// with the program.
 const RATE: &str = "499";
-/// Of so many allocations the size of one is looked at, and the stack of one.
+/// One allocation in this many is sampled for its size, and one for its stack.
 const SIZE_OF: &str = "7";
 const STACK_OF: &str = "211";
-/// For attaching and ending, beside a part's own time; a busy machine takes seconds for it.
+/// The time for attaching and detaching, beside a part's own time. A busy machine takes seconds for
+/// it.
 const BETWEEN_PARTS: Duration = Duration::from_secs(6);
 const PARTS: u32 = 4;
 
-/// Nothing of the machine's tools disturbs this part.
+/// The part in which no tool disturbs the machine.
 #[derive(Debug)]
 pub struct Quiet {
     pub work: Work,
@@ -56,20 +58,20 @@ pub struct Counted {
 pub struct Probed {
     pub work: Work,
     pub passes: BTreeMap<(Kind, Probe), Passes>,
-    /// Where allocations come from: their share, and the share of their bytes.
+    /// The callers of the allocator: their share of the allocations, and of the bytes.
     pub sites: Vec<(String, f64, f64)>,
 }
 
-/// What was seen. What the machine does not offer is an error of its part.
+/// The results. A part that the machine does not support has an error.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Observations {
     pub quiet: Quiet,
     pub sampled: Result<Sampled>,
     pub counted: Result<Counted>,
     pub probed: Result<Probed>,
 }
 
-/// What the window's end leaves to be read: that takes time, and the load is over.
+/// The data that is read after the window's end: this takes time, and the load is over.
 struct Raw {
     quiet: Quiet,
     sampled: Result<(Work, Recording)>,
@@ -93,7 +95,7 @@ struct RawProbes {
     stacks: Recording,
 }
 
-/// Watches one run. Its files are in a folder of its own.
+/// Observes one run. Its files lie in a folder of its own.
 pub struct Watcher {
     folder: PathBuf,
     binary: PathBuf,
@@ -103,8 +105,8 @@ pub struct Watcher {
 
 impl Watch for Watcher {
     fn window_opened(&self, watched: Watched) {
-        let look = Look { watched, folder: self.folder.clone(), binary: self.binary.clone(), part: self.part };
-        *self.opened.borrow_mut() = Some((Instant::now(), thread::spawn(move || look.all())));
+        let observer = Observer { watched, folder: self.folder.clone(), binary: self.binary.clone(), part: self.part };
+        *self.opened.borrow_mut() = Some((Instant::now(), thread::spawn(move || observer.all())));
     }
 }
 
@@ -113,19 +115,19 @@ impl Watcher {
         Watcher { folder, binary, part, opened: RefCell::default() }
     }
 
-    /// How long the measured window must be.
+    /// The required length of the measured window.
     pub fn window(part: Duration) -> Duration {
         (part + BETWEEN_PARTS) * PARTS
     }
 
-    /// Once the run is over.
-    pub fn seen(&self) -> Result<Seen> {
+    /// Ends the observation. Called after the run.
+    pub fn seen(&self) -> Result<Observations> {
         let opened = self.opened.borrow_mut().take();
         let (opened, thread) = opened.context("the scenario has no window under load that could be watched")?;
         let raw = thread.join().map_err(|_| anyhow::anyhow!("the watcher has panicked"))??;
         let taken = raw.ended - opened;
         ensure!(taken <= Watcher::window(self.part), "watching took {taken:?}, longer than the load lasted");
-        Ok(Seen {
+        Ok(Observations {
             quiet: raw.quiet,
             sampled: raw.sampled.and_then(|(work, path)| Ok(Sampled { work, samples: Samples::read(&stacks(&path)?) })),
             counted: raw.counted.and_then(|raw| read_counts(&raw)),
@@ -163,15 +165,15 @@ fn read_probes(raw: &RawProbes) -> Result<Probed> {
     Ok(Probed { work: raw.work, passes: probes::passes(&counts, &sizes), sites })
 }
 
-/// The parts, on a thread of their own.
-struct Look {
+/// Runs the parts, on a thread of their own.
+struct Observer {
     watched: Watched,
     folder: PathBuf,
     binary: PathBuf,
     part: Duration,
 }
 
-impl Look {
+impl Observer {
     fn all(&self) -> Result<Raw> {
         let quiet = self.quiet()?;
         let sampled = self.sampled();
@@ -187,13 +189,13 @@ impl Look {
     fn quiet(&self) -> Result<Quiet> {
         let pid = self.watched.pid;
         let (threads, page, sample) = (Threads::of(pid)?, self.page()?, Sample::take(Some(pid))?);
-        // Nothing is waited for: the time itself is what is measured.
+        // The sleep is the measured time itself; it waits for no event.
         thread::sleep(self.part);
         let (spent, page) = (Sample::take(Some(pid))? - sample, &self.page()? - &page);
         Ok(Quiet { work: page, spent, threads: Threads::of(pid)?.since(&threads) })
     }
 
-    /// Lets all of them count for one part's time.
+    /// Lets all of them count for the time of one part.
     fn count(&self, mut perfs: Vec<Perf>) -> Result<(Work, Vec<Recording>)> {
         for perf in &mut perfs {
             perf.enable()?;
@@ -214,8 +216,8 @@ impl Look {
 
     fn sampled(&self) -> Result<(Work, Recording)> {
         let pid = self.watched.pid.to_string();
-        // The kernel's clock: virtual machines seldom have the processor's counters. Stacks by
-        // unwind tables: the program is compiled without frame pointers.
+        // Samples by the kernel's clock: virtual machines rarely have the processor's counters.
+        // Unwinds stacks by unwind tables: the program is compiled without frame pointers.
         let words = ["record", "-e", "cpu-clock", "-F", RATE, "--call-graph", "dwarf,16384", "-p", &pid];
         let (work, outputs) = self.count(vec![self.attach("stacks", &words)?])?;
         Ok((work, outputs.into_iter().next().context("no output")?))

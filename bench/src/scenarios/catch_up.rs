@@ -1,4 +1,4 @@
-//! Consumers that read what is there and fits in memory, over and over.
+//! Consumers that read old records that fit in memory, over and over.
 
 use crate::bar::{Bar, Limit};
 use crate::client::WAIT_CATCH_UP_MS;

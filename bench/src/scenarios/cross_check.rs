@@ -1,4 +1,4 @@
-//! The load of `produce-1p` by other load generators than ours: whether they see the same.
+//! The load of `produce-1p` by load generators of other projects: do they measure the same?
 
 use anyhow::{Context, Result};
 
@@ -6,7 +6,7 @@ use crate::bar::Bar;
 use crate::client::Producing;
 use crate::contender::Contender::{self, Kafka, KafkaFlush, Rustmq};
 use crate::figure::{Figure, Unit, count};
-use crate::generator::{Generator, Order};
+use crate::generator::{Generator, Workload};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::usage::{self, Sample};
 
@@ -22,7 +22,7 @@ pub const ALL: [CrossCheck; 2] = [
 
 const TOPIC: &str = "check";
 const RECORD_BYTES: usize = 1024;
-/// They take a number of records, not a time: as many as Kafka takes in about as long.
+/// They take a number of records, not a duration: the number that Kafka takes in about as long.
 const RECORDS_PER_SECOND: u64 = 250_000;
 
 impl Scenario for CrossCheck {
@@ -55,7 +55,7 @@ impl Scenario for CrossCheck {
         let broker = run.start()?;
         broker.create_topic(TOPIC, 1)?;
         let bootstrap = broker.bootstrap();
-        let order = |seconds: u64| Order {
+        let workload = |seconds: u64| Workload {
             bootstrap: &bootstrap,
             topic: TOPIC,
             records: seconds * RECORDS_PER_SECOND,
@@ -63,7 +63,7 @@ impl Scenario for CrossCheck {
             producing: Some(run.overrides.apply(Producing::BULK)),
             rate: None,
         };
-        let generate = |seconds| self.generator.run(&order(seconds)).with_context(|| broker.log_tail());
+        let generate = |seconds| self.generator.run(&workload(seconds)).with_context(|| broker.log_tail());
         if !run.timing.warmup.is_zero() {
             generate(run.timing.warmup.as_secs())?;
         }
@@ -71,7 +71,7 @@ impl Scenario for CrossCheck {
         let seconds = run.timing.window.as_secs();
         let acknowledged = generate(seconds)?.megabytes_per_second;
         let spent = Sample::take(broker.pid())? - before;
-        let gigabytes = count(order(seconds).records * RECORD_BYTES as u64) / 1e9;
+        let gigabytes = count(workload(seconds).records * RECORD_BYTES as u64) / 1e9;
         let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();
         Ok(vec![
             Figure::new("acknowledged", Unit::MegabytesPerSecond, acknowledged),

@@ -1,12 +1,12 @@
-//! Clients as they come: what users who set nothing see. Ours are set for bulk or for promptness;
-//! here the clients' authors decide.
+//! Clients with their default settings, which most users have. Our other settings are for bulk or
+//! for promptness; here the clients' authors decide.
 
 use anyhow::{Context, Result};
 
 use crate::bar::{Bar, Limit};
 use crate::contender::Contender::{self, Kafka, KafkaFlush, Rustmq};
 use crate::figure::{Figure, Unit, count};
-use crate::generator::{Generator, Order};
+use crate::generator::{Generator, Workload};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::scenarios::produce::{FAULTS, FAULTS_MAX, TAIL_MEMORY};
 use crate::usage::{self, Sample};
@@ -32,7 +32,7 @@ pub const ALL: [Defaults; 4] = [
 
 const TOPIC: &str = "defaults";
 const RECORD_BYTES: usize = 1024;
-/// Those that take no rate take a number of records: as many as Kafka takes in about a second.
+/// Generators without a rate take a number of records: as many as Kafka takes in about a second.
 const RECORDS_PER_SECOND: u32 = 250_000;
 const PROCESSOR: &str = "broker CPU in";
 
@@ -78,7 +78,7 @@ impl Scenario for Defaults {
         let bootstrap = broker.bootstrap();
         let generate = |seconds: u64| {
             let records = seconds * u64::from(self.rate.unwrap_or(RECORDS_PER_SECOND));
-            let order = Order {
+            let workload = Workload {
                 bootstrap: &bootstrap,
                 topic: TOPIC,
                 records,
@@ -86,7 +86,7 @@ impl Scenario for Defaults {
                 producing: None,
                 rate: self.rate,
             };
-            let report = self.generator.run(&order).with_context(|| broker.log_tail())?;
+            let report = self.generator.run(&workload).with_context(|| broker.log_tail())?;
             anyhow::Ok((report, count(records * RECORD_BYTES as u64) / 1e9))
         };
         if !run.timing.warmup.is_zero() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A JVM compiles for a while after its start.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// Processor time is counted in steps of 10 ms: 0.05% of this.
+/// Processor time is counted in steps of 10 ms, which is 0.05% of this.
 const WATCHED_FOR: Duration = Duration::from_secs(20);
 
 pub struct Idle;
@@ -40,7 +40,7 @@ impl Scenario for Idle {
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let broker = run.start()?;
         let pid = broker.pid().context("a broker without a process")?;
-        // Nothing is waited for: the time itself is what is measured.
+        // The sleep is the measured time itself; it waits for no event.
         thread::sleep(SETTLED_AFTER);
         let before = Sample::take(Some(pid))?;
         thread::sleep(WATCHED_FOR);

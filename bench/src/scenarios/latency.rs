@@ -1,4 +1,4 @@
-//! How long an acknowledgement takes at a fixed rate: one partition, many partitions, many
+//! The latency of acknowledgements at a fixed rate: with one partition, many partitions, many
 //! producers.
 
 use crate::bar::{Bar, Limit};
@@ -16,18 +16,18 @@ pub struct Latency {
     rule: Rule,
 }
 
-/// How the rate is set, and which bars hold.
+/// The rate, and the bars that hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
     /// The pace's own rate, against Kafka's tail.
     Tail,
-    /// 30% of what Kafka takes at most, against Kafka's tail.
+    /// 30% of the most that Kafka takes, against Kafka's tail.
     ShareOfKafka,
     /// The pace's own rate; Kafka does not keep up.
     Scattered,
     /// The pace's own rate, against the whole of Kafka's distribution.
     Crowd,
-    /// What another scenario is compared with: no bars.
+    /// For comparison with another scenario: no bars.
     Reference,
 }
 
@@ -40,7 +40,7 @@ const ONE: Pace = Pace {
     record_bytes: 1024,
     producing: Producing::PROMPT,
 };
-/// Batches of one, whatever has gathered.
+/// Batches of one record, whatever has gathered.
 const SINGLE: Producing = Producing { batch_records: 1, ..Producing::PROMPT };
 
 pub const ALL: [Latency; 7] = [

@@ -15,8 +15,8 @@ mod seek;
 
 use crate::scenario::Scenario;
 
-/// Those of the quick form: throughput, latency and processor time on both sides in under two
-/// minutes.
+/// The scenarios of the quick form: throughput, latency and processor time of both brokers in under
+/// two minutes.
 pub const QUICK: [&str; 2] = ["produce-12p", "latency-2k"];
 
 pub fn all() -> Vec<Box<dyn Scenario>> {

@@ -1,6 +1,6 @@
-//! Whether readers of old records hold up producers: many small commits, a restart, and consumers
-//! that read them over and over while one-record produces go on; the same produces without readers
-//! before, in the same run.
+//! Do readers of old records delay producers? Writes many small commits, restarts, and lets
+//! consumers read them over and over while one-record produces continue. The same produces without
+//! readers come first, in the same run.
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -33,8 +33,8 @@ const COMMITS: u64 = 20_000;
 const CONSUMERS: usize = 8;
 const RECORD_BYTES: usize = 1024;
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
-/// The nice value of the readers: they stand for clients on machines of their own, so the broker
-/// and the producer come before them.
+/// The nice value of the readers. They stand for clients on other machines, so the broker and the
+/// producer have priority.
 const READERS_NICE: i32 = 19;
 const READ_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
@@ -90,7 +90,7 @@ impl Scenario for OldReaders {
             let (bootstrap, stop) = (broker.bootstrap(), Arc::clone(&stop));
             let (read, reading) = (Arc::clone(&read), Arc::clone(&reading));
             readers.push(thread::spawn(move || {
-                // Of this thread alone; the threads of the client inherit it.
+                // Sets the value of this thread alone; the client's threads inherit it.
                 setpriority_process(None, READERS_NICE)?;
                 let consumer = reader(&bootstrap, OLD, WAIT_CATCH_UP_MS)?;
                 let mut seen = COMMITS;
@@ -135,8 +135,8 @@ impl Scenario for OldReaders {
     }
 }
 
-/// Tells of each record as soon as it is acknowledged: whoever polls or flushes hears of it up to a
-/// tenth of a second later.
+/// Reports each record as soon as it is acknowledged: a caller that polls or flushes learns of it
+/// up to a tenth of a second later.
 struct Deliveries(mpsc::Sender<Result<(), KafkaError>>);
 
 impl ClientContext for Deliveries {}
@@ -150,7 +150,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// A producer with one record on the way at a time.
+/// A producer with one record in flight at a time.
 struct Singles {
     producer: ThreadedProducer<Deliveries>,
     acknowledged: mpsc::Receiver<Result<(), KafkaError>>,
@@ -175,7 +175,7 @@ impl Singles {
         Ok(delivered?)
     }
 
-    /// The time of each record, in nanoseconds.
+    /// The latency of each record, in nanoseconds.
     fn send_for(&mut self, topic: &str, time: Duration) -> Result<Histogram<u64>> {
         let mut latency = Histogram::new_with_max(60_000_000_000, 3)?;
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Ten thousand partitions: how long their creation takes, and what they hold in memory.
+//! Ten thousand partitions: the time of their creation, and the memory that they hold.
 
 use crate::bar::{Bar, Limit};
 use crate::contender::Contender::{self, Kafka, Rustmq};
@@ -54,7 +54,7 @@ impl Scenario for Partitions {
             fill::end(&broker, topic, PARTITIONS_EACH)?;
         }
         let creation = begun.elapsed();
-        // Nothing is waited for: the time itself is what is measured.
+        // The sleep is the measured time itself; it waits for no event.
         thread::sleep(SETTLED_AFTER);
         let before = Sample::take(Some(pid))?;
         thread::sleep(WATCHED_FOR);

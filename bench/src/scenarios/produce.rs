@@ -1,4 +1,4 @@
-//! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records,
+//! The throughput of one producer: 1 KiB records on one and on twelve partitions, small records,
 //! compressed records.
 
 use crate::bar::{Bar, Limit};
@@ -16,17 +16,17 @@ pub struct Produce {
     kind: Kind,
 }
 
-/// Which bars hold.
+/// The bars that hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
-    /// Where the client is the limit, the broker's processor time is what differs.
+    /// Where the client is the limit, the brokers differ in their processor time.
     ClientBound,
-    /// On a disk whose syncs are slow, against Kafka that syncs.
+    /// On a disk with slow syncs, against a Kafka that syncs.
     SlowSync,
 }
 
-/// What a sync of a disk without a volatile cache of its own, or of one over a network, takes.
+/// The duration of a sync on a disk without a volatile cache, or on a disk over a network.
 const SYNC_DELAY: Duration = Duration::from_millis(2);
 
 pub const ALL: [Produce; 8] = [
@@ -45,7 +45,7 @@ pub const ALL: [Produce; 8] = [
         flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
         kind: Kind::SlowSync,
     },
-    // librdkafka's idempotent producer has one request of a partition in flight (ADR 18): this one
+    // librdkafka's idempotent producer has one request of a partition in flight (ADR 18); this one
     // has many.
     Produce {
         name: "produce-1p-slow-sync-pipelined",
@@ -85,7 +85,7 @@ pub const ALL: [Produce; 8] = [
 const THROUGHPUT: &str = "acknowledged";
 const PROCESSOR: &str = "broker CPU in";
 pub const FAULTS: &str = "page faults";
-/// Of RustMQ, in scenarios that ask what writing costs once it is full: a warm-up fills it.
+/// The tail memory of RustMQ in scenarios that measure writes with full memory: a warm-up fills it.
 pub const TAIL_MEMORY: u64 = 128 << 20;
 /// With a full tail memory: nearly every page was used before.
 pub const FAULTS_MAX: f64 = 5_000.0;

@@ -1,5 +1,5 @@
-//! What librdkafka's own consumer, at its defaults, reads of 2 GB that its own producer wrote:
-//! *cold*, when nothing of it is in memory, and *warm*, right after it was written.
+//! librdkafka's own consumer, with its defaults, reads 2 GB that its own producer wrote: *cold*,
+//! when nothing of it is in memory, and *warm*, right after it was written.
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,7 +8,7 @@ use crate::broker::Broker;
 use crate::contender::Contender::{self, Kafka, Rustmq};
 use crate::disk;
 use crate::figure::{Figure, Unit, count};
-use crate::generator::{self, Generator, Order, Reading};
+use crate::generator::{self, Generator, Reading, Workload};
 use crate::page_cache;
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::usage::{self, Sample};
@@ -21,10 +21,10 @@ pub struct ReadBack {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Temperature {
-    /// The broker is started anew, RustMQ with a tail memory that holds a small part; the page
-    /// cache is dropped.
+    /// Restarts the broker, with a tail memory that holds a small part if it is RustMQ, and drops
+    /// the page cache.
     Cold,
-    /// Nothing happens between writing and reading.
+    /// Does nothing between writing and reading.
     Warm,
 }
 
@@ -122,7 +122,7 @@ impl Scenario for ReadBack {
 
 fn write(broker: &Broker) -> Result<()> {
     let bootstrap = broker.bootstrap();
-    let order = Order {
+    let workload = Workload {
         bootstrap: &bootstrap,
         topic: TOPIC,
         records: RECORDS,
@@ -130,6 +130,6 @@ fn write(broker: &Broker) -> Result<()> {
         producing: None,
         rate: None,
     };
-    Generator::RdkafkaPerformance.run(&order).with_context(|| broker.log_tail())?;
+    Generator::RdkafkaPerformance.run(&workload).with_context(|| broker.log_tail())?;
     Ok(())
 }

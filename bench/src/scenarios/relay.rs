@@ -1,5 +1,5 @@
-//! From the producer's application to the consumers': one live consumer, and eight of the same
-//! partition.
+//! From the producer's application to the consumers' applications: one live consumer, and eight of
+//! the same partition.
 
 use crate::bar::{Bar, Limit};
 use crate::client::Producing;
@@ -45,7 +45,7 @@ impl Scenario for Relay {
     }
 
     fn contenders(&self) -> &'static [Contender] {
-        // The fake broker does not wake a waiting fetch when a record comes: no floor.
+        // The fake broker does not wake a waiting fetch when a record comes, so it shows no floor.
         &[Rustmq, Kafka]
     }
 

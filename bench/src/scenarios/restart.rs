@@ -1,5 +1,5 @@
 //! From the start of the process to its first useful answer: on an empty folder, and after kill -9
-//! under a filled log.
+//! with a filled log.
 
 use crate::bar::{Bar, Limit};
 use crate::contender::Contender::{self, Kafka, Rustmq};
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 pub struct Restart {
     name: &'static str,
-    /// What was written before kill -9; none for an empty folder.
+    /// The bytes written before kill -9; none for an empty folder.
     filled: Option<u64>,
     seconds_max: f64,
     contenders: &'static [Contender],

@@ -1,5 +1,5 @@
-//! One partition out of a thousand, read after a restart: its records lie scattered over everything
-//! that was written.
+//! Reads one partition out of a thousand after a restart: its records lie scattered among all
+//! others.
 
 use crate::bar::Bar;
 use crate::client::WAIT_CATCH_UP_MS;

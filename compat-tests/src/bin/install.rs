@@ -1,5 +1,4 @@
-//! `install [KIT...]`: installs the clients that the scenarios drive; all of them when none is
-//! named.
+//! `install [KIT...]`: installs the clients that the scenarios drive; all of them if none is named.
 #![allow(clippy::print_stdout)]
 
 use anyhow::{Context, Result, bail};

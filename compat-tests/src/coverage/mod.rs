@@ -1,7 +1,7 @@
-//! Which client exercises which API, by measurement: a proxy between one client and its broker
-//! records what is asked and answered (`recorder`), while the client makes a tour of all that it
-//! can do, each answer checked (`tour`). What was seen becomes a table, which the page in `docs` is
-//! held against (`table`).
+//! Measures which client exercises which API. A proxy between one client and its broker records
+//! requests and answers (`recorder`), while the client makes a tour of all its operations, with
+//! each answer checked (`tour`). The result is a table, which is compared with the page in `docs`
+//! (`table`).
 
 pub mod recorder;
 pub mod table;
@@ -12,7 +12,7 @@ pub use table::Table;
 
 use crate::client::ClientKind;
 
-/// Clients that share one implementation of the protocol, and count as one.
+/// A family of clients that share one implementation of the protocol, and count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     Librdkafka,

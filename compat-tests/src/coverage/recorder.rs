@@ -1,8 +1,8 @@
-//! A proxy between a client and the broker that records which API was asked in which version and
-//! was answered, and what the client calls itself. It passes frames on as they are, and does not
-//! judge what they say.
+//! A proxy between a client and the broker. Records which API was requested in which version and
+//! answered, and the name that the client gives itself. Forwards frames unchanged, and does not
+//! judge their content.
 
-use crate::door::Door;
+use crate::proxy_listener::ProxyListener;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use rustmq_kafka_codec_messages::{ApiKey, ApiVersionsRequest, RequestHeader, decode};
@@ -12,9 +12,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// More than any frame of the scenarios.
+/// Larger than any frame of the scenarios.
 const FRAME_MAX: usize = 64 << 20;
-/// Key, version, correlation id.
+/// The bytes of the key, the version and the correlation id.
 const HEADER_MIN: usize = 8;
 
 /// A request that was answered.
@@ -25,7 +25,7 @@ pub struct Exchange {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Recorded {
     exchanges: BTreeSet<Exchange>,
     softwares: BTreeSet<String>,
 }
@@ -36,28 +36,28 @@ type Open = Arc<Mutex<BTreeMap<[u8; 4], Exchange>>>;
 /// Listens from `start` until the process ends.
 #[derive(Debug)]
 pub struct Recorder {
-    door: Door,
-    seen: Arc<Mutex<Seen>>,
+    listener: ProxyListener,
+    seen: Arc<Mutex<Recorded>>,
 }
 
 impl Recorder {
     pub fn start() -> Result<Recorder> {
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = Arc::new(Mutex::new(Recorded::default()));
         let noted = Arc::clone(&seen);
-        let door = Door::open(move |client, broker| serve(client, broker, &noted))?;
-        Ok(Recorder { door, seen })
+        let listener = ProxyListener::open(move |client, broker| serve(client, broker, &noted))?;
+        Ok(Recorder { listener, seen })
     }
 
     pub fn port(&self) -> u16 {
-        self.door.port()
+        self.listener.port()
     }
 
-    /// Names the broker behind.
+    /// Sets the port of the broker.
     pub fn connect_to(&self, port: u16) {
-        self.door.connect_to(port);
+        self.listener.connect_to(port);
     }
 
-    /// What was asked and answered so far.
+    /// The requests that were answered so far.
     pub fn exchanges(&self) -> BTreeSet<Exchange> {
         lock(&self.seen).exchanges.clone()
     }
@@ -66,13 +66,13 @@ impl Recorder {
         lock(&self.seen).exchanges.iter().any(|exchange| exchange.key == key as i16)
     }
 
-    /// The names by which clients introduced their software, where they did.
+    /// The names that clients gave their software, if they gave one.
     pub fn softwares(&self) -> BTreeSet<String> {
         lock(&self.seen).softwares.clone()
     }
 }
 
-fn serve(client: TcpStream, broker: TcpStream, seen: &Arc<Mutex<Seen>>) -> Result<()> {
+fn serve(client: TcpStream, broker: TcpStream, seen: &Arc<Mutex<Recorded>>) -> Result<()> {
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let open = Open::default();
@@ -105,8 +105,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes frames on until either side ends; each is noted first, so that no answer comes before its
-/// request is known.
+/// Forwards frames until either side ends. Each frame is recorded first, so that no answer arrives
+/// before its request is known.
 fn pump(mut from: TcpStream, mut to: TcpStream, mut note: impl FnMut(&[u8]) -> Result<()>) {
     let mut pass = || -> Result<()> {
         let mut length = [0; 4];
@@ -125,14 +125,14 @@ fn pump(mut from: TcpStream, mut to: TcpStream, mut note: impl FnMut(&[u8]) -> R
     let _ = to.shutdown(Shutdown::Both);
 }
 
-/// What a request asks, and its correlation id.
+/// The request, and its correlation id.
 fn read_request(frame: &[u8]) -> Result<(Exchange, [u8; 4])> {
     let header: &[u8; HEADER_MIN] = frame.first_chunk().context("a request without a header")?;
     let [k0, k1, v0, v1, correlation @ ..] = *header;
     Ok((Exchange { key: i16::from_be_bytes([k0, k1]), version: i16::from_be_bytes([v0, v1]) }, correlation))
 }
 
-/// The name that a client gives with ApiVersions (KIP-511).
+/// The name that a client gives in ApiVersions (KIP-511).
 fn software(frame: &[u8], exchange: Exchange) -> Option<String> {
     const NAMES_FROM: i16 = 3;
     if exchange.key != ApiKey::ApiVersions as i16 || exchange.version < NAMES_FROM {
@@ -149,8 +149,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// A broker that answers each request with its correlation id alone, but for key 2, which it
-    /// never answers.
+    /// A broker that answers each request with its correlation id alone, and never answers key 2.
     fn echo() -> u16 {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,5 @@
-//! The table of APIs by client families: rendered from what was measured, read back from the page,
-//! and judged.
+//! The table of APIs by client families: rendered from the measurement, parsed from the page, and
+//! judged.
 
 use super::Family;
 use super::recorder::Exchange;
@@ -7,11 +7,11 @@ use rustmq_kafka_codec_messages::ApiKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// So many families must exercise an API.
+/// The number of families that must exercise an API.
 const FAMILIES_MIN: usize = 2;
 const MARK: &str = "x";
 
-/// Which families exercise an API, by its key.
+/// The families that exercise an API, by its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     rows: BTreeMap<i16, BTreeSet<Family>>,
@@ -38,7 +38,7 @@ impl Table {
         self.rows.keys().copied().collect()
     }
 
-    /// As Markdown.
+    /// Renders Markdown.
     pub fn render(&self) -> String {
         let mut text = String::from("| API |");
         for family in Family::ALL {
@@ -57,7 +57,7 @@ impl Table {
         text
     }
 
-    /// The table within a page that `render` wrote.
+    /// Parses the table within a page that `render` wrote.
     pub fn parse(page: &str) -> Table {
         let keys: BTreeMap<String, i16> = ApiKey::ALL.iter().map(|key| (name(*key as i16), *key as i16)).collect();
         let mut rows = BTreeMap::new();
@@ -70,7 +70,7 @@ impl Table {
         Table { rows }
     }
 
-    /// What is wrong with this table as a promise, given what was measured: APIs with too few
+    /// The ways in which this table is wrong as a promise, given the measurement: APIs with too few
     /// families, and marks without evidence.
     pub fn complaints(&self, measured: &Table) -> Vec<String> {
         let mut complaints = Vec::new();

@@ -1,7 +1,6 @@
-//! The tour: what a client is made to do so that it sends every request that it can. Each step
-//! names the clients that can take it and checks the answer as the client understood it; an answer
-//! that is wrong panics with the client's name. The finer points of each operation are the other
-//! scenarios' business.
+//! The tour: the operations that make a client send every request that it can send. Each step names
+//! the clients that support it and checks the answer as the client understood it. A wrong answer
+//! panics with the client's name. The other scenarios test the details of each operation.
 
 use super::Recorder;
 use crate::client::{Client, ClientKind, From, Produce, open};
@@ -16,7 +15,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(45);
 const RECORDS: i32 = 6;
 
-/// A client on its way, and what belongs to it.
+/// A client on its tour, and its resources.
 pub struct Tour<'a> {
     server: &'a Server,
     recorder: &'a Recorder,
@@ -30,7 +29,7 @@ type Step = (fn(&mut Tour<'_>), &'static [ClientKind]);
 
 const ADMINS: &[ClientKind] = &[Confluent, Aiokafka, KafkaPython, Kafkajs, Java, Franz];
 
-/// In order: each relies on what the ones before it left.
+/// In order: each step relies on the results of earlier ones.
 const STEPS: &[Step] = &[
     (topics, ADMINS),
     (configs_replaced, &[Confluent, Aiokafka, KafkaPython, Kafkajs, Franz]),
@@ -49,7 +48,7 @@ const STEPS: &[Step] = &[
     (deleted_topics, ADMINS),
 ];
 
-/// Takes one client through all its steps.
+/// Takes one client through all of its steps.
 pub fn take(kind: ClientKind, server: &Server, recorder: &Recorder) {
     let client = open(kind, &server.bootstrap()).expect("the client starts");
     let (topic, group) = (unique("tour"), unique("tour-group"));
@@ -71,14 +70,14 @@ impl Tour<'_> {
         self.client.call(request.clone()).unwrap_or_else(|refusal| panic!("{name}: {request}: {refusal}"))
     }
 
-    /// An operation that must succeed for `resource`.
+    /// Executes an operation that must succeed for `resource`.
     fn succeed(&mut self, request: &Value, resource: &str) {
         let name = self.name();
         let results = self.client.results(request.clone()).unwrap_or_else(|e| panic!("{name}: {request}: {e}"));
         assert_eq!(results.get(resource), Some(&0), "{name}: {request}");
     }
 
-    /// Whether it holds at once; on Kafka, soon.
+    /// Whether the condition holds now, or on Kafka, soon.
     fn knows(&mut self, mut holds: impl FnMut(&mut Self) -> bool) -> bool {
         let server = self.server;
         server.knows(|| holds(self))
@@ -97,7 +96,7 @@ impl Tour<'_> {
         self.call(&json!({"op": "list_offsets", "topic": self.topic, "partition": 0, "at": at}))["offset"].take()
     }
 
-    /// Partition and offset of what the group has committed.
+    /// The partitions and offsets that the group has committed.
     fn committed(&mut self) -> Vec<(i64, i64)> {
         let answer = self.call(&json!({"op": "group_offsets", "group": self.group}));
         let offsets = answer["offsets"].as_array().into_iter().flatten();
@@ -128,7 +127,7 @@ fn configs_replaced(tour: &mut Tour<'_>) {
     let configs = json!({"retention.ms": "7200000"});
     tour.succeed(&json!({"op": "alter_configs", "type": "topic", "name": topic, "configs": configs}), &topic);
     assert!(tour.knows(|tour| tour.config("retention.ms") == "7200000"), "{}", tour.name());
-    // kafka-python adds what is set already, so that nothing is replaced.
+    // kafka-python adds the existing values, so that nothing is replaced.
     let left = if tour.kind == KafkaPython { "2000000" } else { "1048588" };
     assert!(tour.knows(|tour| tour.config("max.message.bytes") == left), "{}", tour.name());
 }
@@ -169,7 +168,7 @@ fn deleted_records(tour: &mut Tour<'_>) {
     assert_eq!((&answer["low"], tour.offset(-2)), (&json!(2), json!(2)), "{}", tour.name());
 }
 
-/// Joins, is given partitions and records, commits, is seen, and leaves.
+/// Joins a group, gets partitions and records, commits, appears in listings, and leaves.
 fn membership(tour: &mut Tour<'_>) {
     let (topic, name) = (tour.topic.clone(), tour.name());
     let topics = [topic.as_str()];
@@ -187,7 +186,7 @@ fn membership(tour: &mut Tour<'_>) {
     })
     .expect(name);
     members[0].commit_offsets(&[(&topic, 0, 4, "")]).expect(name);
-    // kafkajs asks for that in its administration only.
+    // kafkajs has this request only in its administration client.
     if tour.kind != Kafkajs {
         assert_eq!(members[0].committed(&topic, 0).expect(name).0, 4, "{name}");
     }

@@ -1,8 +1,8 @@
-//! The few administrative calls of the crash proof, each one request on a connection of its own, so
-//! that every result and every partition's error code is seen. Only a partition that is not led yet
-//! is asked about again.
+//! The administrative requests of the crash proof. Each is one request on its own connection, so
+//! that every result and every partition's error code is visible. Only a partition without a leader
+//! is asked again.
 
-use super::audit::Place;
+use super::audit::TopicPartition;
 use crate::versions::batch::batch_of;
 use crate::wire::Wire;
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +18,7 @@ const LED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Admin(Wire);
 
-/// The typed answer to a request in a version.
+/// Returns the typed answer to a request in a version.
 macro_rules! ask {
     ($admin:expr, $kind:ident, $version:expr, $request:expr) => {
         match $admin.0.call(ApiKey::$kind, $version, &RequestKind::$kind($request))? {
@@ -37,7 +37,7 @@ fn topic_name(name: &str) -> TopicName {
 }
 
 /// The partitions of each topic.
-fn by_topic(places: &[Place]) -> BTreeMap<&str, Vec<i32>> {
+fn by_topic(places: &[TopicPartition]) -> BTreeMap<&str, Vec<i32>> {
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for place in places {
         topics.entry(&place.topic).or_default().push(place.partition);
@@ -74,7 +74,7 @@ impl Admin {
         Ok(())
     }
 
-    /// All topics but the internal ones, with their numbers of partitions.
+    /// All topics except internal ones, with their numbers of partitions.
     pub fn topics(&mut self) -> Result<BTreeMap<String, usize>> {
         let answer = ask!(self, Metadata, 9, MetadataRequest::default().with_topics(None));
         let topics = answer.topics.into_iter().filter(|topic| !topic.is_internal);
@@ -92,8 +92,8 @@ impl Admin {
         Ok(answer.topics.iter().all(sound))
     }
 
-    /// Appends one record with acks=all, once; the error code and the offset.
-    pub fn produce(&mut self, place: &Place, value: &[u8]) -> Result<(i16, i64)> {
+    /// Appends one record with acks=all, once. Returns the error code and the offset.
+    pub fn produce(&mut self, place: &TopicPartition, value: &[u8]) -> Result<(i16, i64)> {
         let records = batch_of([Bytes::copy_from_slice(value)].into_iter());
         let partition =
             produce_request::PartitionProduceData::default().with_index(place.partition).with_records(Some(records));
@@ -107,22 +107,22 @@ impl Admin {
         Ok((found.error_code, found.base_offset))
     }
 
-    /// Where each log ends.
-    pub fn ends(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
+    /// The end offset of each log.
+    pub fn ends(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         self.offsets(places, -1)
     }
 
-    /// Where each log begins.
-    pub fn starts(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
+    /// The start offset of each log.
+    pub fn starts(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         self.offsets(places, -2)
     }
 
-    fn offsets(&mut self, places: &[Place], at: i64) -> Result<BTreeMap<Place, i64>> {
+    fn offsets(&mut self, places: &[TopicPartition], at: i64) -> Result<BTreeMap<TopicPartition, i64>> {
         const NOT_LEADER: i16 = 6;
         let deadline = Instant::now() + LED_WITHIN;
         loop {
             let found = self.try_offsets(places, at)?;
-            // Kafka says that it has started before it leads its partitions again.
+            // After a start, Kafka reports ready before it leads its partitions again.
             let led = found.iter().all(|(_, code, _)| *code != NOT_LEADER);
             if !led && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(5));
@@ -135,8 +135,8 @@ impl Admin {
         }
     }
 
-    /// Of each place the error code and the offset.
-    fn try_offsets(&mut self, places: &[Place], at: i64) -> Result<Vec<(Place, i16, i64)>> {
+    /// The error code and the offset of each place.
+    fn try_offsets(&mut self, places: &[TopicPartition], at: i64) -> Result<Vec<(TopicPartition, i16, i64)>> {
         let topics = by_topic(places).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|index| {
                 list_offsets_request::ListOffsetsPartition::default()
@@ -152,13 +152,17 @@ impl Admin {
         let answer = ask!(self, ListOffsets, 5, request);
         let found = answer.topics.into_iter().flat_map(|topic| {
             let name = topic.name.to_string();
-            topic.partitions.into_iter().map(move |p| (Place::new(&name, p.partition_index), p.error_code, p.offset))
+            topic
+                .partitions
+                .into_iter()
+                .map(move |p| (TopicPartition::new(&name, p.partition_index), p.error_code, p.offset))
         });
         Ok(found.collect())
     }
 
-    /// Commits as a consumer that is no member of the group; the error code of each partition.
-    pub fn commit(&mut self, group: &str, offsets: &[(Place, i64)]) -> Result<Vec<(Place, i16)>> {
+    /// Commits as a consumer that is no member of the group. Returns the error code of each
+    /// partition.
+    pub fn commit(&mut self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<Vec<(TopicPartition, i16)>> {
         let topics = offsets.iter().map(|(place, offset)| {
             let partition = offset_commit_request::OffsetCommitRequestPartition::default()
                 .with_partition_index(place.partition)
@@ -176,14 +180,14 @@ impl Admin {
         let answer = ask!(self, OffsetCommit, 7, request);
         let results = answer.topics.into_iter().flat_map(|topic| {
             let name = topic.name.to_string();
-            topic.partitions.into_iter().map(move |p| (Place::new(&name, p.partition_index), p.error_code))
+            topic.partitions.into_iter().map(move |p| (TopicPartition::new(&name, p.partition_index), p.error_code))
         });
         Ok(results.collect())
     }
 
-    /// What a group has committed; -1 for nothing. `None` while the coordinator is not ready to
-    /// answer.
-    pub fn committed(&mut self, group: &str, places: &[Place]) -> Result<Option<Vec<(Place, i64)>>> {
+    /// The offset that a group has committed; -1 for none. `None` while the coordinator is not
+    /// ready to answer.
+    pub fn committed(&mut self, group: &str, places: &[TopicPartition]) -> Result<Option<Vec<(TopicPartition, i64)>>> {
         const LOADING: i16 = 14;
         const NOT_AVAILABLE: i16 = 15;
         const NOT_COORDINATOR: i16 = 16;
@@ -202,7 +206,7 @@ impl Admin {
         let mut found = Vec::new();
         for topic in answer.topics {
             for partition in topic.partitions {
-                let place = Place::new(&topic.name, partition.partition_index);
+                let place = TopicPartition::new(&topic.name, partition.partition_index);
                 ensure!(partition.error_code == 0, "{group} in {place}: {}", partition.error_code);
                 found.push((place, partition.committed_offset));
             }

@@ -1,32 +1,32 @@
-//! What was acknowledged, held against what was read: a pure function over both, fed as a campaign
-//! goes on. It keeps what it has seen, so that each look needs only what is new, and a full look
-//! proves that nothing old has changed. It asks no broker anything, and trusts no order in which
-//! acknowledgements arrive.
+//! Compares acknowledgements with reads: a pure function over both, which is called as a campaign
+//! proceeds. It remembers what was read, so that each incremental reading needs only new records,
+//! and a full reading proves that no old record has changed. It does no I/O, and assumes no order
+//! of the acknowledgements.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct TopicPartition {
     pub topic: String,
     pub partition: i32,
 }
 
-impl Place {
-    pub fn new(topic: &str, partition: i32) -> Place {
-        Place { topic: topic.into(), partition }
+impl TopicPartition {
+    pub fn new(topic: &str, partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic.into(), partition }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.partition)
     }
 }
 
-/// One record: who wrote it, the how-manieth of that producer in this partition, and a hash of all
-/// its bytes.
+/// One record: its producer, its number among that producer's records in this partition, and a hash
+/// of all its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub producer: u32,
@@ -40,42 +40,45 @@ impl fmt::Display for Entry {
     }
 }
 
-/// A log as one look found it.
+/// The content of a log, as one reading found it.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// Where reading was to begin.
+    /// The offset where the reading was to begin.
     pub from: i64,
-    /// Taken after the records were read: what lies below may have gone while they were.
+    /// The log start, read after the records: records below it may have been deleted during the
+    /// reading.
     pub log_start: i64,
-    /// Taken before: the records below it are expected, what is beyond is not looked at.
+    /// The log end, read before the records: the records below it are expected, and later ones are
+    /// ignored.
     pub end: i64,
-    /// By offset, as the consumer handed them out. `None` is a record that none of our producers
-    /// wrote.
+    /// By offset, in the order in which the consumer returned them. `None` is a record of an
+    /// unknown producer.
     pub records: Vec<(i64, Option<Entry>)>,
 }
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// The offset holds nothing. `entry` if a record was acknowledged there or was read there
-    /// before.
-    Missing { place: Place, offset: i64, entry: Option<Entry> },
-    /// Another record than the one acknowledged at the offset, or than an earlier look found there.
-    Differs { place: Place, offset: i64, expected: Entry, found: Entry },
-    /// Bytes that are no record of ours.
-    Foreign { place: Place, offset: i64 },
+    /// The offset has no record. `entry` is the record that was acknowledged or read there before,
+    /// if any.
+    Missing { place: TopicPartition, offset: i64, entry: Option<Entry> },
+    /// The offset has another record than the acknowledged one, or than an earlier reading found
+    /// there.
+    Differs { place: TopicPartition, offset: i64, expected: Entry, found: Entry },
+    /// The bytes are not one of our records.
+    Foreign { place: TopicPartition, offset: i64 },
     /// A producer's record comes after one that it wrote later, or a second time.
-    OutOfOrder { place: Place, offset: i64, entry: Entry, after: u64 },
-    /// The log ends below what was read, or acknowledged, before.
-    Shrank { place: Place, end: i64, expected: i64 },
-    /// The log begins where nobody allowed it to: records went that were to be kept, or gone ones
-    /// came back.
-    LogStart { place: Place, log_start: i64, before: i64 },
-    /// A commit that was acknowledged is not there, or one is there that was never sent.
-    Commit { group: String, place: Place, acknowledged: i64, sent: i64, found: i64 },
-    /// An acknowledged topic with another number of partitions; 0 if it is not there.
+    OutOfOrder { place: TopicPartition, offset: i64, entry: Entry, after: u64 },
+    /// The log ends below a record that was read or acknowledged before.
+    Shrank { place: TopicPartition, end: i64, expected: i64 },
+    /// The log starts at a wrong offset: records that must stay were deleted, or deleted ones came
+    /// back.
+    LogStart { place: TopicPartition, log_start: i64, before: i64 },
+    /// An acknowledged commit is missing, or a commit exists that was never sent.
+    Commit { group: String, place: TopicPartition, acknowledged: i64, sent: i64, found: i64 },
+    /// An acknowledged topic has another number of partitions; 0 if it does not exist.
     Topic { name: String, expected: usize, found: usize },
-    /// A topic whose deletion was acknowledged.
+    /// A topic exists although its deletion was acknowledged.
     Undeleted { name: String },
 }
 
@@ -115,20 +118,20 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Whether a log may lose its head.
+/// Whether the oldest records of a log may be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Keep {
+pub enum Retention {
     #[default]
     Everything,
-    /// Retention takes the oldest records.
+    /// Retention deletes the oldest records.
     Tail,
 }
 
 #[derive(Debug, Default)]
 struct Log {
-    keep: Keep,
+    retention: Retention,
     log_start: i64,
-    /// Everything below was read.
+    /// Everything below this offset was read.
     end: i64,
     /// One past the highest acknowledged offset.
     promised: i64,
@@ -138,12 +141,12 @@ struct Log {
     latest: BTreeMap<u32, u64>,
 }
 
-/// Everything that was promised so far.
+/// All promises so far.
 #[derive(Debug, Default)]
 pub struct Audit {
-    logs: BTreeMap<Place, Log>,
-    /// By group: the highest acknowledged.
-    commits: BTreeMap<(String, Place), i64>,
+    logs: BTreeMap<TopicPartition, Log>,
+    /// The highest acknowledged commit, by group.
+    commits: BTreeMap<(String, TopicPartition), i64>,
     topics: BTreeMap<String, usize>,
     deleted: Vec<String>,
     records: u64,
@@ -151,28 +154,28 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Watches a log from its first record on.
-    pub fn watch(&mut self, place: Place, keep: Keep) {
-        self.logs.insert(place, Log { keep, ..Log::default() });
+    /// Watches a log, from its first record on.
+    pub fn watch(&mut self, place: TopicPartition, retention: Retention) {
+        self.logs.insert(place, Log { retention, ..Log::default() });
     }
 
-    /// The logs to look at, each with the offset from which on it was not read yet.
-    pub fn unread(&self) -> Vec<(Place, i64)> {
+    /// The watched logs, each with the offset below which it was read already.
+    pub fn unread(&self) -> Vec<(TopicPartition, i64)> {
         self.logs.iter().map(|(place, log)| (place.clone(), log.end)).collect()
     }
 
-    /// Where a log began when it was last looked at.
-    pub fn log_start(&self, place: &Place) -> i64 {
+    /// The log start that the last reading found.
+    pub fn log_start(&self, place: &TopicPartition) -> i64 {
         self.logs.get(place).map_or(0, |log| log.log_start)
     }
 
-    /// Acknowledged records and commits so far.
+    /// The number of acknowledged records and commits so far.
     pub fn promises(&self) -> (u64, u64) {
         (self.records, self.commits_acknowledged)
     }
 
-    /// A record was acknowledged at `offset`. One in a log that is not watched any more is let go.
-    pub fn acknowledge(&mut self, place: &Place, offset: i64, entry: Entry) -> Option<Violation> {
+    /// A record was acknowledged at `offset`. Ignored if its log is no longer watched.
+    pub fn acknowledge(&mut self, place: &TopicPartition, offset: i64, entry: Entry) -> Option<Violation> {
         let log = self.logs.get_mut(place)?;
         self.records += 1;
         if offset < log.log_start {
@@ -190,8 +193,9 @@ impl Audit {
         }
     }
 
-    /// A look at a log. It must have been taken after everything that is acknowledged in it here.
-    pub fn read(&mut self, place: &Place, reading: &Reading) -> Vec<Violation> {
+    /// Checks a reading of a log. It must have begun after all acknowledgements that were recorded
+    /// here.
+    pub fn read(&mut self, place: &TopicPartition, reading: &Reading) -> Vec<Violation> {
         let Some(log) = self.logs.get_mut(place) else { return Vec::new() };
         let mut violations = log.bounds(place, reading);
         violations.extend(log.records(place, reading));
@@ -200,25 +204,25 @@ impl Audit {
         violations
     }
 
-    pub fn acknowledge_commit(&mut self, group: &str, place: &Place, offset: i64) {
+    pub fn acknowledge_commit(&mut self, group: &str, place: &TopicPartition, offset: i64) {
         let highest = self.commits.entry((group.into(), place.clone())).or_insert(offset);
         *highest = offset.max(*highest);
         self.commits_acknowledged += 1;
     }
 
-    /// The groups and where they committed.
-    pub fn committed(&self) -> BTreeMap<String, Vec<Place>> {
-        let mut groups: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+    /// The groups, and the places where they committed.
+    pub fn committed(&self) -> BTreeMap<String, Vec<TopicPartition>> {
+        let mut groups: BTreeMap<String, Vec<TopicPartition>> = BTreeMap::new();
         for (group, place) in self.commits.keys() {
             groups.entry(group.clone()).or_default().push(place.clone());
         }
         groups
     }
 
-    /// What the group's coordinator answered after everything that is acknowledged here; -1 for no
-    /// commit. `sent` is the highest that was ever sent. Commits only rise, so any from the
-    /// acknowledged to that will do.
-    pub fn read_commit(&self, group: &str, place: &Place, found: i64, sent: i64) -> Option<Violation> {
+    /// Checks the answer of a group's coordinator, which must be later than all acknowledgements
+    /// that were recorded here; -1 for no commit. `sent` is the highest offset that was ever sent.
+    /// Commits only rise, so any offset from the acknowledged one up to `sent` is correct.
+    pub fn read_commit(&self, group: &str, place: &TopicPartition, found: i64, sent: i64) -> Option<Violation> {
         let acknowledged = *self.commits.get(&(group.to_owned(), place.clone()))?;
         let kept = acknowledged <= found && found <= sent;
         (!kept).then(|| Violation::Commit { group: group.into(), place: place.clone(), acknowledged, sent, found })
@@ -229,8 +233,8 @@ impl Audit {
         self.topics.insert(name.into(), partitions);
     }
 
-    /// A topic's deletion was sent: nothing is promised about it until that is acknowledged.
-    pub fn let_go(&mut self, name: &str) {
+    /// A topic's deletion was sent: until it is acknowledged, the topic may exist or not.
+    pub fn unwatch(&mut self, name: &str) {
         self.topics.remove(name);
         self.logs.retain(|place, _| place.topic != name);
         self.commits.retain(|(_, place), _| place.topic != name);
@@ -240,7 +244,7 @@ impl Audit {
         self.deleted.push(name.into());
     }
 
-    /// All topics with their numbers of partitions, as the broker lists them now.
+    /// Checks all topics with their numbers of partitions, as the broker lists them now.
     pub fn read_topics(&self, listed: &BTreeMap<String, usize>) -> Vec<Violation> {
         let found = |name: &String| listed.get(name).copied().unwrap_or(0);
         let changed = self.topics.iter().filter(|(name, expected)| found(name) != **expected);
@@ -255,13 +259,13 @@ impl Audit {
 }
 
 impl Log {
-    fn bounds(&self, place: &Place, reading: &Reading) -> Vec<Violation> {
+    fn bounds(&self, place: &TopicPartition, reading: &Reading) -> Vec<Violation> {
         let mut violations = Vec::new();
         let expected = self.end.max(self.promised);
         if reading.end < expected {
             violations.push(Violation::Shrank { place: place.clone(), end: reading.end, expected });
         }
-        let lost = self.keep == Keep::Everything && reading.log_start > 0;
+        let lost = self.retention == Retention::Everything && reading.log_start > 0;
         if reading.log_start < self.log_start || lost {
             violations.push(Violation::LogStart {
                 place: place.clone(),
@@ -272,7 +276,7 @@ impl Log {
         violations
     }
 
-    fn records(&mut self, place: &Place, reading: &Reading) -> Vec<Violation> {
+    fn records(&mut self, place: &TopicPartition, reading: &Reading) -> Vec<Violation> {
         let mut violations = Vec::new();
         let mut due = reading.from.max(reading.log_start);
         for (offset, entry) in &reading.records {
@@ -296,12 +300,12 @@ impl Log {
         violations
     }
 
-    fn missing(&self, place: &Place, from: i64, to: i64) -> Vec<Violation> {
+    fn missing(&self, place: &TopicPartition, from: i64, to: i64) -> Vec<Violation> {
         let entry = |offset: &i64| self.acknowledged.get(offset).or_else(|| self.read.get(offset)).copied();
         (from..to).map(|offset| Violation::Missing { place: place.clone(), offset, entry: entry(&offset) }).collect()
     }
 
-    fn order(&mut self, place: &Place, offset: i64, entry: Entry) -> Option<Violation> {
+    fn order(&mut self, place: &TopicPartition, offset: i64, entry: Entry) -> Option<Violation> {
         let latest = self.latest.insert(entry.producer, entry.sequence)?;
         (latest >= entry.sequence).then(|| {
             self.latest.insert(entry.producer, latest);

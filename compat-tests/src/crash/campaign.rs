@@ -1,10 +1,10 @@
-//! The rounds: load, a death at a random moment, a restart (which dies too, now and then), an
-//! audit. One data folder lives through all. The load never stops: producers and consumers see each
-//! death as a lost connection, and go on with the next life. How the broker dies, and what of its
-//! data is left then, is the business of a `Death`: kill -9 here, the loss of power elsewhere.
+//! The rounds: load, a crash at a random moment, a restart (which sometimes crashes, too), an
+//! audit. One data folder lasts through all rounds. The load never stops: producers and consumers
+//! see each crash as a lost connection, and continue after the restart. A `Crash` defines how the
+//! broker dies and what remains of its data: kill -9 here, a power cut elsewhere.
 
 use super::admin::Admin;
-use super::audit::{Audit, Keep, Place, Violation};
+use super::audit::{Audit, Retention, TopicPartition, Violation};
 use super::writer::{Load, Writer};
 use super::{committer, reader, topics};
 use crate::{Server, Settings};
@@ -19,15 +19,16 @@ use std::time::{Duration, Instant};
 
 const WRITERS: u32 = 3;
 const MEMBERS: usize = 2;
-/// The topic that lives through all rounds; retention takes its oldest records.
+/// The topic that lasts through all rounds. Retention deletes its oldest records.
 const ROLLING: &str = "rolling";
 const ROLLING_PARTITIONS: i32 = 16;
-/// Of the topics that keep everything and are replaced, one after the other.
+/// The number of partitions of the topics that keep all records. They replace each other.
 const KEPT_PARTITIONS: i32 = 16;
-/// After so many rounds everything is read from its beginning.
-const FULL_LOOK_EVERY: u32 = 15;
+/// Every this many rounds, all logs are read from the beginning.
+const FULL_AUDIT_EVERY: u32 = 15;
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
-/// All groups are loaded within this after a start. A bound for what hangs, not for what is slow.
+/// All groups are loaded within this time after a start. It bounds a broker that hangs, not a slow
+/// one.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `<prefix>_ROUNDS` and `<prefix>_SEED`, else the given rounds and a seed of the moment.
+    /// Reads `<prefix>_ROUNDS` and `<prefix>_SEED`. The defaults are the given rounds, and a seed
+    /// from the clock.
     pub fn from_environment(prefix: &str, rounds: u32) -> Result<Plan> {
         let number = |name: &str| {
             let name = format!("{prefix}_{name}");
@@ -49,64 +51,64 @@ impl Plan {
     }
 }
 
-/// A way to die.
-pub trait Death {
-    /// Ends the broker, which runs; its data is then what a restart is to find.
-    fn strike(&mut self, server: &mut Server) -> Result<()>;
+/// A way to end the broker.
+pub trait Crash {
+    /// Ends the running broker, and leaves its data as a restart must find it.
+    fn end_broker(&mut self, server: &mut Server) -> Result<()>;
 }
 
-/// kill -9: everything that was written is still there.
+/// kill -9: all written data remains.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill;
 
-impl Death for Kill {
-    fn strike(&mut self, server: &mut Server) -> Result<()> {
+impl Crash for Kill {
+    fn end_broker(&mut self, server: &mut Server) -> Result<()> {
         server.kill()
     }
 }
 
-/// What a campaign went through.
+/// The events of a campaign.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub rounds: u32,
-    pub deaths: u32,
+    pub crashes: u32,
     pub records: u64,
     pub commits: u64,
-    /// Rounds in which nothing was acknowledged.
+    /// The rounds without an acknowledgement.
     pub idle_rounds: u32,
     pub slowest_start: Duration,
-    /// Of all starts that were let live, and of all audits.
+    /// The total time of the starts that were not killed, and of the audits.
     pub starts: Duration,
-    pub looks: Duration,
-    /// Records that retention took from the rolling topic.
+    pub audits: Duration,
+    /// The number of records that retention deleted from the rolling topic.
     pub expired: i64,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { rounds, deaths, records, commits, idle_rounds, slowest_start, starts, looks, expired } = self;
+        let Summary { rounds, crashes, records, commits, idle_rounds, slowest_start, starts, audits, expired } = self;
         write!(
             f,
-            "{rounds} rounds, {deaths} deaths, {records} records and {commits} commits acknowledged, {expired} records expired, \
+            "{rounds} rounds, {crashes} crashes, {records} records and {commits} commits acknowledged, {expired} records expired, \
              {idle_rounds} rounds without an acknowledgement, starts took {starts:.1?}, the slowest {slowest_start:.2?}, \
-             audits {looks:.1?}"
+             audits {audits:.1?}"
         )
     }
 }
 
 struct Campaign<'a> {
     server: Server,
-    death: &'a mut dyn Death,
+    crash: &'a mut dyn Crash,
     load: Arc<Load>,
     audit: Audit,
     random: StdRng,
     summary: Summary,
-    /// Raised with each topic that keeps everything.
+    /// Raised with each new topic that keeps all records.
     kept: u32,
 }
 
-/// Small segments, so that they roll and are used again within the test, and two shards where there
-/// are shards.
+/// Small segments, so that they roll and are reused within the test, and two shards, if the broker
+/// has shards.
 pub fn settings() -> Settings {
     Settings::default()
         .with("wal.segment_size_bytes", "16MiB")
@@ -118,11 +120,11 @@ pub fn settings() -> Settings {
         .with("offsets.topic.num.partitions", "8")
 }
 
-/// Runs all rounds with a broker of these settings; the first broken promise ends them.
-pub fn run(plan: Plan, settings: Settings, death: &mut dyn Death) -> Result<Summary> {
+/// Runs all rounds with a broker of these settings. Ends at the first broken promise.
+pub fn run(plan: Plan, settings: Settings, crash: &mut dyn Crash) -> Result<Summary> {
     let mut campaign = Campaign {
         server: Server::start(settings)?,
-        death,
+        crash,
         load: Arc::new(Load::default()),
         audit: Audit::default(),
         random: StdRng::seed_from_u64(plan.seed),
@@ -133,7 +135,8 @@ pub fn run(plan: Plan, settings: Settings, death: &mut dyn Death) -> Result<Summ
     let (bootstrap, port) = (campaign.server.bootstrap(), campaign.server.port());
     let load = Arc::clone(&campaign.load);
     let idle: Vec<AtomicBool> = (0..WRITERS).map(|_| AtomicBool::new(false)).collect();
-    let commits: Vec<Place> = (0..ROLLING_PARTITIONS).map(|partition| Place::new(ROLLING, partition)).collect();
+    let commits: Vec<TopicPartition> =
+        (0..ROLLING_PARTITIONS).map(|partition| TopicPartition::new(ROLLING, partition)).collect();
     thread::scope(|scope| {
         let mut workers: Vec<ScopedJoinHandle<'_, Result<()>>> = Vec::new();
         for (number, idle) in (1..=WRITERS).zip(&idle) {
@@ -162,18 +165,18 @@ impl Campaign<'_> {
         Admin::connect(self.server.port())?.create_topic(ROLLING, ROLLING_PARTITIONS, &rolling)?;
         self.audit.create(ROLLING, usize::try_from(ROLLING_PARTITIONS)?);
         for partition in 0..ROLLING_PARTITIONS {
-            self.audit.watch(Place::new(ROLLING, partition), Keep::Tail);
+            self.audit.watch(TopicPartition::new(ROLLING, partition), Retention::Tail);
         }
         self.replace_kept_topic()
     }
 
-    /// Makes the next topic that keeps everything; the one before the last is deleted. Nothing may
-    /// be in flight.
+    /// Creates the next topic that keeps all records, and deletes the one before the last. Nothing
+    /// may be in flight.
     fn replace_kept_topic(&mut self) -> Result<()> {
         let name = |number: u32| format!("kept-{number}");
         let mut admin = Admin::connect(self.server.port())?;
         if let Some(old) = self.kept.checked_sub(1).filter(|old| *old > 0) {
-            self.audit.let_go(&name(old));
+            self.audit.unwatch(&name(old));
             self.load.ledger.send_deletion(&name(old));
             admin.delete_topic(&name(old))?;
             self.audit.acknowledge_deletion(&name(old));
@@ -185,10 +188,10 @@ impl Campaign<'_> {
             thread::sleep(Duration::from_millis(5));
         }
         self.audit.create(&topic, usize::try_from(KEPT_PARTITIONS)?);
-        let kept = (0..KEPT_PARTITIONS).map(|partition| Place::new(&topic, partition));
-        let rolling = (0..ROLLING_PARTITIONS).map(|partition| Place::new(ROLLING, partition));
+        let kept = (0..KEPT_PARTITIONS).map(|partition| TopicPartition::new(&topic, partition));
+        let rolling = (0..ROLLING_PARTITIONS).map(|partition| TopicPartition::new(ROLLING, partition));
         for place in kept.clone() {
-            self.audit.watch(place, Keep::Everything);
+            self.audit.watch(place, Retention::Everything);
         }
         self.load.write_to(rolling.chain(kept).collect());
         Ok(())
@@ -197,18 +200,18 @@ impl Campaign<'_> {
     fn rounds(&mut self, rounds: u32, idle: &[AtomicBool]) -> Result<()> {
         let mut promises = (0, 0);
         for round in 1..=rounds {
-            // The moment of the death is chance; nothing waits for it.
+            // The moment of the crash is random; nothing waits for it.
             thread::sleep(Duration::from_millis(self.random.random_range(50..1500)));
             self.die_and_restart().with_context(|| format!("round {round}"))?;
-            let full = round % FULL_LOOK_EVERY == 0 || round == rounds;
-            // What is in flight goes on; nothing new, so that a look has an end.
+            let full = round % FULL_AUDIT_EVERY == 0 || round == rounds;
+            // Requests in flight continue, and no new ones begin, so that the reading has an end.
             self.load.pause(true);
             if full {
                 self.quiet(idle).with_context(|| format!("round {round}"))?;
             }
             let began = Instant::now();
-            let broken = self.look(full).with_context(|| format!("the audit of round {round}"))?;
-            self.summary.looks += began.elapsed();
+            let broken = self.run_audit(full).with_context(|| format!("the audit of round {round}"))?;
+            self.summary.audits += began.elapsed();
             if !broken.is_empty() {
                 bail!(
                     "round {round}: {} promises are broken:\n{}\n{}",
@@ -226,21 +229,22 @@ impl Campaign<'_> {
             self.summary.rounds = round;
         }
         (self.summary.records, self.summary.commits) = promises;
-        let rolling = (0..ROLLING_PARTITIONS).map(|partition| self.audit.log_start(&Place::new(ROLLING, partition)));
+        let rolling =
+            (0..ROLLING_PARTITIONS).map(|partition| self.audit.log_start(&TopicPartition::new(ROLLING, partition)));
         self.summary.expired = rolling.sum();
         Ok(())
     }
 
     fn die_and_restart(&mut self) -> Result<()> {
-        self.death.strike(&mut self.server)?;
-        self.summary.deaths += 1;
+        self.crash.end_broker(&mut self.server)?;
+        self.summary.crashes += 1;
         while self.random.random_bool(0.25) {
-            // Dies before it is ready, or just after.
+            // Kills the broker before it is ready, or just after.
             let life = self.random.random_range(0..120);
             self.server.restart_unready()?;
             thread::sleep(Duration::from_millis(life));
-            self.death.strike(&mut self.server)?;
-            self.summary.deaths += 1;
+            self.crash.end_broker(&mut self.server)?;
+            self.summary.crashes += 1;
         }
         let began = Instant::now();
         self.server.restart()?;
@@ -260,32 +264,32 @@ impl Campaign<'_> {
         Ok(())
     }
 
-    /// Every broken promise as text. A full look reads each log from its beginning, others what is
-    /// new.
-    fn look(&mut self, full: bool) -> Result<Vec<String>> {
+    /// Every broken promise as text. A full audit reads each log from its beginning, others only
+    /// new records.
+    fn run_audit(&mut self, full: bool) -> Result<Vec<String>> {
         let (violations, mut broken) = self.load.ledger.settle(&mut self.audit);
         broken.extend(violations.iter().map(ToString::to_string));
         let port = self.server.port();
-        let from: Vec<(Place, i64)> = self.audit.unread();
-        let begin = |(place, end): (Place, i64)| {
+        let from: Vec<(TopicPartition, i64)> = self.audit.unread();
+        let begin = |(place, end): (TopicPartition, i64)| {
             let begin = if full { self.audit.log_start(&place) } else { end };
             (place, begin)
         };
-        let from: Vec<(Place, i64)> = from.into_iter().map(begin).collect();
-        // Topics first: the load goes on, and creates more of them meanwhile.
+        let from: Vec<(TopicPartition, i64)> = from.into_iter().map(begin).collect();
+        // Topics come first: the load continues, and creates more of them meanwhile.
         let listed = Admin::connect(port)?.topics()?;
         for topic in self.load.ledger.deletions_sent() {
-            self.audit.let_go(&topic);
+            self.audit.unwatch(&topic);
         }
         broken.extend(self.audit.read_topics(&listed).iter().map(ToString::to_string));
-        broken.extend(self.look_at_commits()?.iter().map(ToString::to_string));
-        for (place, reading) in reader::look(&self.server.bootstrap(), port, &from)? {
+        broken.extend(self.read_commits()?.iter().map(ToString::to_string));
+        for (place, reading) in reader::read_logs(&self.server.bootstrap(), port, &from)? {
             broken.extend(self.audit.read(&place, &reading).iter().map(ToString::to_string));
         }
         Ok(broken)
     }
 
-    fn look_at_commits(&self) -> Result<Vec<Violation>> {
+    fn read_commits(&self) -> Result<Vec<Violation>> {
         let mut admin = Admin::connect(self.server.port())?;
         let deadline = Instant::now() + LOADED_WITHIN;
         let mut violations = Vec::new();

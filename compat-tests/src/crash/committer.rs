@@ -1,9 +1,8 @@
-//! Consumers that commit under load: members of a group, as applications run them, and a plain
-//! committer that sees every partition's error code. Both report only what the broker has
-//! acknowledged.
+//! Consumers that commit under load: members of a group, as applications use them, and a plain
+//! committer that sees every partition's error code. Both report only acknowledged commits.
 
 use super::admin::Admin;
-use super::audit::Place;
+use super::audit::TopicPartition;
 use super::ledger::Report;
 use super::payload;
 use super::writer::{Load, quick_client};
@@ -16,10 +15,10 @@ use rdkafka::message::Message;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The group whose members subscribe.
+/// The group that the members join.
 pub const GROUP: &str = "members";
 
-/// A member of `GROUP`: reads, checks each record's bytes, commits where it is.
+/// A member of `GROUP`: reads, checks each record's bytes, and commits its position.
 pub fn run_member(bootstrap: &str, load: &Load, topic: &str) -> Result<()> {
     let mut config = quick_client(bootstrap);
     config.set("group.id", GROUP).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
@@ -29,7 +28,7 @@ pub fn run_member(bootstrap: &str, load: &Load, topic: &str) -> Result<()> {
     while !load.is_stopped() {
         let until = Instant::now() + Duration::from_millis(20);
         while Instant::now() < until {
-            // Errors are the broker's deaths as this client sees them.
+            // Errors are crashes of the broker, as this client sees them.
             let Some(Ok(message)) = member.poll(Duration::from_millis(5)) else { continue };
             if message.payload().and_then(payload::parse).is_none() {
                 let (partition, offset) = (message.partition(), message.offset());
@@ -47,8 +46,8 @@ fn commit_position(load: &Load, member: &BaseConsumer) {
     let mut sent = Vec::new();
     for element in position.elements() {
         let Some(offset) = element.offset().to_raw().filter(|offset| *offset >= 0) else { continue };
-        let place = Place::new(element.topic(), element.partition());
-        // An offset of the list is one that the client knows to be valid.
+        let place = TopicPartition::new(element.topic(), element.partition());
+        // The client knows that each offset of the list is valid.
         if offsets.add_partition_offset(element.topic(), element.partition(), element.offset()).is_ok() {
             load.ledger.send_commit(GROUP, &place, offset);
             sent.push((place, offset));
@@ -61,13 +60,13 @@ fn commit_position(load: &Load, member: &BaseConsumer) {
     }
 }
 
-/// Commits ever higher offsets in `places` for groups without members.
-pub fn run_plain(port: u16, load: &Load, places: &[Place], seed: u64) {
+/// Commits rising offsets in `places`, for groups without members.
+pub fn run_plain(port: u16, load: &Load, places: &[TopicPartition], seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut next = 0;
     let mut connection: Option<Admin> = None;
     while !load.is_stopped() {
-        // Paces the load; nothing waits for it.
+        // Paces the load; waits for no event.
         thread::sleep(Duration::from_millis(random.random_range(2..40)));
         let Some(admin) = connection.as_mut() else {
             connection = Admin::connect(port).ok();
@@ -75,7 +74,7 @@ pub fn run_plain(port: u16, load: &Load, places: &[Place], seed: u64) {
         };
         next += 1;
         let group = format!("plain-{}", random.random_range(0..8));
-        let mut offsets: Vec<(Place, i64)> = places.iter().map(|place| (place.clone(), next)).collect();
+        let mut offsets: Vec<(TopicPartition, i64)> = places.iter().map(|place| (place.clone(), next)).collect();
         offsets.truncate(random.random_range(1..=places.len()));
         for (place, offset) in &offsets {
             load.ledger.send_commit(&group, place, *offset);

@@ -1,21 +1,21 @@
-//! What the load's threads report to the one who audits: acknowledgements in the order in which
-//! they came, and what was sent. It judges nothing.
+//! The reports of the load's threads to the auditor: acknowledgements in the order of their
+//! arrival, and requests that were sent. Judges nothing.
 
-use super::audit::{Audit, Entry, Place, Violation};
+use super::audit::{Audit, Entry, TopicPartition, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Something that the broker said.
+/// An answer of the broker.
 #[derive(Clone, Debug)]
 pub enum Report {
     Record {
-        place: Place,
+        place: TopicPartition,
         offset: i64,
         entry: Entry,
     },
     Commit {
         group: String,
-        place: Place,
+        place: TopicPartition,
         offset: i64,
     },
     Created {
@@ -25,7 +25,7 @@ pub enum Report {
     Deleted {
         topic: String,
     },
-    /// What no sound broker brings about, whatever the moment of its death.
+    /// An error that no correct broker causes, whatever the moment of its crash.
     Failure(String),
 }
 
@@ -33,11 +33,11 @@ pub enum Report {
 pub struct Ledger {
     reports: Mutex<Vec<Report>>,
     /// The highest offset that a group has tried to commit.
-    commits_sent: Mutex<BTreeMap<(String, Place), i64>>,
+    commits_sent: Mutex<BTreeMap<(String, TopicPartition), i64>>,
     deletions_sent: Mutex<BTreeSet<String>>,
 }
 
-/// A thread that failed has already said so; what it left here is whole.
+/// A thread that panicked has already reported that; its entries here are complete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -47,18 +47,18 @@ impl Ledger {
         lock(&self.reports).push(report);
     }
 
-    /// Before a commit is sent.
-    pub fn send_commit(&self, group: &str, place: &Place, offset: i64) {
+    /// Called before a commit is sent.
+    pub fn send_commit(&self, group: &str, place: &TopicPartition, offset: i64) {
         let mut sent = lock(&self.commits_sent);
         let highest = sent.entry((group.into(), place.clone())).or_insert(offset);
         *highest = offset.max(*highest);
     }
 
-    pub fn highest_sent(&self, group: &str, place: &Place) -> i64 {
+    pub fn highest_sent(&self, group: &str, place: &TopicPartition) -> i64 {
         lock(&self.commits_sent).get(&(group.to_owned(), place.clone())).copied().unwrap_or(-1)
     }
 
-    /// Before a deletion is sent.
+    /// Called before a deletion is sent.
     pub fn send_deletion(&self, topic: &str) {
         lock(&self.deletions_sent).insert(topic.into());
     }
@@ -67,7 +67,7 @@ impl Ledger {
         lock(&self.deletions_sent).clone()
     }
 
-    /// Moves all reports into the audit; what is wrong already comes back, failures as text.
+    /// Moves all reports into the audit. Returns the errors among them, as text.
     pub fn settle(&self, audit: &mut Audit) -> (Vec<Violation>, Vec<String>) {
         let reports = std::mem::take(&mut *lock(&self.reports));
         let (mut violations, mut failures) = (Vec::new(), Vec::new());
@@ -77,7 +77,7 @@ impl Ledger {
                 Report::Commit { group, place, offset } => audit.acknowledge_commit(&group, &place, offset),
                 Report::Created { topic, partitions } => audit.create(&topic, partitions),
                 Report::Deleted { topic } => {
-                    audit.let_go(&topic);
+                    audit.unwatch(&topic);
                     audit.acknowledge_deletion(&topic);
                 }
                 Report::Failure(text) => failures.push(text),

@@ -1,13 +1,13 @@
-//! The crash proof: a broker is killed again and again under load, and everything that it
-//! acknowledged is looked for afterwards. `campaign` runs the rounds; `audit` judges, and knows
-//! nothing of clients, processes or time.
+//! The crash proof: kills a broker again and again under load, and then audits for everything that
+//! it acknowledged. `campaign` runs the rounds; `audit` judges, and knows no clients, processes or
+//! time.
 
 pub mod admin;
 pub mod audit;
 pub mod campaign;
 pub mod committer;
 pub mod ledger;
-pub mod liar;
+pub mod lying_proxy;
 pub mod payload;
 pub mod reader;
 pub mod single;

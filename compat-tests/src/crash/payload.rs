@@ -1,13 +1,13 @@
-//! The bytes of a record that proves itself: who wrote it, which of its writer's records it is, and
-//! random bytes under a checksum.
+//! The value of a record that identifies itself: its producer, its number, and random bytes under a
+//! checksum.
 
 use super::audit::Entry;
 use rand::{Rng, RngExt};
 
 const HEAD: usize = 4 + 8 + 8;
 
-/// A record's value with `length` random bytes, and its entry. Half of the bytes repeat, so that
-/// codecs have something to do.
+/// Creates a record's value with `length` random bytes, and its entry. Half of the bytes repeat, so
+/// that codecs can compress.
 pub fn make(random: &mut impl Rng, producer: u32, sequence: u64, length: usize) -> (Vec<u8>, Entry) {
     let mut value = vec![0; HEAD + length];
     value[..4].copy_from_slice(&producer.to_be_bytes());
@@ -19,7 +19,7 @@ pub fn make(random: &mut impl Rng, producer: u32, sequence: u64, length: usize) 
     (value, Entry { producer, sequence, hash })
 }
 
-/// The entry of a value that was read; `None` if it is not what was made.
+/// The entry of a value that was read; `None` if the value is not an original one.
 pub fn parse(value: &[u8]) -> Option<Entry> {
     let producer = u32::from_be_bytes(value.get(..4)?.try_into().ok()?);
     let sequence = u64::from_be_bytes(value.get(4..12)?.try_into().ok()?);
@@ -27,7 +27,7 @@ pub fn parse(value: &[u8]) -> Option<Entry> {
     (hash == hash_of(value)).then_some(Entry { producer, sequence, hash })
 }
 
-/// FNV-1a over everything but the hash itself.
+/// FNV-1a over everything except the hash itself.
 fn hash_of(value: &[u8]) -> u64 {
     let bytes = value[..12].iter().chain(&value[HEAD..]);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

@@ -1,8 +1,8 @@
-//! A look at logs with a raw consumer: from given offsets to where they end now. Says what is
-//! there, not whether it should be.
+//! Reads logs with a raw consumer, from given offsets to their current ends. Reports their content
+//! without judging it.
 
 use super::admin::Admin;
-use super::audit::{Place, Reading};
+use super::audit::{Reading, TopicPartition};
 use super::payload;
 use super::writer::quick_client;
 use anyhow::{Result, ensure};
@@ -12,21 +12,25 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Without a record for so long, what is missing is taken for lost.
+/// After this long without a record, missing records count as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Reads each place from its offset on.
-pub fn look(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMap<Place, Reading>> {
-    let places: Vec<Place> = from.iter().map(|(place, _)| place.clone()).collect();
+pub fn read_logs(
+    bootstrap: &str,
+    port: u16,
+    from: &[(TopicPartition, i64)],
+) -> Result<BTreeMap<TopicPartition, Reading>> {
+    let places: Vec<TopicPartition> = from.iter().map(|(place, _)| place.clone()).collect();
     let mut admin = Admin::connect(port)?;
     let ends = admin.ends(&places)?;
     let readings = from.iter().map(|(place, from)| {
         let reading = Reading { from: *from, end: ends[place], ..Reading::default() };
         (place.clone(), reading)
     });
-    let mut readings: BTreeMap<Place, Reading> = readings.collect();
+    let mut readings: BTreeMap<TopicPartition, Reading> = readings.collect();
     if !read(bootstrap, &mut readings)? {
-        // To tell records that are gone from a consumer that hangs.
+        // Distinguishes missing records from a consumer that hangs.
         let found = count(&readings);
         read(bootstrap, &mut readings)?;
         let late = count(&readings) - found;
@@ -41,17 +45,17 @@ pub fn look(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMa
     Ok(readings)
 }
 
-fn count(readings: &BTreeMap<Place, Reading>) -> usize {
+fn count(readings: &BTreeMap<TopicPartition, Reading>) -> usize {
     readings.values().map(|reading| reading.records.len()).sum()
 }
 
-/// Where a reading goes on.
+/// The offset where the reading continues.
 fn next(reading: &Reading) -> i64 {
     reading.records.last().map_or(reading.from, |(offset, _)| offset + 1)
 }
 
-/// Reads on with a new consumer; whether every end was reached.
-fn read(bootstrap: &str, readings: &mut BTreeMap<Place, Reading>) -> Result<bool> {
+/// Continues with a new consumer. Returns whether every end was reached.
+fn read(bootstrap: &str, readings: &mut BTreeMap<TopicPartition, Reading>) -> Result<bool> {
     let mut assigned = TopicPartitionList::new();
     let mut due = 0;
     for (place, reading) in readings.iter().filter(|(_, reading)| next(reading) < reading.end) {
@@ -66,7 +70,9 @@ fn read(bootstrap: &str, readings: &mut BTreeMap<Place, Reading>) -> Result<bool
     let mut heard = Instant::now();
     while due > 0 && heard.elapsed() < SILENCE {
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) else { continue };
-        let Some(reading) = readings.get_mut(&Place::new(message.topic(), message.partition())) else { continue };
+        let Some(reading) = readings.get_mut(&TopicPartition::new(message.topic(), message.partition())) else {
+            continue;
+        };
         heard = Instant::now();
         let offset = message.offset();
         if offset < reading.end {

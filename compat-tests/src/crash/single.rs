@@ -1,9 +1,9 @@
-//! A broker with one topic of one partition, and one writer: for proofs that the audit finds what
-//! it must. Each record is acknowledged before the next is written, so what was promised is known
-//! to the record.
+//! A broker with one topic of one partition, and one writer, for proofs that the audit finds
+//! errors. Each record is acknowledged before the next is written, so the promises are known
+//! exactly.
 
 use super::admin::Admin;
-use super::audit::{Audit, Keep, Place, Violation};
+use super::audit::{Audit, Retention, TopicPartition, Violation};
 use super::ledger::Report;
 use super::writer::{Load, Writer};
 use super::{payload, reader};
@@ -27,8 +27,8 @@ pub struct Single {
 }
 
 /// The one partition.
-pub fn place() -> Place {
-    Place::new(TOPIC, 0)
+pub fn place() -> TopicPartition {
+    TopicPartition::new(TOPIC, 0)
 }
 
 impl Single {
@@ -38,7 +38,7 @@ impl Single {
         let load = Arc::new(Load::default());
         let writer = Writer::new(&server.bootstrap(), &load, 1, 1)?;
         let mut audit = Audit::default();
-        audit.watch(place(), Keep::Everything);
+        audit.watch(place(), Retention::Everything);
         Ok(Single { server, load, writer, audit, random: StdRng::seed_from_u64(1), probes: 0 })
     }
 
@@ -50,20 +50,20 @@ impl Single {
         Ok(())
     }
 
-    /// Sends records and does not wait for them: the writer tries until they are acknowledged.
+    /// Sends records without waiting: the writer retries until they are acknowledged.
     pub fn send(&mut self, records: usize, length: usize) {
         for _ in 0..records {
             self.writer.write(&place(), length);
         }
     }
 
-    /// Waits for all that was sent.
+    /// Waits until everything sent is acknowledged.
     pub fn flush(&self) -> Result<()> {
         self.writer.flush()
     }
 
-    /// Tries to append one record, once, without the writer; the error code. One that is
-    /// acknowledged is audited as any other.
+    /// Tries once to append one record, without the writer. Returns the error code. An acknowledged
+    /// record is audited like any other.
     pub fn probe(&mut self, length: usize) -> Result<i16> {
         self.probes += 1;
         let (value, entry) = payload::make(&mut self.random, PROBER, self.probes, length);
@@ -74,17 +74,17 @@ impl Single {
         Ok(code)
     }
 
-    /// How many records were acknowledged, as of the last audit.
+    /// The number of acknowledged records, as of the last audit.
     pub fn acknowledged(&self) -> u64 {
         self.audit.promises().0
     }
 
-    /// Holds what was acknowledged against what the broker, which must run, has now.
+    /// Compares the acknowledged records with the log of the broker, which must run.
     pub fn audit(&mut self) -> Result<Vec<Violation>> {
         let (mut violations, failures) = self.load.ledger.settle(&mut self.audit);
         ensure!(failures.is_empty(), "{failures:?}");
         let port = self.server.port();
-        let readings = reader::look(&format!("127.0.0.1:{port}"), port, &[(place(), 0)])?;
+        let readings = reader::read_logs(&format!("127.0.0.1:{port}"), port, &[(place(), 0)])?;
         violations.extend(self.audit.read(&place(), &readings[&place()]));
         Ok(violations)
     }

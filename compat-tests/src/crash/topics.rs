@@ -1,4 +1,4 @@
-//! Creates topics under load, and deletes some of them again; reports what was acknowledged.
+//! Creates topics under load, and deletes some of them again. Reports the acknowledged operations.
 
 use super::admin::Admin;
 use super::ledger::Report;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::Duration;
 
-/// The most that are there at a time.
+/// The most topics that exist at a time.
 const KEPT: usize = 40;
 
 pub fn run(port: u16, load: &Load, seed: u64) {
@@ -17,7 +17,7 @@ pub fn run(port: u16, load: &Load, seed: u64) {
     let mut kept: VecDeque<String> = VecDeque::new();
     let mut connection: Option<Admin> = None;
     for number in 0_u32.. {
-        // Paces the load; nothing waits for it.
+        // Paces the load; waits for no event.
         thread::sleep(Duration::from_millis(random.random_range(20..300)));
         if load.is_stopped() {
             return;

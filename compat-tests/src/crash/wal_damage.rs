@@ -1,6 +1,5 @@
-//! Harm done to the write-ahead log of a broker that is down: what a recovery sees that drops a
-//! batch, or a disk that lost one. Knows the layout of `docs/formats/wal.md` only as far as finding
-//! groups takes.
+//! Damages the write-ahead log of a stopped broker, as a recovery that drops a batch or a disk that
+//! loses one would. Knows only those parts of `docs/formats/wal.md` that are needed to find groups.
 
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 const BLOCK: usize = 512;
 const DATA: u32 = 1;
 
-/// A group as its header describes it.
+/// A group, as its header describes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     generation: u64,
@@ -20,18 +19,18 @@ struct Group {
     slot: PathBuf,
 }
 
-/// What is wiped out of the log.
+/// The groups to wipe out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harm {
-    /// The last groups with records, and all that follows: no trace is left that they were ever
+pub enum Damage {
+    /// The last groups with records, and everything after them: nothing proves that they were ever
     /// durable.
     Tail { groups: usize },
-    /// The same groups, while what was written after them stays and proves that they were there.
+    /// The same groups, but later ones stay and prove that they existed.
     Hole { groups: usize },
 }
 
-/// Wipes groups of the WAL that the folder holds (of one shard); gives back how many bytes.
-pub fn harm(data: &Path, harm: Harm) -> Result<u64> {
+/// Wipes groups of the WAL in the folder, which must have one shard. Returns the number of bytes.
+pub fn damage(data: &Path, damage: Damage) -> Result<u64> {
     let mut groups = Vec::new();
     for entry in fs::read_dir(data.join("wal")).context("the WAL's folder")? {
         let wal = entry?.path();
@@ -42,14 +41,14 @@ pub fn harm(data: &Path, harm: Harm) -> Result<u64> {
         }
     }
     groups.sort();
-    let (Harm::Tail { groups: count } | Harm::Hole { groups: count }) = harm;
+    let (Damage::Tail { groups: count } | Damage::Hole { groups: count }) = damage;
     let with_records: Vec<usize> = (0..groups.len()).filter(|at| groups[*at].kind == DATA).collect();
     ensure!(with_records.len() >= count && count > 0, "only {} groups hold records", with_records.len());
     let chosen = &with_records[with_records.len() - count..];
     let (first, last) = (chosen[0], chosen[count - 1]);
-    let doomed = match harm {
-        Harm::Tail { .. } => &groups[first..],
-        Harm::Hole { .. } => {
+    let doomed = match damage {
+        Damage::Tail { .. } => &groups[first..],
+        Damage::Hole { .. } => {
             ensure!(last + 1 < groups.len(), "nothing follows the last group that holds records");
             &groups[first..=last]
         }
@@ -64,7 +63,7 @@ pub fn harm(data: &Path, harm: Harm) -> Result<u64> {
     Ok(wiped)
 }
 
-/// The groups of the segment that a slot holds.
+/// The groups of the segment in a slot.
 fn groups_of(slot: &Path) -> Result<Vec<Group>> {
     let bytes = fs::read(slot)?;
     if !bytes.starts_with(b"RMQWSEG1") {
@@ -74,12 +73,11 @@ fn groups_of(slot: &Path) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     for (number, block) in bytes.chunks_exact(BLOCK).enumerate() {
         let field = |at: usize| block[at..at + 4].try_into().map(u32::from_le_bytes);
-        // A group of the slot's earlier lives carries another generation.
+        // A group from an earlier use of the slot has another generation.
         if block.starts_with(b"RMQG") && block[8..16] == generation.to_le_bytes() {
             let offset = u32::try_from(number * BLOCK)?;
             let group = Group { generation, offset, kind: field(44)?, length: field(4)?, slot: slot.into() };
-            // A batch may hold anything, so also bytes that look like a group: not at their own
-            // offset.
+            // A batch may contain bytes that look like a group, but not with their own offset.
             groups.extend((field(24)? == offset).then_some(group));
         }
     }

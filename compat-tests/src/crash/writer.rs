@@ -1,9 +1,9 @@
-//! A producer under load: librdkafka with acks=all and idempotence, in bursts of mixed sizes over
-//! all partitions. One producer lives through many deaths of the broker, so that the batches in
-//! flight are sent again to the broker's next life; now and then it is abandoned with what it has
-//! in flight, and another takes its place.
+//! A producer under load: librdkafka with acks=all and idempotence, in bursts of mixed sizes to all
+//! partitions. One producer lasts through many crashes of the broker, so that it sends the batches
+//! in flight again after the restart. At times it is abandoned with its batches in flight, and
+//! another one replaces it.
 
-use super::audit::{Entry, Place};
+use super::audit::{Entry, TopicPartition};
 use super::ledger::{Ledger, Report};
 use super::payload;
 use anyhow::Result;
@@ -21,25 +21,25 @@ use std::thread;
 use std::time::Duration;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
-/// No producer holds more records than this that are not acknowledged.
+/// The most unacknowledged records of a producer.
 const IN_FLIGHT_MAX: i32 = 2_000;
 
-/// What every thread of the load shares.
+/// The state that all threads of the load share.
 #[derive(Debug, Default)]
 pub struct Load {
     pub ledger: Ledger,
-    /// The partitions that are written now.
-    targets: Mutex<Vec<Place>>,
+    /// The partitions that are written to now.
+    targets: Mutex<Vec<TopicPartition>>,
     stopped: AtomicBool,
     paused: AtomicBool,
 }
 
 impl Load {
-    pub fn write_to(&self, targets: Vec<Place>) {
+    pub fn write_to(&self, targets: Vec<TopicPartition>) {
         *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
     }
 
-    fn target(&self, random: &mut StdRng) -> Option<Place> {
+    fn target(&self, random: &mut StdRng) -> Option<TopicPartition> {
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         (!targets.is_empty()).then(|| targets[random.random_range(0..targets.len())].clone())
     }
@@ -52,7 +52,7 @@ impl Load {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Asks the writers to finish what they have begun and to begin nothing.
+    /// Asks the writers to finish their requests, and to begin no new ones.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::SeqCst);
     }
@@ -63,19 +63,19 @@ impl Load {
 }
 
 struct Sent {
-    place: Place,
+    place: TopicPartition,
     entry: Entry,
 }
 
 /// Turns deliveries into reports.
 struct Deliveries {
     load: Arc<Load>,
-    /// Nobody waits any more for what is in flight.
+    /// Set once nobody waits for the requests in flight.
     abandoned: Arc<AtomicBool>,
 }
 
 impl ClientContext for Deliveries {
-    /// Lost connections are the point of the exercise.
+    /// Lost connections are expected.
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -96,8 +96,7 @@ impl ProducerContext for Deliveries {
             }
             Err(_) if self.abandoned.load(Ordering::SeqCst) => {}
             Err((error, _)) => {
-                // The broker always comes back within the producer's patience, so no record may
-                // fail.
+                // The broker always returns before the producer gives up, so no record may fail.
                 let failure = format!("{}: {} was refused: {error}", sent.place, sent.entry);
                 self.load.ledger.report(Report::Failure(failure));
             }
@@ -105,20 +104,20 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// One of the load's producers, and those that take its place.
+/// One of the load's producers, and its replacements.
 pub struct Writer {
     bootstrap: String,
     load: Arc<Load>,
     random: StdRng,
-    /// Names the producer in its records; no two producers share one.
+    /// Names the producer in its records. No two producers have the same number.
     number: u32,
     producer: ThreadedProducer<Deliveries>,
     abandoned: Arc<AtomicBool>,
-    sequences: BTreeMap<Place, u64>,
+    sequences: BTreeMap<TopicPartition, u64>,
 }
 
 impl Writer {
-    /// `number` leaves room for a million successors.
+    /// `number` leaves room for a million replacements.
     pub fn new(bootstrap: &str, load: &Arc<Load>, number: u32, seed: u64) -> Result<Writer> {
         let mut random = StdRng::seed_from_u64(seed);
         let (producer, abandoned) = connect(bootstrap, load, &mut random)?;
@@ -133,8 +132,8 @@ impl Writer {
         })
     }
 
-    /// Writes until the load is stopped. While it is paused, waits until nothing is in flight, then
-    /// says so in `idle`.
+    /// Writes until the load is stopped. While paused, waits until nothing is in flight, then
+    /// reports that in `idle`.
     pub fn run(mut self, idle: &AtomicBool) -> Result<()> {
         while !self.load.is_stopped() {
             if self.load.is_paused() {
@@ -147,7 +146,7 @@ impl Writer {
                 self.replace()?;
             }
             self.burst();
-            // Paces the load; nothing waits for it.
+            // Paces the load; waits for no event.
             thread::sleep(Duration::from_micros(self.random.random_range(1_000..8_000)));
         }
         self.abandon();
@@ -164,8 +163,8 @@ impl Writer {
         }
     }
 
-    /// One record; also what the tests of the audit write one by one.
-    pub fn write(&mut self, place: &Place, length: usize) {
+    /// Sends one record. The tests of the audit call this, too.
+    pub fn write(&mut self, place: &TopicPartition, length: usize) {
         if self.producer.in_flight_count() >= IN_FLIGHT_MAX {
             return;
         }
@@ -184,7 +183,7 @@ impl Writer {
         }
     }
 
-    /// Waits until everything is acknowledged or refused.
+    /// Waits until every record is acknowledged or refused.
     pub fn flush(&self) -> Result<()> {
         Ok(self.producer.flush(Duration::from_secs(30))?)
     }
@@ -220,7 +219,7 @@ fn connect(
     Ok((config.create_with_context(context)?, abandoned))
 }
 
-/// A client that is soon back when the broker is.
+/// A client that reconnects soon after the broker is back.
 pub fn quick_client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("log_level", "0");

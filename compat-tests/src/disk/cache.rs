@@ -1,6 +1,6 @@
 //! The volatile cache of a disk: sectors that were written and not synced. It may write any of them
-//! out at any time, in any order, as real caches do; a loss of power keeps some, a sync keeps all.
-//! Deterministic from its seed. Does no faults and no timing.
+//! back at any time, in any order, as real caches do. A power cut keeps some of them, a sync keeps
+//! all. Deterministic from its seed. Has no faults and no timing.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -10,18 +10,18 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// What a disk writes as a whole or not at all.
+/// The unit that a disk writes as a whole or not at all.
 pub const SECTOR: usize = 512;
-/// The most that stays volatile; beyond, the oldest addresses are written out.
+/// The most volatile sectors. Beyond it, all of them are written back.
 const PENDING_MAX: usize = 128 * 1024;
-/// One write in so many makes the cache write something out by itself.
+/// One write in this many makes the cache write something back on its own.
 const DESTAGE_EVERY: u32 = 24;
 const DESTAGED_AT_ONCE: usize = 64;
 
 /// A sector, and the number of the write that it came with.
 type Pending = (u64, [u8; SECTOR]);
 
-/// What a cut did to the sectors that were not synced.
+/// The effect of a power cut on the unsynced sectors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
     pub lost: u64,
@@ -41,10 +41,10 @@ pub struct Cache {
     pending: BTreeMap<u64, Pending>,
     /// The number of the last write.
     written: u64,
-    /// The last write that the newest sync covers, while any is under way.
+    /// The last write that the newest sync covers, while any sync is in progress.
     syncing: Option<u64>,
     random: StdRng,
-    /// Whether sectors are written out before anybody asks for it.
+    /// Whether sectors are written back before a sync.
     destages: bool,
 }
 
@@ -53,7 +53,7 @@ fn out_of_range(offset: u64, length: usize) -> io::Error {
 }
 
 impl Cache {
-    /// `durable` holds the disk's content as of now.
+    /// `durable` holds the disk's present content.
     pub fn new(durable: File, seed: u64) -> io::Result<Cache> {
         let size = durable.metadata()?.len() / SECTOR as u64 * SECTOR as u64;
         let random = StdRng::seed_from_u64(seed);
@@ -64,7 +64,7 @@ impl Cache {
         self.size
     }
 
-    /// Whether a cut could lose something.
+    /// Whether a power cut could lose something.
     pub fn has_unsynced(&self) -> bool {
         !self.pending.is_empty()
     }
@@ -81,7 +81,7 @@ impl Cache {
         self.durable.read_exact_at(bytes, offset)?;
         for (number, (_, sector)) in self.pending.range(sectors) {
             let at = number * SECTOR as u64;
-            // The part of the sector that was asked for, and where it goes.
+            // The requested part of the sector, and its place in the buffer.
             let skipped = distance(at, offset);
             let into = distance(offset, at);
             let length = (SECTOR - skipped).min(bytes.len() - into);
@@ -100,8 +100,8 @@ impl Cache {
         self.written += 1;
         for (number, sector) in sectors.zip(whole) {
             let Some((written, older)) = self.pending.insert(number, (self.written, *sector)) else { continue };
-            // A sync that is under way has promised the older one; else it may have been written
-            // out in time.
+            // A sync in progress has promised the older version; otherwise that one may have been
+            // written back in time.
             if self.syncing.is_some_and(|mark| written <= mark) || self.destages && self.random.random_bool(0.5) {
                 self.durable.write_all_at(&older, number * SECTOR as u64)?;
             }
@@ -115,7 +115,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Writes out a few neighbours somewhere.
+    /// Writes back a few neighbouring sectors at a random place.
     fn destage(&mut self) -> io::Result<()> {
         let from = self.random.random_range(0..self.size / SECTOR as u64);
         let chosen: Vec<u64> = self.pending.range(from..).map(|(number, _)| *number).take(DESTAGED_AT_ONCE).collect();
@@ -127,13 +127,13 @@ impl Cache {
         Ok(())
     }
 
-    /// A sync begins: what it covers. Nothing is durable by it yet.
+    /// A sync begins. Returns what it covers. It makes nothing durable yet.
     pub fn begin_sync(&mut self) -> u64 {
         self.syncing = Some(self.written);
         self.written
     }
 
-    /// The sync ends: what it covers is durable, and nothing that came later need be.
+    /// The sync ends: the writes that it covers are durable. Later ones may not be.
     pub fn end_sync(&mut self, covered: u64) -> io::Result<()> {
         if self.syncing == Some(covered) {
             self.syncing = None;
@@ -149,8 +149,8 @@ impl Cache {
         self.store(due)
     }
 
-    /// Of what is not synced, each sector becomes durable with the probability `survival`; the
-    /// others never were written.
+    /// Draws the unsynced sectors that become durable, each with the probability `survival`. The
+    /// others are as if they had never been written.
     pub fn lose(&mut self, survival: f64) -> io::Result<Loss> {
         let pending = std::mem::take(&mut self.pending);
         let all = pending.len() as u64;
@@ -161,7 +161,7 @@ impl Cache {
         Ok(Loss { lost: all - survived, survived })
     }
 
-    /// Neighbours in one write.
+    /// Joins neighbouring sectors into one write.
     fn store(&self, sectors: BTreeMap<u64, Pending>) -> io::Result<()> {
         let mut run = Vec::new();
         let mut began = 0;
@@ -179,7 +179,7 @@ impl Cache {
     }
 }
 
-/// How far `to` lies beyond `from`; 0 if it does not.
+/// The distance of `to` beyond `from`; 0 if `to` comes first.
 fn distance(from: u64, to: u64) -> usize {
     usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX)
 }
@@ -247,7 +247,7 @@ mod tests {
                 assert!(sector.iter().all(|byte| *byte == sector[0]), "sector {number} is torn");
                 let allowed: &[u8] = match number {
                     8..16 => &[1, 2],
-                    // What was replaced before it was durable may have come out too.
+                    // A replaced version may have become durable, too.
                     16..24 => &[1, 2, 3],
                     24..32 => &[1, 3],
                     _ => &[1],

@@ -1,6 +1,6 @@
-//! One file by FUSE: just enough of the kernel's protocol (linux/fuse.h, 7.31) for a loop device on
-//! it. The file is the root of its file system, so there are no names to look up. What it does not
-//! know it refuses with ENOSYS, which the kernel takes for "not supported".
+//! One file over FUSE, with just enough of the kernel's protocol (linux/fuse.h, 7.31) for a loop
+//! device on it. The file is the root of its file system, so there are no names to look up. Unknown
+//! requests get ENOSYS, which the kernel takes for "not supported".
 
 use super::Disk;
 use crate::process;
@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::thread;
 
 const REQUEST_HEADER: usize = 40;
-/// The arguments of READ and of WRITE; the bytes of a WRITE follow them.
+/// The arguments of READ and of WRITE. The bytes of a WRITE follow them.
 const TRANSFER: usize = 40;
 const WRITE_MAX: u32 = 1 << 20;
 const REQUEST_MAX: usize = WRITE_MAX as usize + 4096;
-/// So that a slow sync does not hold up reads and writes.
+/// Several threads, so that a slow sync does not delay reads and writes.
 const THREADS: usize = 4;
 
 const MINOR: u32 = 31;
-/// Flags of INIT: writes and reads of more than a page, with as many pages as `max_pages` says.
+/// Flags of INIT: writes and reads of more than a page, up to `max_pages` pages.
 const BIG_WRITES: u32 = 1 << 5;
 const MAX_PAGES: u32 = 1 << 22;
 
@@ -29,7 +29,7 @@ const EIO: i32 = 5;
 const EINVAL: i32 = 22;
 const ENOSYS: i32 = 38;
 
-/// Reads and writes of the file go around the page cache.
+/// Reads and writes of the file bypass the page cache.
 const FOPEN_DIRECT_IO: u32 = 1;
 
 mod opcode {
@@ -49,14 +49,14 @@ mod opcode {
     pub const BATCH_FORGET: u32 = 42;
 }
 
-/// Mounts `disk` as the file at `path`, which must exist, and serves it until that is unmounted.
+/// Mounts `disk` as the file at `path`, which must exist, and serves it until it is unmounted.
 pub fn mount(disk: &Arc<Disk>, path: &Path) -> Result<()> {
     let device = File::options().read(true).write(true).open("/dev/fuse").context(
         "opening /dev/fuse: the tests of power cuts and disk faults run as root on a machine with FUSE and loop devices",
     )?;
     let mut command = Command::new("mount");
     command.args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=100000,user_id=0,group_id=0", "rustmq-disk"]).arg(path);
-    // The kernel finds the connection by the descriptor that the mounting process holds.
+    // The kernel finds the connection by the descriptor that the mounting process has open.
     command.stdin(device.try_clone()?);
     process::run_to_end(&mut command).context("mounting the disk's file by FUSE")?;
     for _ in 0..THREADS {
@@ -72,7 +72,7 @@ fn serve(mut device: File, disk: &Disk) {
         match device.read(&mut request) {
             Ok(length) => {
                 let Some((unique, result)) = answer(disk, &request[..length]) else { continue };
-                // Fails for a request that was given up meanwhile; its caller is gone.
+                // Fails for a request that was aborted meanwhile; its caller is gone.
                 let _ = device.write(&reply(unique, result));
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound) => {}
@@ -104,7 +104,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The request's number and what it gets; `None` if it wants no answer.
+/// The number of the request and its answer; `None` if it needs no answer.
 fn answer(disk: &Disk, request: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)> {
     let (code, unique) = (word(request, 4)?, long(request, 8)?);
     let body = request.get(REQUEST_HEADER..)?;
@@ -112,11 +112,11 @@ fn answer(disk: &Disk, request: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)> {
         opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => return None,
         opcode::INIT => Ok(init(word(body, 8)?)),
         opcode::GETATTR | opcode::SETATTR => Ok(attributes(disk.size())),
-        // A handle of no meaning, no flags.
+        // An unused handle, no flags.
         opcode::OPEN => {
             let mut opened = vec![0; 16];
-            // After the handle. Without a page cache between the loop device and the disk a page
-            // that cannot be read takes no others along.
+            // After the handle. Without a page cache between the loop device and the disk, an
+            // unreadable page does not make its neighbours unreadable.
             opened[8..12].copy_from_slice(&FOPEN_DIRECT_IO.to_le_bytes());
             Ok(opened)
         }
@@ -141,7 +141,7 @@ fn init(read_ahead: u32) -> Vec<u8> {
     for field in [7, MINOR, read_ahead, BIG_WRITES | MAX_PAGES] {
         body.extend(field.to_ne_bytes());
     }
-    // Requests in the background, and how many of them count as congestion.
+    // The most background requests, and the number of them that counts as congestion.
     body.extend(64_u16.to_ne_bytes());
     body.extend(48_u16.to_ne_bytes());
     body.extend(WRITE_MAX.to_ne_bytes());

@@ -1,6 +1,6 @@
-//! A disk that the tests own, under a real file system and the shipped broker: a file of a FUSE
-//! file system of ours, a loop device on that file, and ext4 or XFS on the device. The disk has a
-//! volatile cache as real ones do, and can lose its power, fail and be slow. It knows nothing of
+//! A disk that the tests control, under a real file system and the shipped broker: a file of our
+//! own FUSE file system, a loop device on that file, and ext4 or XFS on the device. The disk has a
+//! volatile cache like real ones, can lose its power, fail, and be slow. It knows nothing of
 //! brokers.
 //!
 //! ```text
@@ -11,9 +11,9 @@
 //! device, the loop device turns it into FUSE's FSYNC, and only that empties the cache.
 //! `compat-tests/tests/power_cut.rs` shows both halves of this claim on both file systems.
 //!
-//! Against nested loop devices with the page cache as the volatile cache, which this replaces: a
-//! cut is one instant for the whole disk, what survives is drawn from a seed sector by sector (so
-//! writes are torn and reordered too), and no setting of the kernel changes.
+//! The alternative was nested loop devices with the page cache as the volatile cache. Here a power
+//! cut is one instant for the whole disk; a seed draws each surviving sector, so that writes are
+//! torn and reordered, too; and no setting of the kernel changes.
 
 pub mod cache;
 pub mod fuse;
@@ -26,21 +26,21 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What is wrong with a disk that has power.
+/// The faults of a disk with power.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// EIO to every write; nothing of it reaches the cache.
+    /// EIO for every write; nothing of it reaches the cache.
     pub failing_writes: bool,
-    /// EIO to every sync; nothing becomes durable by it.
+    /// EIO for every sync; it makes nothing durable.
     pub failing_syncs: bool,
-    /// What each sync takes.
+    /// The duration of each sync.
     pub sync_duration: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Power {
     On,
-    /// The instant is fixed, and nobody has been told: requests wait.
+    /// The power is cut at a fixed instant, and nobody has been told: requests wait.
     Held,
     Off,
 }
@@ -51,14 +51,14 @@ struct State {
     power: Power,
     faults: Faults,
     requests: Requests,
-    /// EIO to a read that touches one of these; a write that covers one makes it readable again, as
-    /// a real disk's spare sectors do.
+    /// EIO for a read that touches one of these sectors. A write that covers one makes it readable
+    /// again, like the spare sectors of a real disk.
     unreadable: Vec<Range<u64>>,
-    /// Counts the returns of the power.
+    /// Counts how often the power returned.
     life: u64,
 }
 
-/// What was asked of the disk so far.
+/// The requests to the disk so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     pub writes: u64,
@@ -67,7 +67,7 @@ pub struct Requests {
     pub refused: u64,
 }
 
-/// The disk, shared by those who serve it and those who harm it.
+/// The disk, shared by the threads that serve it and those that harm it.
 #[derive(Debug)]
 pub struct Disk {
     size: u64,
@@ -96,7 +96,7 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state of a disk that has power; waits while it is not settled whether it has.
+    /// The state of a disk with power. Waits while a power cut is in progress.
     fn powered(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         while state.power == Power::Held {
@@ -126,13 +126,13 @@ impl Disk {
         state.cache.write(offset, bytes)
     }
 
-    /// Durable is what was written before; at the end, not before it.
+    /// The sync covers earlier writes. They are durable at its end, not before.
     pub fn sync(&self) -> io::Result<()> {
         let mut state = self.powered()?;
         let covered = state.cache.begin_sync();
         let (duration, life) = (state.faults.sync_duration, state.life);
         drop(state);
-        // The disk goes on with other requests meanwhile.
+        // The disk serves other requests meanwhile.
         thread::sleep(duration);
         let mut state = self.powered()?;
         state.requests.syncs += 1;
@@ -150,11 +150,11 @@ impl Disk {
         self.lock().faults = faults;
     }
 
-    /// The sector with the first place of `needle` in it becomes unreadable. What the kernel has of
-    /// it in memory stays there: a cut of the power before makes it forget.
+    /// Makes the first sector with `needle` in it unreadable. The kernel's copy in memory remains:
+    /// only a power cut drops it.
     pub fn spoil(&self, needle: &[u8]) -> io::Result<()> {
         const STEP: usize = 1 << 20;
-        // No more: a file's pages need not be aligned to those of the disk.
+        // No more of it: the pages of a file need not be aligned to the disk's pages.
         const SECTOR: u64 = 512;
         let mut state = self.lock();
         for offset in (0..self.size).step_by(STEP) {
@@ -170,7 +170,7 @@ impl Disk {
         Err(failed("it is not on the disk"))
     }
 
-    /// Whether a cut at this instant could lose something.
+    /// Whether a power cut now could lose something.
     pub fn has_unsynced(&self) -> bool {
         self.lock().cache.has_unsynced()
     }
@@ -179,19 +179,18 @@ impl Disk {
         self.lock().requests
     }
 
-    /// The power goes, now. Who waits for an answer does not learn of it before `fail_waiting`.
+    /// Cuts the power now. Waiting requests learn of it only from `fail_waiting`.
     pub fn cut(&self) {
         self.lock().power = Power::Held;
     }
 
-    /// Answers all that wait, and all that come, with EIO.
+    /// Answers all waiting and later requests with EIO.
     pub fn fail_waiting(&self) {
         self.lock().power = Power::Off;
         self.changed.notify_all();
     }
 
-    /// The power is back. Of the sectors that were not synced each is durable with the probability
-    /// `survival`.
+    /// Restores the power. Each unsynced sector is durable with the probability `survival`.
     pub fn restore(&self, survival: f64) -> io::Result<Loss> {
         let mut state = self.lock();
         let loss = state.cache.lose(survival)?;

@@ -1,6 +1,5 @@
-//! A mounted file system on a disk of the tests, from the image to the folder that a broker is
-//! given. Its folder is outside the other runs' data, and what a killed test left mounted is taken
-//! down by the next one.
+//! A mounted file system on a disk of the tests, from the image to the folder for a broker. Its
+//! folder lies apart from those of other runs. The next test unmounts the remains of a killed one.
 
 use super::cache::{Cache, Loss};
 use super::{Disk, fuse};
@@ -33,8 +32,7 @@ impl FileSystem {
         }
     }
 
-    /// As made by default, but for ext4's habit of a flush every five seconds, which would save who
-    /// does not sync.
+    /// The default options, without ext4's flush every five seconds: it would hide missing syncs.
     fn options(self) -> &'static str {
         match self {
             FileSystem::Ext4 => "loop,commit=600",
@@ -42,12 +40,12 @@ impl FileSystem {
         }
     }
 
-    /// Makes the file system on an image.
+    /// Creates the file system on an image.
     fn make(self, image: &Path) -> Result<()> {
         let mut command = match self {
             FileSystem::Ext4 => {
                 let mut command = Command::new("mkfs.ext4");
-                // No thread of the kernel writes to the disk on its own later.
+                // No thread of the kernel writes to the disk later on its own.
                 command.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]);
                 command
             }
@@ -67,7 +65,7 @@ impl fmt::Display for FileSystem {
     }
 }
 
-/// A disk with a file system, mounted.
+/// A disk with a mounted file system.
 #[derive(Debug)]
 pub struct Stack {
     kind: FileSystem,
@@ -76,7 +74,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// An empty file system on a disk of `size` bytes. XFS wants at least 300 MiB.
+    /// Creates an empty file system on a disk of `size` bytes. XFS needs at least 300 MiB.
     pub fn make(kind: FileSystem, size: u64, seed: u64) -> Result<Stack> {
         ensure!(
             Path::new("/dev/fuse").exists() && Path::new("/dev/loop-control").exists(),
@@ -96,7 +94,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Where the file system is mounted.
+    /// The folder where the file system is mounted.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")
     }
@@ -117,14 +115,14 @@ impl Stack {
     fn mount(&self) -> Result<()> {
         fuse::mount(&self.disk, &self.device())?;
         let mut command = Command::new("mount");
-        // The kernel gives the loop device back at the unmount.
+        // The kernel releases the loop device with the unmount.
         command.args(["-t", self.kind.name(), "-o", self.kind.options()]).arg(self.device()).arg(self.root());
         process::run_to_end(&mut command).with_context(|| format!("mounting {} on a loop device", self.kind))
     }
 
-    /// Cuts the power at this instant, then lets `kill` end who uses the disk, and brings the power
-    /// back: each unsynced sector is there with the probability `survival`. `kill` must not wait
-    /// for the end: a process may hang in a request until the disk fails it.
+    /// Cuts the power at this instant, lets `kill` end the users of the disk, and restores the
+    /// power. Each unsynced sector survives with the probability `survival`. `kill` must not wait
+    /// for the users' end: a process may hang in a request until the disk fails it.
     pub fn cut(&self, survival: f64, kill: impl FnOnce() -> Result<()>) -> Result<Loss> {
         self.disk.cut();
         let killed = kill();
@@ -136,7 +134,7 @@ impl Stack {
         Ok(loss)
     }
 
-    /// Waits for processes that still end.
+    /// Waits for processes that are still ending.
     fn unmount(&self) -> Result<()> {
         let deadline = Instant::now() + UNMOUNTED_WITHIN;
         for mounted in [self.root(), self.device()] {
@@ -156,15 +154,15 @@ impl Drop for Stack {
     }
 }
 
-/// Detaches what is mounted in a stack's folder, whoever still uses it.
+/// Detaches the mount in a stack's folder, even if it is in use.
 fn take_down(folder: &Path) {
     for name in ["root", "device"] {
-        // Nothing to do if it is not mounted.
+        // Does nothing if it is not mounted.
         let _ = Command::new("umount").args(["-q", "-l"]).arg(folder.join(name)).output();
     }
 }
 
-/// What test programs left that were killed.
+/// Removes the remains of killed test programs.
 fn take_down_what_is_left() -> Result<()> {
     for entry in fs::read_dir(std::env::temp_dir())? {
         let entry = entry?;
@@ -172,7 +170,7 @@ fn take_down_what_is_left() -> Result<()> {
         let Some(owner) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else { continue };
         if !Path::new("/proc").join(owner).exists() {
             take_down(&entry.path());
-            // Another test program may be removing it too.
+            // Another test program may be removing it, too.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 
-/// The timestamp of a batch's first record; each further one is a millisecond later.
+/// The timestamp of a batch's first record. Each further one is a millisecond later.
 pub const FIRST_TIMESTAMP: i64 = 1_790_000_000_000;
 
 /// A batch of `count` records, with base offset 0.
@@ -39,7 +39,7 @@ pub fn batch_of(values: impl Iterator<Item = Bytes>) -> Bytes {
     buffer.freeze()
 }
 
-/// The batch as one of an idempotent producer of epoch 0, from a sequence on.
+/// Turns the batch into one of an idempotent producer of epoch 0, from a sequence on.
 pub fn of_producer(batch: &Bytes, producer_id: i64, sequence: i32) -> Bytes {
     let mut changed = BytesMut::from(&batch[..]);
     changed[43..51].copy_from_slice(&producer_id.to_be_bytes());
@@ -48,14 +48,14 @@ pub fn of_producer(batch: &Bytes, producer_id: i64, sequence: i32) -> Bytes {
     sealed(changed)
 }
 
-/// The batch as one that says it is compressed with zstd. Its records are as they were.
+/// Marks the batch as compressed with zstd, without changing its records.
 pub fn called_zstd(batch: &Bytes) -> Bytes {
     let mut changed = BytesMut::from(&batch[..]);
     changed[22] = changed[22] & !7 | 4;
     sealed(changed)
 }
 
-/// With the CRC of what it has become.
+/// Recomputes the CRC.
 fn sealed(mut batch: BytesMut) -> Bytes {
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());

@@ -1,4 +1,4 @@
-//! The broker itself: ApiVersions, FindCoordinator, InitProducerId, DescribeCluster.
+//! Requests about the broker itself: ApiVersions, FindCoordinator, InitProducerId, DescribeCluster.
 
 use super::session::{Session, text};
 use crate::server::{shared, unique};
@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 const INVALID_REQUEST: i16 = 42;
 const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
 const REBOOTSTRAP_REQUIRED: i16 = 129;
-/// Create, cluster action, describe configs, alter configs, idempotent write, alter, describe.
+/// The operations create, cluster action, describe configs, alter configs, idempotent write, alter,
+/// describe.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 pub fn api_versions(session: &mut Session, version: i16) {

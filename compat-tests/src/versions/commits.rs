@@ -1,5 +1,5 @@
-//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the note and the leader epoch
-//! that come with an offset.
+//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the metadata string and the
+//! leader epoch of an offset.
 
 use super::groups::{Member, member};
 use super::session::{Session, Topic, group_id, text, topic_name};
@@ -24,7 +24,7 @@ const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 const OFFSET: i64 = 11;
 const NOTE: &str = "a note, κόσμε";
-/// The first version of OffsetFetch that asks for several groups.
+/// The first version of OffsetFetch for several groups.
 const GROUPS_FROM: i16 = 8;
 /// The first version of both that names topics by their ids.
 const TOPIC_IDS_FROM: i16 = 10;
@@ -116,7 +116,7 @@ fn fetch_batched(session: &mut Session, version: i16, group: &str, asked: Asked<
         .collect()
 }
 
-/// The offset and the note of partition 0.
+/// The offset and the metadata of partition 0.
 fn committed(session: &mut Session, group: &str, topic: &Topic) -> (i64, Option<String>) {
     let version = session.newest(ApiKey::OffsetFetch);
     let (_, _, _, offset, _, note) = fetch(session, version, group, Some((topic, &[0]))).remove(0);
@@ -148,7 +148,7 @@ pub fn offset_commit(session: &mut Session, version: i16) {
     for (who, topic, partition, note, code) in cases {
         assert_eq!(commit(session, version, who, topic, partition, note), code, "OffsetCommit v{version}");
     }
-    // Without members, as tools and manual assignment do.
+    // Without members, as tools and manual assignment commit.
     let simple = Member { group: unique("versions-simple"), id: StrBytes::default(), generation: -1 };
     assert_eq!(commit(session, version, &simple, &topic, 0, ""), 0, "OffsetCommit v{version} without members");
     assert_eq!(committed(session, &simple.group, &topic), (OFFSET, Some(String::new())), "OffsetCommit v{version}");
@@ -210,7 +210,7 @@ pub fn offset_delete(session: &mut Session, version: i16) {
     assert_eq!(committed(session, &simple.group, &topic).0, -1, "OffsetDelete v{version}");
     let none = ask(session, &unique("versions-none"), 0);
     assert_eq!(none, (GROUP_ID_NOT_FOUND, None), "OffsetDelete v{version} of none");
-    // A member whose subscription cannot be read may hold any topic.
+    // A member whose subscription cannot be parsed may have any topic.
     let one = member(session, session.newest(ApiKey::JoinGroup));
     assert_eq!(commit(session, newest, &one, &topic, 0, NOTE), 0, "OffsetCommit v{newest}");
     let held = ask(session, &one.group, 0);

@@ -16,7 +16,7 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_CONFIG: i16 = 40;
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// Where a value comes from.
+/// The source of a value.
 const FROM_TOPIC: i8 = 1;
 const FROM_DEFAULT: i8 = 5;
 const TYPE_LONG: i8 = 5;
@@ -39,7 +39,7 @@ fn describe(
     ask!(session, DescribeConfigs, version, request).results.remove(0)
 }
 
-/// The topic's own value of a key; none where it has the default.
+/// The topic's own value of a key; `None` if it has the default.
 fn own_value(session: &mut Session, topic: &Topic, key: &str) -> Option<String> {
     let version = session.newest(ApiKey::DescribeConfigs);
     let found = describe(session, version, TOPIC, &topic.name, Some(&[key])).configs.remove(0);
@@ -80,7 +80,7 @@ pub fn describe_configs(session: &mut Session, version: i16) {
 
 pub fn alter_configs(session: &mut Session, version: i16) {
     let topic = session.topic(1);
-    // The whole of a topic's configs: what is not named goes back to its default.
+    // All configs of a topic: those that are not named return to their defaults.
     let cases = [
         (&topic.name[..], "segment.ms", "5000", true, 0),
         (&topic.name[..], "segment.ms", "6000", false, 0),
@@ -110,7 +110,7 @@ pub fn incremental_alter_configs(session: &mut Session, version: i16) {
     const APPEND: i8 = 2;
     const SUBTRACT: i8 = 3;
     let topic = session.topic(1);
-    // What is changed how, the code, and the topic's own value thereafter.
+    // The change of each key, the code, and the topic's own value after it.
     let cases = [
         ("retention.ms", SET, Some("7000"), 0, Some("7000")),
         ("retention.ms", SET, Some("never"), INVALID_CONFIG, Some("7000")),
@@ -154,7 +154,7 @@ pub fn list_config_resources(session: &mut Session, version: i16) {
     let lists = |found: &[kafka_protocol::messages::list_config_resources_response::ConfigResource]| {
         found.iter().any(|resource| resource.resource_name == topic.name.0)
     };
-    // Version 0 knows client metrics only.
+    // Version 0 knows only client metrics.
     assert_eq!(lists(&all), version >= 1, "ListConfigResources v{version}");
     if version >= 1 {
         let topics = ask(session, vec![TOPIC]);

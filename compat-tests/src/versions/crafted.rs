@@ -1,6 +1,6 @@
-//! Record batches made byte by byte, with what no client library would write: headers that state
-//! what is not so, and records that cannot be read. The codecs' own "stored" forms stand for
-//! compression: every decoder takes them.
+//! Handmade record batches that no client library would write: headers with false fields, and
+//! unreadable records. The codecs' own "stored" forms serve as compression, because every decoder
+//! accepts them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -17,7 +17,7 @@ pub enum Codec {
 impl Codec {
     pub const ALL: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
-    /// What decompresses to `content`, which is shorter than 256 bytes and not empty.
+    /// Returns bytes that decompress to `content`, which must have 1 to 255 bytes.
     pub fn store(self, content: &[u8]) -> Vec<u8> {
         let size = u8::try_from(content.len()).expect("the content is short");
         match self {
@@ -55,26 +55,25 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// A record with a key and a value, whose numbers are all small: a byte each, times two for their
-/// sign.
+/// A record with a key and a value. Its numbers are small: one byte each, doubled by zigzag.
 pub fn record(place: u8, timestamp_delta: u8, headers: &[u8]) -> Vec<u8> {
     let body = [&[0, timestamp_delta * 2, place * 2, 2, b'k', 2, b'v'][..], headers].concat();
     [&[u8::try_from(body.len() * 2).expect("a record is short")][..], &body].concat()
 }
 
-/// What the header of a batch states.
+/// The fields that the header of a batch declares.
 #[derive(Clone, Copy, Debug)]
-pub struct Stated {
+pub struct DeclaredFields {
     pub codec: Codec,
-    /// Beside the codec's bits.
+    /// In addition to the codec's bits.
     pub attributes: u16,
     pub base_timestamp: i64,
     pub max_timestamp: i64,
     pub count: i32,
 }
 
-/// A batch of no producer whose body, as it is, is `body`; its CRC is right.
-pub fn crafted(stated: Stated, body: &[u8]) -> Bytes {
+/// A batch without a producer, with `body` as its unchanged body and a correct CRC.
+pub fn crafted(stated: DeclaredFields, body: &[u8]) -> Bytes {
     let mut checked = BytesMut::new();
     checked.put_u16(stated.attributes | stated.codec as u16);
     checked.put_i32(stated.count - 1);

@@ -1,4 +1,4 @@
-//! Fetch: by name and by id, one partition's errors, and the sessions of KIP-227.
+//! Fetch: by name and by id, errors of single partitions, and the sessions of KIP-227.
 
 use super::batch::base_offset;
 use super::log::store;
@@ -19,7 +19,7 @@ const SESSIONS_FROM: i16 = 7;
 const LEADER_EPOCHS_FROM: i16 = 9;
 const TOPIC_IDS_FROM: i16 = 13;
 
-/// Of one partition, from an offset, without waiting.
+/// Fetches one partition from an offset, without waiting.
 fn request(version: i16, topic: &Topic, partition: fetch_request::FetchPartition) -> FetchRequest {
     let partition = partition.with_partition_max_bytes(1 << 20);
     let wanted = fetch_request::FetchTopic::default().with_partitions(vec![partition]);
@@ -42,7 +42,7 @@ pub fn fetch(session: &mut Session, version: i16) {
     store(session, &topic, 3);
     store(session, &topic, 3);
     for isolation in [0, 1] {
-        // The batch that holds the offset comes whole.
+        // The batch that contains the offset comes as a whole.
         let wanted = request(version, &topic, from(4)).with_isolation_level(isolation).with_max_wait_ms(500);
         let answer = ask!(session, Fetch, version, wanted.with_min_bytes(1));
         let found = only(&answer, version);
@@ -124,8 +124,8 @@ fn sessions(session: &mut Session, version: i16, topic: &Topic) {
     assert_eq!(answer.error_code, FETCH_SESSION_ID_NOT_FOUND, "Fetch v{version} of a closed session");
 }
 
-/// A session knows the name that a topic's id had: it tells whether that name is gone or is another
-/// topic's.
+/// A session remembers the name of a topic's id: it tells a deleted name from one that another
+/// topic has taken.
 fn session_of_a_topic_made_anew(session: &mut Session, version: i16) {
     let topic = session.topic(1);
     let full = ask!(session, Fetch, version, request(version, &topic, from(0)).with_session_epoch(0));

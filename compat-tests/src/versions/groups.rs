@@ -1,6 +1,6 @@
 //! Classic groups: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups,
-//! DeleteGroups. A case of one of them asks the others in the version nearest to its own, so that
-//! each generation of clients lives a whole life.
+//! DeleteGroups. A case of one API uses the others in the version nearest to its own, so that each
+//! generation of clients runs a whole group.
 
 use super::session::{Session, group_id, text};
 use crate::server::unique;
@@ -24,10 +24,10 @@ const MEMBER_ID_REQUIRED: i16 = 79;
 const FENCED_INSTANCE_ID: i16 = 82;
 const ASSIGNMENT: &[u8] = b"mine";
 const SUBSCRIPTION: &[u8] = b"\0\0\0\0\0\0\0\0\0\0";
-/// Read, describe, delete, describe configs, alter configs: all that a group has.
+/// The operations read, describe, delete, describe configs, alter configs: all that a group has.
 const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
-/// The one member of a group of its own.
+/// The only member of its own group.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub group: String,
@@ -107,7 +107,7 @@ fn beat(session: &mut Session, version: i16, member: &Member, instance: Option<&
     ask!(session, Heartbeat, version, request).error_code
 }
 
-/// The answer's own code, then each member's.
+/// The code of the answer, then the codes of the members.
 fn leave(session: &mut Session, version: i16, group: &str, members: &[&StrBytes]) -> Vec<i16> {
     let request = LeaveGroupRequest::default().with_group_id(group_id(group));
     let request = if version >= 3 {
@@ -137,7 +137,7 @@ pub fn join_group(session: &mut Session, version: i16) {
     let one = member(session, version);
     let heartbeat = session.nearest(ApiKey::Heartbeat, version);
     assert_eq!(beat(session, heartbeat, &one, None), 0, "JoinGroup v{version}");
-    // Joining again as the leader is how a rebalance is asked for.
+    // The leader requests a rebalance by joining again.
     let again = ask_join(session, version, &join(&one.group, one.id.clone(), None, version));
     assert_eq!((again.error_code, again.generation_id), (0, 2), "JoinGroup v{version} again");
     assert_eq!(again.member_id, one.id, "JoinGroup v{version} again");

@@ -1,5 +1,5 @@
-//! What producers ask of a partition's log, and what asks where things are in it: Produce,
-//! ListOffsets, OffsetForLeaderEpoch, DeleteRecords. Reading is `fetch`'s.
+//! Requests about a partition's log, except Fetch: Produce, ListOffsets, OffsetForLeaderEpoch,
+//! DeleteRecords.
 
 use super::batch::{FIRST_TIMESTAMP, batch, called_zstd};
 use super::old_produce;
@@ -23,10 +23,10 @@ const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 /// The first version that names topics by id.
 const TOPIC_IDS_FROM: i16 = 13;
-/// The first version of Produce whose batches may be compressed with zstd.
+/// The first version of Produce that allows batches compressed with zstd.
 const ZSTD_FROM: i16 = 7;
 
-/// Produce of one partition's records.
+/// Produces one partition's records.
 pub fn produce_request(version: i16, topic: &Topic, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
     let data = produced::PartitionProduceData::default().with_index(partition).with_records(Some(records));
     let wanted = produced::TopicProduceData::default().with_partition_data(vec![data]);
@@ -45,7 +45,7 @@ fn ask_produce(
     answer.responses[0].partition_responses[0].clone()
 }
 
-/// Stores `count` records in the newest version; their first offset.
+/// Stores `count` records in the newest version. Returns their first offset.
 pub fn store(session: &mut Session, topic: &Topic, count: i32) -> i64 {
     let version = session.newest(ApiKey::Produce);
     let answer = ask_produce(session, version, produce_request(version, topic, 0, -1, batch(count)));
@@ -67,7 +67,7 @@ pub fn produce(session: &mut Session, version: i16) {
             assert_eq!(answer.log_start_offset, 0, "Produce v{version}");
         }
     }
-    // Without an answer: the next one must be that of the next request.
+    // There is no answer, so the next answer must belong to the next request.
     let request = RequestKind::Produce(produce_request(version, &topic, 0, 0, batch(2)));
     session.send_silently(ApiKey::Produce, version, &request);
     let answer = ask_produce(session, version, produce_request(version, &topic, 0, -1, batch(1)));
@@ -110,7 +110,7 @@ pub fn list_offsets(session: &mut Session, version: i16) {
     let topic = session.topic(1);
     store(session, &topic, 4);
     let place = |at| list_offsets_request::ListOffsetsPartition::default().with_timestamp(at);
-    // The place asked for, the first version that may, the offset and the timestamp.
+    // The requested place, the first version that allows it, the offset and the timestamp.
     let never = i16::MAX;
     let places = [
         (-1, 1, 4, -1),
@@ -156,7 +156,7 @@ pub fn offset_for_leader_epoch(session: &mut Session, version: i16) {
     let cases = [
         (wanted.clone().with_leader_epoch(0), (0, 0, 3)),
         (wanted.clone().with_leader_epoch(7), (0, -1, -1)),
-        // Of a reader without records: an end of 0 would have it truncate its log.
+        // A reader without records must not get an end of 0: it would truncate its log.
         (wanted.clone().with_leader_epoch(-1), (0, -1, -1)),
         (wanted.clone().with_leader_epoch(0).with_current_leader_epoch(9), (UNKNOWN_LEADER_EPOCH, -1, -1)),
         (wanted.with_leader_epoch(0).with_partition(1), (UNKNOWN_TOPIC_OR_PARTITION, -1, -1)),

@@ -1,9 +1,9 @@
-//! Every API in every version, spoken on the wire: one case a key, run once for each version that
-//! the broker advertises. A case asks what a client would ask, fails unless the answer decodes to
-//! its last byte, and checks what it means. What no version makes a difference to is the other
-//! scenarios' business.
+//! Every API in every version, on the wire: one case per key, run once for each version that the
+//! broker advertises. A case sends what a client would send, fails unless the answer decodes to its
+//! last byte, and checks the content. The other scenarios test everything that does not differ
+//! between versions.
 
-/// The typed answer to a request in a version.
+/// Returns the typed answer to a request in a version.
 macro_rules! ask {
     ($session:expr, $kind:ident, $version:expr, $request:expr) => {{
         let answer = $session.call(ApiKey::$kind, $version, &RequestKind::$kind($request));
@@ -30,10 +30,10 @@ pub use session::{Session, Topic};
 
 use kafka_protocol::messages::ApiKey;
 
-/// Asks a key in a version, and panics with both when the answer is not what it must be.
+/// Runs the case of a key in a version. Panics with both if the answer is wrong.
 pub type Case = fn(&mut Session, i16);
 
-/// The case of a key; none when there is nothing here that speaks it.
+/// The case of a key; `None` if no case here supports it.
 pub fn case(key: ApiKey) -> Option<Case> {
     let case: Case = match key {
         ApiKey::Produce => log::produce,

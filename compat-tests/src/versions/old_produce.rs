@@ -1,5 +1,5 @@
-//! Produce versions 0 to 2, advertised for librdkafka's sake and not served: they end the
-//! connection. `kafka-protocol` begins with 3, so that the request is written by hand.
+//! Produce versions 0 to 2, which are advertised for librdkafka's sake and refused: they end the
+//! connection. `kafka-protocol` begins with version 3, so the request is built by hand.
 
 use super::session::{Session, Topic};
 use bytes::BufMut;

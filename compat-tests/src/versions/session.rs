@@ -1,6 +1,6 @@
-//! The connection that the cases share: what the broker advertises, what was asked, and topics to
-//! ask about. On Apache Kafka it waits until the broker's own coordinators and metadata have come
-//! up; RustMQ is given no such time.
+//! The connection that the cases share: the advertised versions, the recorded requests, and topics
+//! for the cases. On Apache Kafka it waits until the coordinators and the metadata are ready;
+//! RustMQ gets no such time.
 
 use crate::server::{Target, shared, unique};
 use crate::wire::Wire;
@@ -26,7 +26,7 @@ pub struct Session {
     asked: BTreeSet<(i16, i16)>,
 }
 
-/// A topic of a case's own.
+/// A topic of one case.
 #[derive(Clone, Debug)]
 pub struct Topic {
     pub name: TopicName,
@@ -61,7 +61,7 @@ impl Session {
         shared().target() == Target::Kafka
     }
 
-    /// Each advertised key with its least and its greatest version.
+    /// Each advertised key, with its lowest and its highest version.
     pub fn advertised(&self) -> &BTreeMap<i16, (i16, i16)> {
         &self.advertised
     }
@@ -70,9 +70,9 @@ impl Session {
         self.asked.contains(&(key as i16, version))
     }
 
-    /// The versions of a key that the cases can word: those of `kafka-protocol`, or of our own
+    /// The versions of a key that the cases can send: those of `kafka-protocol`, or of our own
     /// codec in the cases that use it.
-    pub fn worded(key: ApiKey) -> RangeInclusive<i16> {
+    pub fn encodable(key: ApiKey) -> RangeInclusive<i16> {
         let known = key.valid_versions();
         match key {
             ApiKey::ApiVersions | ApiKey::DescribeLogDirs | ApiKey::DeleteGroups => known.min..=known.max + 1,
@@ -80,12 +80,12 @@ impl Session {
         }
     }
 
-    /// The version of a key that is nearest to `turn`, of those that are advertised and can be
-    /// worded.
+    /// The version of a key that is nearest to `turn`, among those that are advertised and that the
+    /// cases can send.
     pub fn nearest(&self, key: ApiKey, turn: i16) -> i16 {
         let (least, greatest) = *self.advertised.get(&(key as i16)).unwrap_or(&(0, 0));
-        let worded = Session::worded(key);
-        turn.clamp(least.max(*worded.start()), greatest.min(*worded.end()))
+        let encodable = Session::encodable(key);
+        turn.clamp(least.max(*encodable.start()), greatest.min(*encodable.end()))
     }
 
     pub fn newest(&self, key: ApiKey) -> i16 {
@@ -97,7 +97,7 @@ impl Session {
         self.wire.call(key, version, request).unwrap_or_else(|error| panic!("{key:?} v{version}: {error:#}"))
     }
 
-    /// The same by our own codec.
+    /// As [`Self::call`], by our own codec.
     pub fn ask<M>(&mut self, version: i16, request: &M) -> M::Response
     where
         M: Request + Encode,
@@ -107,19 +107,19 @@ impl Session {
         self.wire.ask(version, request).unwrap_or_else(|error| panic!("{} v{version}: {error:#}", M::KEY))
     }
 
-    /// A request whose answer does not come.
+    /// Sends a request that has no answer.
     pub fn send_silently(&mut self, key: ApiKey, version: i16, request: &RequestKind) {
         self.wire.send(key, version, request).unwrap_or_else(|error| panic!("{key:?} v{version}: {error:#}"));
     }
 
-    /// Whether the broker ends a connection of its own for a frame, without an answer.
+    /// Whether the broker closes its own connection for a frame, without an answer.
     pub fn closes(&mut self, key: ApiKey, version: i16, frame: &[u8]) -> bool {
         self.asked.insert((key as i16, version));
         let wire = Wire::connect(shared().port()).and_then(|mut wire| wire.send_frame(frame).map(|()| wire));
         wire.expect("the shared broker takes connections").is_closed()
     }
 
-    /// Asks again while Kafka is not ready to answer; RustMQ is asked once.
+    /// Asks again while Kafka is not ready to answer. Asks RustMQ once.
     pub fn settled<T>(&mut self, mut ask: impl FnMut(&mut Session) -> T, code: impl Fn(&T) -> i16) -> T {
         loop {
             let answer = ask(self);
@@ -129,13 +129,13 @@ impl Session {
         }
     }
 
-    /// A topic, by CreateTopics in its newest version.
+    /// Creates a topic, with CreateTopics in its newest version.
     pub fn topic(&mut self, partitions: i32) -> Topic {
         let name = topic_name(&unique("versions"));
         self.create(&name, partitions)
     }
 
-    /// A topic of this name, which is free.
+    /// Creates a topic with this name, which must be free.
     pub fn create(&mut self, name: &TopicName, partitions: i32) -> Topic {
         let config = create_topics_request::CreatableTopicConfig::default()
             .with_name(text("retention.ms"))
@@ -159,12 +159,12 @@ impl Session {
         assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
     }
 
-    /// Stores one record in partition 0; its offset.
+    /// Stores one record in partition 0. Returns its offset.
     pub fn append(&mut self, topic: &Topic) -> i64 {
         super::log::store(self, topic, 1)
     }
 
-    /// Until Kafka's metadata has followed a creation; ours must not need it.
+    /// Waits until Kafka's metadata has followed a creation; ours must not need this.
     pub fn wait_for_topic(&mut self, name: &TopicName) {
         while self.is_kafka() {
             let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(name.clone()));
@@ -191,9 +191,9 @@ impl Session {
         ask!(self, ListOffsets, version, request).topics[0].partitions[0].error_code == 0
     }
 
-    /// Clients look for a coordinator before they speak to one, which is when the offsets topic is
-    /// made. RustMQ's is there at once; of Kafka's, each partition is waited for: enough groups to
-    /// meet all of them.
+    /// Clients look for a coordinator before they talk to one, which creates the offsets topic.
+    /// RustMQ has it at once. On Kafka this waits for each of its partitions, with enough groups to
+    /// reach all of them.
     fn wait_for_coordinators(&mut self) {
         for number in 0..if self.is_kafka() { 300 } else { 1 } {
             let group = format!("warm-up-{number}");

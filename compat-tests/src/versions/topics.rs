@@ -1,4 +1,4 @@
-//! Topics as clients and operators see them: Metadata, CreateTopics, DeleteTopics,
+//! Requests of clients and operators about topics: Metadata, CreateTopics, DeleteTopics,
 //! CreatePartitions, DescribeTopicPartitions.
 
 use super::session::{Session, Topic, topic_name};
@@ -16,12 +16,13 @@ const TOPIC_ALREADY_EXISTS: i16 = 36;
 const INVALID_PARTITIONS: i16 = 37;
 const INVALID_REPLICATION_FACTOR: i16 = 38;
 const UNKNOWN_TOPIC_ID: i16 = 100;
-/// Operations that nobody asked for.
+/// The value for operations that nobody asked for.
 const UNASKED: i32 = i32::MIN;
-/// Read, write, create, delete, alter, describe, describe configs, alter configs: all that a topic
-/// has.
+/// The operations read, write, create, delete, alter, describe, describe configs, alter configs:
+/// all that a topic has.
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
-/// Create, cluster action, describe configs, alter configs, idempotent write, alter, describe.
+/// The operations create, cluster action, describe configs, alter configs, idempotent write, alter,
+/// describe.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 fn metadata_of(topics: Option<Vec<metadata_request::MetadataRequestTopic>>) -> MetadataRequest {
@@ -78,7 +79,7 @@ pub fn metadata(session: &mut Session, version: i16) {
 }
 
 fn every_topic_and_none(session: &mut Session, version: i16, topic: &Topic) {
-    // Version 0 has no null: an empty list is every topic there, and none from version 1 on.
+    // Version 0 has no null: an empty list means every topic there, and no topic from version 1 on.
     let all = if version == 0 { Some(Vec::new()) } else { None };
     let answer = ask!(session, Metadata, version, metadata_of(all));
     let is_there = answer.topics.iter().any(|found| found.name.as_ref() == Some(&topic.name));
@@ -147,7 +148,7 @@ pub fn create_topics(session: &mut Session, version: i16) {
                 assert_eq!(has_configs, code == 0, "CreateTopics v{version}");
             }
             if version >= 7 {
-                // What is only validated has no id of its own; Kafka makes one up.
+                // A topic that is only validated has no id; Kafka invents one.
                 let has_id = !answer.topic_id.is_nil();
                 assert!(validate_only || has_id == (code == 0), "CreateTopics v{version}");
             }
@@ -159,8 +160,8 @@ pub fn create_topics(session: &mut Session, version: i16) {
     counts_of_minus_one(session, version);
 }
 
-/// -1 stands for the broker's own count in every version, KIP-464's or not; nothing else that is
-/// not positive does.
+/// -1 means the broker's own count in every version, with KIP-464 or without. No other number below
+/// 1 is allowed.
 fn counts_of_minus_one(session: &mut Session, version: i16) {
     let counts = [
         (-1, -1, 0),
@@ -187,7 +188,7 @@ fn counts_of_minus_one(session: &mut Session, version: i16) {
     }
 }
 
-/// How many partitions the topic has; none if it does not exist.
+/// The number of partitions of the topic; `None` if it does not exist.
 fn partition_count(session: &mut Session, name: &TopicName) -> Option<usize> {
     let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(name.clone()));
     let request = metadata_of(Some(vec![wanted])).with_allow_auto_topic_creation(false);

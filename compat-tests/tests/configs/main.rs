@@ -1,6 +1,6 @@
-//! Configs as an operator's tools see them: values in the form in which Kafka keeps them, the
-//! catalogue of broker configs, and what the broker says of itself. Spoken on the wire, since most
-//! client libraries leave out types, sources or unknown names.
+//! Configs as an operator's tools see them: values in Kafka's stored form, the catalogue of broker
+//! configs, and the broker's report about itself. Spoken on the wire, since most client libraries
+//! omit types, sources or unknown names.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -28,17 +28,17 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
-/// Where a value comes from.
+/// The sources of a value.
 const FROM_TOPIC: i8 = 1;
 const FROM_BROKER: i8 = 2;
 const FROM_FILE: i8 = 4;
 const FROM_DEFAULT: i8 = 5;
 
-/// What Apache Kafka 4.4.0 describes of a broker that is told nothing: name, type, whether it is
-/// fixed or dynamic, default (`null` is none).
+/// The configs that Apache Kafka 4.4.0 describes for a broker without settings: name, type, whether
+/// it is fixed or dynamic, default (`null` is none).
 const CATALOGUE: &str = include_str!("fixtures/broker_configs.txt");
 
-/// The answer to a request in one version.
+/// Returns the answer to a request in one version.
 macro_rules! ask {
     ($wire:expr, $kind:ident, $version:expr, $request:expr) => {{
         let answer = $wire.call(ApiKey::$kind, $version, &RequestKind::$kind($request)).unwrap();
@@ -67,7 +67,7 @@ fn described(wire: &mut Wire, kind: i8, name: &str, key: &str) -> Option<Describ
     describe(wire, kind, name).configs.into_iter().find(|config| &config.name[..] == key)
 }
 
-/// Value and source of a config.
+/// The value and the source of a config.
 fn told(wire: &mut Wire, kind: i8, name: &str, key: &str) -> Option<(Option<String>, i8)> {
     described(wire, kind, name, key).map(|found| (found.value.map(|value| value.to_string()), found.config_source))
 }
@@ -110,7 +110,7 @@ fn topic(wire: &mut Wire) -> String {
     name
 }
 
-/// Values as they are written, and as they are kept; none where they are refused.
+/// Values as clients write them, and as they are stored; `None` if they are refused.
 const VALUES: &[(&str, &str, Option<&str>)] = &[
     ("cleanup.policy", "delete,delete", Some("delete")),
     ("cleanup.policy", " compact , delete ", Some("compact,delete")),
@@ -232,7 +232,8 @@ fn type_code(name: &str) -> i8 {
     i8::try_from(index).unwrap() + 1
 }
 
-/// What has another truth here: the page of known differences says why, or the tests set it.
+/// Configs whose values differ here: the page of known differences explains them, or the tests set
+/// them.
 const OWN: [&str; 20] = [
     "advertised.listeners",
     "broker.id",
@@ -255,7 +256,7 @@ const OWN: [&str; 20] = [
     "socket.receive.buffer.bytes",
     "socket.send.buffer.bytes",
 ];
-/// Fixed here, since the process decides them.
+/// Fixed here, because the process decides them.
 const FIXED_HERE: [&str; 4] = ["listener.security.protocol.map", "listeners", "num.io.threads", "num.network.threads"];
 
 #[test]
@@ -305,10 +306,10 @@ fn the_broker_describes_what_is_in_force() {
         assert_eq!(told(wire, BROKER, "0", key), Some((Some(value), FROM_FILE)), "{key}");
     }
     let (listeners, source) = told(wire, BROKER, "0", "listeners").unwrap();
-    // Kafka's has its controller's as well.
+    // Kafka's list includes its controller's, too.
     assert!(listeners.is_some_and(|listeners| listeners.split(',').any(|one| one == address)));
     assert_eq!(source, FROM_FILE);
-    // Kafka's id is set in the file; here the controller gives it.
+    // Kafka's id comes from the file; here the controller assigns it.
     for key in ["broker.id", "node.id"] {
         let source = if is_kafka { FROM_FILE } else { FROM_DEFAULT };
         assert_eq!(told(wire, BROKER, "0", key), Some((Some("0".to_owned()), source)), "{key}");
@@ -316,10 +317,10 @@ fn the_broker_describes_what_is_in_force() {
     for (key, value) in [("log.retention.bytes", "-1"), ("delete.topic.enable", "true")] {
         assert_eq!(told(wire, BROKER, "0", key), Some((Some(value.to_owned()), FROM_DEFAULT)), "{key}");
     }
-    // And it is in force.
+    // The value takes effect.
     assert_eq!(create(wire, "counted", -1, &[]), OK);
     assert!(server.knows(|| partitions(wire, "counted") == Some(3)));
-    // Kafka does not say that hours in the file are where a topic's milliseconds come from.
+    // Kafka does not report that hours in the file are the source of a topic's milliseconds.
     let from_hours = if is_kafka { FROM_DEFAULT } else { FROM_FILE };
     for (key, value, source) in [("retention.ms", "18000000", from_hours), ("max.message.bytes", "2000000", FROM_FILE)]
     {
@@ -328,7 +329,8 @@ fn the_broker_describes_what_is_in_force() {
     assert_eq!(partitions(wire, "not_made_by_asking"), None);
 }
 
-/// The number of partitions of a topic; none if it does not exist, though asking may create it.
+/// The number of partitions of a topic. `None` if it does not exist, though the request may create
+/// it.
 fn partitions(wire: &mut Wire, topic: &str) -> Option<usize> {
     let wanted = MetadataRequestTopic::default().with_name(Some(TopicName(text(topic))));
     let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);

@@ -1,5 +1,5 @@
-//! The honest client beside a hostile crowd: how long it waits, and what the broker's memory comes
-//! to meanwhile. It knows nothing of what the crowd does.
+//! The honest client beside a hostile crowd: measures how long it waits, and how much memory the
+//! broker takes meanwhile. It does not know the crowd's behaviour.
 
 use super::frame;
 use kafka_protocol::messages::{
@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 const CREATE_VERSION: i16 = 5;
 pub const PRODUCE_VERSION: i16 = 9;
 const FETCH_VERSION: i16 = 11;
-/// Each so many rounds, a newcomer connects.
+/// A new client connects once in this many rounds.
 const NEWCOMER_EVERY: usize = 10;
-/// The worst wait of a bystander, on a machine that the crowd's own work keeps busy. Kafka is asked
-/// for as much.
+/// The longest wait of a bystander, on a machine that the crowd itself keeps busy. Kafka has the
+/// same bound.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// One scenario at a time, so that memory and processors are its own.
+/// One scenario at a time, so that it has the memory and the processors alone.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,7 +43,7 @@ pub fn resident_kib(server: &Server) -> u64 {
     memory_kib(server, "VmRSS:")
 }
 
-/// A topic that can be produced to.
+/// A topic that accepts records.
 pub fn topic(server: &Server, name: &str, partitions: i32) -> Topic {
     let name = TopicName(StrBytes::from_string(name.to_owned()));
     let wanted = create_topics_request::CreatableTopic::default()
@@ -60,7 +60,7 @@ pub fn topic(server: &Server, name: &str, partitions: i32) -> Topic {
     topic
 }
 
-/// Stores a batch; its offset, or Kafka's error code.
+/// Stores a batch. Returns its offset, or Kafka's error code.
 pub fn store(wire: &mut Wire, topic: &Topic, records: bytes::Bytes) -> Result<i64, i16> {
     let request = RequestKind::Produce(produce_request(PRODUCE_VERSION, topic, 0, -1, records));
     let answer = wire.call(ApiKey::Produce, PRODUCE_VERSION, &request).unwrap();
@@ -69,7 +69,7 @@ pub fn store(wire: &mut Wire, topic: &Topic, records: bytes::Bytes) -> Result<i6
     if partition.error_code == 0 { Ok(partition.base_offset) } else { Err(partition.error_code) }
 }
 
-/// A fetch of the topic as a frame's content.
+/// The frame content of a fetch of the topic.
 pub fn fetch_frame(topic: &Topic, offset: i64, bytes_max: i32) -> Vec<u8> {
     frame(ApiKey::Fetch, FETCH_VERSION, &fetch(topic, offset, bytes_max))
 }
@@ -82,8 +82,8 @@ fn fetch(topic: &Topic, offset: i64, bytes_max: i32) -> RequestKind {
     RequestKind::Fetch(request.with_max_wait_ms(1000).with_topics(vec![wanted]))
 }
 
-/// Produces, reads what it produced, and now and then comes anew, until it is told to stop; how
-/// long each round took.
+/// Produces, reads its records back, and reconnects at times, until it is stopped. Returns the
+/// duration of each round.
 fn attend(port: u16, topic: &Topic, stop: &AtomicBool) -> Vec<Duration> {
     let mut wire = Wire::connect(port).unwrap();
     let mut waits = Vec::new();
@@ -104,7 +104,7 @@ fn attend(port: u16, topic: &Topic, stop: &AtomicBool) -> Vec<Duration> {
     waits
 }
 
-/// Stops the bystander however the scenario ends.
+/// Stops the bystander, however the scenario ends.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -113,8 +113,8 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Runs a scenario beside a client that is served throughout, while the broker's memory grows by at
-/// most so much. Of Kafka's memory nothing is asked: its heap is what it is given.
+/// Runs a scenario beside a client that must be served throughout, while the broker's memory grows
+/// by at most this much. Kafka's memory is not checked: its heap has a fixed size.
 pub fn unharmed(server: &Server, growth_max_kib: u64, scenario: impl FnOnce()) {
     let topic = topic(server, "bystander", 1);
     let before = resident_kib(server);

@@ -1,6 +1,6 @@
-//! Bytes that no client would send: they are answered with a Kafka error or their connection is
-//! closed, while the process lives on, serves its other connections, and does not take more memory
-//! for them than a stated bound.
+//! Bytes that no client would send. The broker answers with a Kafka error or closes the connection,
+//! keeps running, serves its other connections, and takes at most a stated amount of memory for
+//! them.
 
 use super::bystander::{resident_kib, turn};
 use super::frame;
@@ -15,11 +15,11 @@ use rustmq_compat_tests::versions::{Session, Topic, batch, produce_request};
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Target, shared};
 
-/// What a scenario of hostile bytes may leave the broker with. Of Kafka nothing is asked: its heap
-/// is what it is given.
+/// The most memory that hostile bytes may leave with the broker. Kafka's memory is not checked: its
+/// heap has a fixed size.
 const GROWTH_MAX_KIB: u64 = 96 << 10;
 
-/// Runs a scenario beside a connection that was there before and must be served throughout.
+/// Runs a scenario beside an older connection, which must be served throughout.
 fn unharmed(scenario: impl FnOnce(&mut dyn FnMut())) {
     let _turn = turn();
     let mut session = Session::open();
@@ -39,15 +39,15 @@ fn connect() -> Wire {
     Wire::connect(shared().port()).unwrap()
 }
 
-/// Waits until the broker has closed a connection on which nothing more comes. Kafka leaves some
-/// open that it will never answer.
+/// Waits until the broker has closed an idle connection. Kafka leaves some open that it will never
+/// answer.
 fn dealt_with(wire: Wire) {
     if shared().target() == Target::RustMq {
         wire.finish().unwrap();
     }
 }
 
-/// Requests worth spoiling: old and flexible encodings, and records within.
+/// Requests to mutate: old and flexible encodings, and records.
 fn samples(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     let named = metadata_request::MetadataRequestTopic::default().with_name(Some(topic.name.clone()));
     let metadata = RequestKind::Metadata(MetadataRequest::default().with_topics(Some(vec![named])));
@@ -85,7 +85,7 @@ fn frames_that_cannot_be_requests_close_their_connection() {
         for (name, bytes) in hostile {
             let mut wire = connect();
             wire.send_raw(bytes).unwrap();
-            // A negative count of some versions is a null to Kafka, and answered.
+            // In some versions, Kafka takes a negative count for null, and answers.
             assert!(name == "a negative count" || wire.is_closed(), "{name} is answered");
             bystander();
         }
@@ -94,12 +94,12 @@ fn frames_that_cannot_be_requests_close_their_connection() {
 
 #[test]
 fn announced_frames_take_no_memory_before_they_arrive() {
-    // With the heap that it has here, Kafka answers nobody any more after a hundred of them.
+    // With this small heap, Kafka answers nobody any more after a hundred of them.
     let connections = if shared().target() == Target::Kafka { 2 } else { 100 };
     unharmed(|bystander| {
         let mut waiting: Vec<Wire> = (0..connections).map(|_| connect()).collect();
         for wire in &mut waiting {
-            // 90 MiB each, of which a few bytes come.
+            // 90 MiB each, of which only a few bytes arrive.
             wire.send_raw(&(90_u32 << 20).to_be_bytes()).unwrap();
             wire.send_raw(&[0, 3, 0, 1, 0, 0]).unwrap();
         }
@@ -118,11 +118,11 @@ fn every_cut_of_a_request_is_survived() {
             for length in 0..content.len() {
                 let mut cut = connect();
                 if length % 2 == 0 {
-                    // Ends within the frame.
+                    // Ends inside the frame.
                     cut.send_raw(&u32::try_from(content.len()).unwrap().to_be_bytes()).unwrap();
                     cut.send_raw(&content[..length]).unwrap();
                 } else {
-                    // A whole frame of half a request.
+                    // A whole frame with half a request.
                     cut.send_frame(&content[..length]).unwrap();
                 }
                 dealt_with(cut);
@@ -170,7 +170,7 @@ fn noise_is_survived() {
             let sent = match round % 3 {
                 0 => wire.send_raw(&body),
                 1 => {
-                    // A header that is served, and a body of noise.
+                    // A valid header, and a body of noise.
                     let (key, (least, greatest)) = keys[noise.random_range(0..keys.len())];
                     let version = noise.random_range(least..=greatest);
                     let mut content = [key.to_be_bytes(), version.to_be_bytes()].concat();
@@ -187,7 +187,7 @@ fn noise_is_survived() {
                     wire.send_frame(&content)
                 }
             };
-            // A connection that is closed before all is sent is an answer too.
+            // A connection that is closed before everything is sent is an answer, too.
             drop(sent);
             dealt_with(wire);
             if round % 100 == 99 {
@@ -197,8 +197,8 @@ fn noise_is_survived() {
     });
 }
 
-/// A batch of one record with some bytes set, its checksum renewed unless the checksum is what is
-/// wrong.
+/// A batch of one record with some bytes changed. Its checksum is correct again, unless the
+/// checksum was changed.
 fn spoiled(at: usize, bytes: &[u8], renew: bool) -> Bytes {
     const CRC: usize = 17;
     const CRC_COVERS_FROM: usize = 21;
@@ -251,8 +251,7 @@ fn a_client_that_never_reads_is_bounded() {
     unharmed(|bystander| {
         let mut silent = connect();
         let content = frame(ApiKey::ApiVersions, 0, &RequestKind::ApiVersions(ApiVersionsRequest::default()));
-        // Far less than what the broker may have on the way at once; the kernel's buffers take the
-        // answers.
+        // Far less than the broker may have in flight; the kernel's buffers hold the answers.
         for _ in 0..200 {
             silent.send_frame(&content).unwrap();
         }

@@ -1,5 +1,5 @@
-//! Connections by the thousand, slow senders, readers that never read, and requests as large as can
-//! be: each crowd has a broker of its own, so that its memory is measured alone.
+//! Thousands of connections, slow senders, readers that never read, and the largest requests. Each
+//! crowd has its own broker, so that the memory of each is measured alone.
 
 use super::bystander::{fetch_frame, store, topic, turn, unharmed};
 use super::frame;
@@ -16,23 +16,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 10;
-/// What the bystander's own work may come to, and the allocator's slack.
+/// The memory for the bystander's own requests, and the allocator's slack.
 const SLACK_KIB: u64 = 64 * MIB;
-/// What a connection may hold whose request has not come, or is small.
+/// The memory of a connection whose request is missing or small.
 const CONNECTION_KIB: u64 = 16;
 /// `socket.request.max.bytes`.
 const REQUEST_BYTES_MAX: usize = 100 << 20;
 
-/// What each fetch asks for.
+/// The bytes that each fetch requests.
 const FETCH_BYTES_MAX: i32 = 50 << 20;
-/// Memory for answers that their clients are slow to take.
+/// The memory for answers that slow clients have not taken.
 const COPIES_KIB: u64 = 256 * MIB;
 
-/// Memory for answers that come from the disk.
+/// The memory for answers from the disk.
 const READS_KIB: u64 = 64 * MIB;
 
-/// A broker, with descriptors for it and for this process to hold ten thousand connections between
-/// them.
+/// A broker. It and this process have enough descriptors for ten thousand connections between them.
 fn broker() -> Server {
     static DESCRIPTORS: Once = Once::new();
     DESCRIPTORS.call_once(|| {
@@ -43,7 +42,7 @@ fn broker() -> Server {
     Server::start(settings()).unwrap()
 }
 
-/// A small log: the descriptors that a large one needs are not what is tried here.
+/// A small log, because this test is not about the descriptors of a large one.
 fn settings() -> Settings {
     Settings::default().with("wal.capacity_bytes", "1GiB")
 }
@@ -70,7 +69,7 @@ fn large_batch(size: usize) -> Bytes {
 fn ten_thousand_half_open_connections_leave_the_others_served() {
     let _turn = turn();
     let server = broker();
-    // The rest of the 10,000 is the bystander's.
+    // The bystander has the rest of the 10,000.
     let count = crowd(&server, 9_900, 1_000);
     unharmed(&server, count * CONNECTION_KIB + SLACK_KIB, || {
         let request = framed(&frame(ApiKey::ApiVersions, 0, &RequestKind::ApiVersions(ApiVersionsRequest::default())));
@@ -80,7 +79,7 @@ fn ten_thousand_half_open_connections_leave_the_others_served() {
             let sent = [0, 4, request.len() / 2][number % 3];
             stream.write_all(&request[..sent]).unwrap();
         }
-        // Half a request is not lost: the other half makes it whole.
+        // Half a request is not lost: the other half completes it.
         for (stream, number) in open.iter_mut().zip(0..) {
             let sent = [0, 4, request.len() / 2][number % 3];
             stream.write_all(&request[sent..]).unwrap();
@@ -114,7 +113,8 @@ fn requests_that_come_byte_by_byte_are_answered_and_slow_nobody() {
     });
 }
 
-/// Sends as much of an endless request as each connection takes, for a while; how many bytes went.
+/// Sends as much of an endless request as each connection takes, for a while. Returns the number of
+/// bytes.
 fn push(streams: &mut Vec<TcpStream>, within: Duration) -> usize {
     let piece = vec![0; 1 << 20];
     let deadline = Instant::now() + within;
@@ -137,8 +137,8 @@ fn push(streams: &mut Vec<TcpStream>, within: Duration) -> usize {
 
 #[test]
 fn the_largest_requests_from_every_connection_are_bounded() {
-    // All requests together, one beyond them, and what each may have before it counts; and as much
-    // again, since the allocator keeps for some seconds what buffers that grow have outgrown.
+    // The memory of all requests together, of one beyond them, and of each before it counts; and
+    // the same again, since the allocator keeps outgrown buffers for some seconds.
     const GROWTH_MAX_KIB: u64 = 2 * (256 * MIB + 100 * MIB) + 100 * 64 + 2 * SLACK_KIB;
     let _turn = turn();
     let server = broker();
@@ -155,14 +155,14 @@ fn the_largest_requests_from_every_connection_are_bounded() {
     });
 }
 
-/// What the broker says it holds; Kafka does not.
+/// The bytes that the broker reports; Kafka reports none.
 fn gauge(server: &Server, name: &str) -> Option<u64> {
     let (_, page) = server.get("/metrics").ok().filter(|_| server.target() == Target::RustMq)?;
     let start = format!("rustmq_kafka_{name} ");
     page.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
 }
 
-/// Sends so much of a request, or what is taken of it.
+/// Sends this much of a request, or as much as the broker takes.
 fn begin_upload(stream: &mut TcpStream, bytes: usize) {
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     stream.write_all(&u32::try_from(REQUEST_BYTES_MAX).unwrap().to_be_bytes()).unwrap();
@@ -193,7 +193,7 @@ fn large_uploads_that_stall_hold_up_no_ordinary_ones_and_give_their_memory_back(
         println!("{ROUNDS} requests of 500 KB beside {} that stall: {took:.1?}", stalled.len());
         assert!(took < Duration::from_secs(5), "ordinary requests took {took:?}");
         drop(stalled);
-        // The broker hears of each end when it comes to read on.
+        // The broker notices the end of a connection with its next read.
         let deadline = Instant::now() + Duration::from_secs(10);
         while gauge(&server, GAUGE).is_some_and(|held| held > 0) {
             assert!(Instant::now() < deadline, "the memory does not come back");
@@ -205,7 +205,7 @@ fn large_uploads_that_stall_hold_up_no_ordinary_ones_and_give_their_memory_back(
 #[test]
 fn metadata_that_nobody_reads_is_bounded() {
     const ASKED: usize = 300;
-    // One answer of each connection, and what their making takes.
+    // One answer per connection, and the memory to encode it.
     const GROWTH_MAX_KIB: u64 = 100 * MIB;
     let _turn = turn();
     let server = broker();
@@ -218,13 +218,13 @@ fn metadata_that_nobody_reads_is_bounded() {
         for stream in &mut silent {
             stream.write_all(&request.repeat(ASKED)).unwrap();
         }
-        // As long as it takes to make them all, if they are made.
+        // Long enough to encode them all, if the broker encodes them.
         thread::sleep(Duration::from_secs(5));
         drop(silent);
     });
 }
 
-/// Connections that ask for all of a topic, many times, and read nothing.
+/// Connections that request a whole topic many times, and read nothing.
 fn answers_unread(megabytes: usize, connections: u64, growth_max_kib: u64) {
     const ASKED: usize = 20;
     let _turn = turn();
@@ -241,7 +241,7 @@ fn answers_unread(megabytes: usize, connections: u64, growth_max_kib: u64) {
         for stream in &mut silent {
             stream.write_all(&request.repeat(ASKED)).unwrap();
         }
-        // As long as engine memory may be held for them, and longer.
+        // Longer than the engine's memory may be held for them.
         thread::sleep(Duration::from_secs(3));
         drop(silent);
     });
@@ -249,13 +249,13 @@ fn answers_unread(megabytes: usize, connections: u64, growth_max_kib: u64) {
 
 #[test]
 fn answers_from_memory_that_nobody_reads_are_bounded() {
-    // Copies of what slow readers would hold.
+    // Copies of the segments that slow readers would hold.
     answers_unread(60, 100, COPIES_KIB + SLACK_KIB);
 }
 
 #[test]
 fn answers_from_the_disk_that_nobody_reads_are_bounded() {
-    // The memory for recent records too: what fills it goes on coming.
+    // Also the memory for recent records, which the load keeps filling.
     answers_unread(400, 100, COPIES_KIB + READS_KIB + 128 * MIB + SLACK_KIB);
 }
 
@@ -265,7 +265,7 @@ fn connections_leave_the_log_its_descriptors() {
     let server = Server::start(settings().launcher(&["prlimit", "--nofile=700:700"])).unwrap();
     let fat = topic(&server, "fat", 1);
     let mut wire = Wire::connect(server.port()).unwrap();
-    // Those that are one too many are closed at once.
+    // The broker closes excess connections at once.
     let crowd: Vec<TcpStream> = (0..1_000).map(|_| connect(&server)).collect();
     let batch = large_batch(1_000_000);
     // Several segments of the log.

@@ -1,5 +1,6 @@
-//! Clients that mean harm, or might as well: what they send (`bytes`), and how many and how slow
-//! they are (`crowds`). The process lives on, serves the others, and stays within a stated memory.
+//! Clients with bad intentions, or bad bugs: their bytes (`bytes`), and their number and slowness
+//! (`crowds`). The process keeps running, serves the others, and stays within a stated amount of
+//! memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bystander;

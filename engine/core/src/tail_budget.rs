@@ -24,7 +24,10 @@ const CUT_INTERVAL: Duration = Duration::from_secs(1);
 /// The least time from a change of the budget to an increase.
 const RESTORE_INTERVAL: Duration = Duration::from_secs(10);
 
-const _: () = assert!(FLOOR.0 <= DEFAULT_MIN.0, "no default budget is below the floor");
+const _: () = {
+    assert!(FLOOR.0 <= DEFAULT_MIN.0, "no default budget is below the floor");
+    assert!(CUT_INTERVAL.as_nanos() < RESTORE_INTERVAL.as_nanos(), "a budget falls faster than it rises");
+};
 
 /// A memory that bounds the process: the machine's, or a limited cgroup's. In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

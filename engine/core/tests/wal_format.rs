@@ -29,7 +29,7 @@ fn batch() -> Bytes {
     builder.build()
 }
 
-/// An optional part of a later build.
+/// An optional tagged field of a later build.
 const OPTIONAL: &[u8] = &[5, 0, 4, 0, 0, 0, b'p', b'a', b'r', b't'];
 
 /// A sealed segment with every kind of frame.
@@ -276,5 +276,5 @@ fn an_unknown_extension_is_refused_with_its_place() {
         assert_eq!(refused.map(|recovered| recovered.session), Err(newer));
     };
     check(include_bytes!("fixtures/v2/unknown-kind.bin"), Unknown::Kind { code: 99 });
-    check(include_bytes!("fixtures/v2/critical-part.bin"), Unknown::Part { code: 1, tag: 0x8005 });
+    check(include_bytes!("fixtures/v2/critical-part.bin"), Unknown::TaggedField { code: 1, tag: 0x8005 });
 }

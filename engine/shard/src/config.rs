@@ -1,5 +1,5 @@
-//! The engine's configuration: what an operator sets, and what the process adds. The process reads
-//! the configuration files.
+//! The engine's configuration: the operator's settings, and the values that the process adds. The
+//! process reads the configuration files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::folder::WalOwner;
 use crate::tail_memory::TailMemory;
 
 settings! {
-    /// What an operator tells the storage engine.
+    /// The operator's settings of the storage engine.
     pub struct EngineSettings {
         /// The write-ahead log's folder. It belongs to one data folder, and is refused to any
         /// other.
@@ -172,7 +172,8 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The settings, and the defaults for what an operator does not set, on a log in `dir`.
+    /// A configuration with these settings and a log in `dir`, and with defaults for everything
+    /// else.
     #[must_use]
     pub fn new(settings: EngineSettings, dir: PathBuf) -> Self {
         Self {

@@ -9,7 +9,7 @@ use rustmq_engine_core::wal::SegmentGeneration;
 use rustmq_engine_memory::ChunkPool;
 use rustmq_folder::sync_dir;
 
-use crate::read_around::{AroundFile, BadRunLimit};
+use crate::read_around::{AroundFile, BadRunLimit, PAGE};
 
 /// The most copies of a running WAL's segments. Only the process's log mentions later ones.
 const COPIES_MAX: usize = 4;
@@ -20,6 +20,7 @@ const COPY_EXTENSION: &str = "damaged";
 const DRAFT_EXTENSION: &str = "draft";
 /// The number of bytes to copy at a time.
 const WINDOW: usize = 1 << 20;
+const _: () = assert!(WINDOW.is_multiple_of(PAGE), "an unreadable page lies in one read");
 
 /// Makes a synced copy of the file under a new name, and never overwrites the copy of an earlier
 /// repair, even of an interrupted one.

@@ -17,7 +17,7 @@ use rustmq_engine_memory::ChunkPool;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use crate::clock::Clock;
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 use crate::disk::{CommitTurn, DiskError, DiskWork};
 use crate::event::{Event, EventSender};
 use crate::folder::WalFolder;

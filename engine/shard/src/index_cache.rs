@@ -11,7 +11,7 @@ use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::{SegmentIndex, Trailer};
 use rustmq_engine_memory::ChunkPool;
 
-use crate::dio::read_at;
+use crate::direct_io::read_at;
 use crate::index_scan::scan_index;
 use crate::read_around::Fault;
 use crate::segment_file::SegmentFile;

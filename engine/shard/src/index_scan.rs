@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 
 use rustmq_engine_core::wal::scan::{DamagePolicy, ScanNeed, SegmentPlace, SegmentScan};
-use rustmq_engine_core::wal::{FormatVersion, GroupError, SegmentIndex, Trailer, WalSession};
+use rustmq_engine_core::wal::{FormatVersion, GroupError, SegmentIndex, SegmentShape, Trailer, WalSession};
 use rustmq_engine_memory::ChunkPool;
 
 use crate::read_around::{AroundFile, BadRunLimit};
 
 /// The number of bytes to read at a time.
 const WINDOW: u32 = 1 << 20;
+const _: () = assert!(WINDOW.is_multiple_of(SegmentShape::BLOCK_SIZE_MAX), "a read has whole blocks");
 
 /// Reads the whole segment through the page cache. The index lacks groups that cannot be read.
 ///

@@ -66,7 +66,7 @@
 mod clock;
 mod config;
 mod damaged_copies;
-mod dio;
+mod direct_io;
 mod disk;
 mod driver;
 mod event;

@@ -14,7 +14,7 @@ use rustmq_engine_memory::ChunkPool;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::damaged_copies::copy_damaged_segment;
-use crate::dio::read_at;
+use crate::direct_io::read_at;
 use crate::event::Event;
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
@@ -280,20 +280,20 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use prometheus_client::metrics::gauge::Gauge;
-    use rustmq_engine_core::parts::CRITICAL;
+    use rustmq_engine_core::tagged_fields::CRITICAL;
     use rustmq_engine_core::wal::read_check::BatchQuery;
     use rustmq_engine_core::wal::segments::LocatedExtents;
     use rustmq_engine_core::wal::{Trailer, WalSession};
     use rustmq_model::{Offset, TopicIdPartition};
 
     use super::{MOVE_MEMORY, MoveError, Mover, Suspect};
-    use crate::dio::spoiled::SpoiledFile;
+    use crate::direct_io::spoiled::SpoiledFile;
     use crate::event::EventSender;
     use crate::metrics::Metrics;
     use crate::read_job::{Destination, ReadJob};
     use crate::read_memory::ReadMemory;
     use crate::reader::Reader;
-    use crate::window::tests::{BLOCK, TestSegment, part};
+    use crate::window::tests::{BLOCK, TestSegment, tagged_field};
     use crate::window_cache::WindowCache;
 
     fn mover() -> Mover {
@@ -473,11 +473,11 @@ mod tests {
 
     #[test]
     fn a_batch_moves_with_the_parts_that_follow_it() {
-        let (mut mover, parts) = (mover(), part(5));
-        let test = TestSegment::with_parts(1, &[(100, &parts), (100, &[])]);
+        let (mut mover, fields) = (mover(), tagged_field(5));
+        let test = TestSegment::with_tagged_fields(1, &[(100, &fields), (100, &[])]);
         let moved = mover.read(&job(&test, 0)).unwrap();
-        assert_eq!(moved[0].len(), moved[1].len() + parts.len());
-        assert!(moved[0].ends_with(&parts));
+        assert_eq!(moved[0].len(), moved[1].len() + fields.len());
+        assert!(moved[0].ends_with(&fields));
     }
 
     /// A mover that gives up damaged batches at once.
@@ -487,8 +487,8 @@ mod tests {
 
     #[test]
     fn frames_of_a_newer_build_are_never_given_up() {
-        let parts = part(CRITICAL | 5);
-        let test = TestSegment::with_parts(1, &[(100, &[]), (100, &parts), (100, &[])]);
+        let fields = tagged_field(CRITICAL | 5);
+        let test = TestSegment::with_tagged_fields(1, &[(100, &[]), (100, &fields), (100, &[])]);
         let mut mover = mover_without_timeouts();
         assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 1);
         for _ in 0..2 {

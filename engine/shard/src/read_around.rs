@@ -12,7 +12,7 @@ use rustix::fs::{Advice, fadvise};
 use rustmq_engine_core::wal::group::fill_unreadable;
 use rustmq_engine_memory::{ChunkPool, ChunkWriter};
 
-use crate::dio::{DirectIo, read_at, read_once};
+use crate::direct_io::{DirectIo, read_at, read_once};
 
 /// The granularity of unreadable places: a page, in bytes.
 pub(crate) const PAGE: usize = 4096;
@@ -96,7 +96,7 @@ impl AroundFile {
     /// Syncs everything that was written through the page cache.
     pub(crate) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        crate::dio::spoiled::check_sync(&self.file)?;
+        crate::direct_io::spoiled::check_sync(&self.file)?;
         self.file.sync_all()
     }
 

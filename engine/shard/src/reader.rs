@@ -180,7 +180,7 @@ impl Reader {
             size_max = size_max.max(Some(size));
             // A later group has truncated the batches above the extent's end.
             let until = job.query.until.min(extent.end);
-            for CheckedBatch { header, range, with_parts } in group.batches_of(job.query.partition) {
+            for CheckedBatch { header, range, with_tagged_fields } in group.batches_of(job.query.partition) {
                 // A batch that has moved within its segment occurs twice.
                 if header.next_offset() <= next || header.next_offset() > until {
                     continue;
@@ -193,7 +193,7 @@ impl Reader {
                 room = room.saturating_sub(range.len());
                 next = header.next_offset();
                 found.end = Some(next);
-                let range = if is_reader { range } else { with_parts };
+                let range = if is_reader { range } else { with_tagged_fields };
                 let range = at + range.start..at + range.end;
                 found.batches.push(FoundBatch { window: Arc::clone(&window), range });
             }

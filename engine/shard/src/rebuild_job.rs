@@ -11,7 +11,7 @@ use rustmq_engine_core::shard::{LogRebuild, RebuildError};
 use rustmq_engine_core::wal::recovery::ReadRequest;
 use rustmq_engine_memory::ChunkPool;
 
-use crate::dio::read_at;
+use crate::direct_io::read_at;
 use crate::event::{Event, EventSender};
 use crate::slot_files::SlotFiles;
 

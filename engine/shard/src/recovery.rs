@@ -14,7 +14,7 @@ use rustmq_engine_memory::ChunkPool;
 use rustmq_model::Timestamp;
 
 use crate::clock::wall_time;
-use crate::dio::{self, DirectIo};
+use crate::direct_io::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
 use crate::read_around::{AroundFile, BadRunLimit, ReadAroundError};
@@ -22,6 +22,7 @@ use crate::slots;
 
 /// The number of bytes to read at a time.
 const WINDOW: u32 = 4 << 20;
+const _: () = assert!(WINDOW.is_multiple_of(SegmentShape::BLOCK_SIZE_MAX), "a read has whole blocks");
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
@@ -219,7 +220,7 @@ fn rewrite_unproven(wal: &RecoveredWal, file: &SlotFile) -> io::Result<()> {
     let pool = ChunkPool::default();
     while at < newest.end {
         let length = (newest.end - at).min(WINDOW);
-        let bytes = dio::read_at(&file.file, u64::from(at), length as usize, &pool)?;
+        let bytes = direct_io::read_at(&file.file, u64::from(at), length as usize, &pool)?;
         file.file.write_all_at(&bytes, u64::from(at))?;
         at += length;
     }
@@ -239,8 +240,8 @@ mod tests {
     use rustmq_model::{ByteSize, LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
 
     use super::{RecoverError, UnreadableRuns, recover};
-    use crate::dio::DirectIo;
-    use crate::dio::spoiled::SpoiledFile;
+    use crate::direct_io::DirectIo;
+    use crate::direct_io::spoiled::SpoiledFile;
     use crate::folder::Folder;
     use crate::{EngineConfig, EngineSettings, Metrics, start};
 

@@ -1,8 +1,8 @@
 //! `--repair`: covers damage in WALs that refuse to start, keeps the sound rest, and lists the
 //! losses. A repair has two steps: it writes nothing before it knows that all WALs can be repaired,
-//! and before the caller has reported the losses. A disk may return later what it does not return
-//! now: so a repair retries unreadable places for some seconds, and once more before its first
-//! write.
+//! and before the caller has reported the losses. A disk may later return data that it does not
+//! return now. So a repair retries unreadable places for some seconds, and once more before its
+//! first write.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ use rustmq_folder::sync_dir;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::damaged_copies::copy_for_repair;
-use crate::dio::{DirectIo, write_over};
+use crate::direct_io::{DirectIo, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::read_around::{AroundFile, BadRunLimit, PAGE, PageProbe};
 use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};

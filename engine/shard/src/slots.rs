@@ -13,16 +13,17 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_core::shard::{Preparation, Urgency};
-use rustmq_engine_core::wal::SlotId;
+use rustmq_engine_core::wal::{SegmentShape, SlotId};
 use rustmq_engine_memory::{ChunkPool, ChunkWriter};
 use rustmq_folder::sync_dir;
 
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 
 /// The number of zero bytes to write at a time.
 const FILL_BYTES: usize = 256 << 10;
+const _: () = assert!(FILL_BYTES.is_multiple_of(SegmentShape::BLOCK_SIZE_MAX as usize), "a write has whole blocks");
 /// How long the reservation of a slot takes where its space must be filled with zeros, unless a
 /// commit waits for the slot.
 const RESERVE_DURATION: Duration = Duration::from_secs(5);
@@ -199,7 +200,7 @@ mod tests {
     use rustmq_engine_core::wal::SlotId;
 
     use super::{Preparation, ReportPanic, SlotJob, Urgency, level, pause_until, prepare};
-    use crate::dio::DirectIo;
+    use crate::direct_io::DirectIo;
     use crate::event::{Event, EventSender};
 
     #[test]

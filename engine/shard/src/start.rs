@@ -14,18 +14,20 @@ use rustmq_engine_api::views::Views;
 use rustmq_engine_api::{Directory, Engine, ShardHandle};
 use rustmq_engine_core::log::{Gaps, Replicas};
 use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
-use rustmq_engine_core::shard::{Gathering, NoMemory, Shard, ShardConfig, SyncPolicy};
+use rustmq_engine_core::shard::{CommitBuilder, NoMemory, Shard, ShardConfig, SyncPolicy};
+use rustmq_engine_core::wal::frame::frame_size;
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
 use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_engine_memory::ChunkPool;
 use rustmq_model::ByteSize;
+use rustmq_model::batch::HEADER_LENGTH;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::{Driver, DriverKind, EngineConfig};
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 use crate::disk::Disk;
 use crate::driver::{DriverParts, Inboxes, ShardDriver, ShardServices};
 use crate::event::EventSender;
@@ -61,7 +63,14 @@ const CHUNK_MAX: u64 = 4 << 20;
 /// The number of chunks that the tail memory of a shard is divided into, unless a chunk would pass
 /// the bounds above.
 const CHUNKS_PER_BUDGET: u64 = 8;
-const _: () = assert!(CHUNK_MIN <= CHUNK_MAX && CHECKPOINT_PIECE_BYTES_MAX < GATHERED_BYTES_MAX);
+/// The least bytes of a batch: a header, and the smallest record with its length.
+const BATCH_BYTES_MIN: usize = HEADER_LENGTH + 7;
+
+const _: () = {
+    assert!(CHUNK_MIN <= CHUNK_MAX);
+    assert!(CHECKPOINT_PIECE_BYTES_MAX < GATHERED_BYTES_MAX, "a commit has room for more than a checkpoint's piece");
+    assert!(WAITS_MAX > 3 * GATHERED_BYTES_MAX / frame_size(BATCH_BYTES_MIN), "three commits of batches may wait");
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -91,7 +100,7 @@ pub enum StartError {
     Ended,
 }
 
-/// What a start found: for the banner and the log.
+/// The results of a start, for the banner and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartReport {
     pub driver: DriverKind,
@@ -446,7 +455,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let (files, segments) = (SlotFiles::new(files), table.shared().clone());
     let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), services.reads.clone());
     let views = Views::new(chunks, Arc::new(WeakShardReads::of(&reads)));
-    let gathering = Gathering::new(folder.id, table, views, syncs);
+    let builder = CommitBuilder::new(folder.id, table, views, syncs);
     let readiness = ShardReady { partitions: partitions.len(), torn: !wal.dropped.is_empty() };
     let config = ShardConfig {
         proof_after: tuning.idle_proof_after,
@@ -459,7 +468,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         limits,
         replicas,
     };
-    let mut machine = Shard::new(config, gathering, partitions, now).map_err(|error| StartError::Memory { error })?;
+    let mut machine = Shard::new(config, builder, partitions, now).map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {
         machine.checkpoint_after_repair();
     }

@@ -1,6 +1,6 @@
-//! How much memory recent batches may take, as the process wants it: a size, or a share of the
-//! system's memory that follows what the system has left. The process may change it while the
-//! engine runs; [`crate::memory_watch`] carries it out.
+//! The memory that the process allows recent batches to take: a fixed size, or a share of the
+//! system's memory, which shrinks while that is short. The process may change it while the engine
+//! runs; [`crate::memory_watch`] applies the change.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct Wanted {
     limit: TailLimit,
 }
 
-/// What the engine is to keep to.
+/// The limit that the engine must keep.
 #[derive(Clone, Debug)]
 pub(crate) struct TailLimit {
     /// The most bytes over all shards.

@@ -1,4 +1,4 @@
-//! What a read_committed reader is told of transactions that were aborted, after a start.
+//! A read_committed reader gets the list of aborted transactions, also after a restart.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,7 +44,7 @@ fn a_start_shows_which_transactions_were_aborted_until_the_log_is_trimmed() {
         append_value(&engine, 0, b"before").await.unwrap();
         engine.shutdown().await;
         // No client can end a transaction yet: a leader that can has written this.
-        fixture.lay_at_end(|writer, region| {
+        fixture.append_at_end(|writer, region| {
             let transactional = |producer| {
                 let batch = producer_batch(producer, 0, 0, &[b"of a transaction"]);
                 with_attributes(&batch, TRANSACTIONAL)

@@ -1,5 +1,5 @@
-//! Folders that a newer build has written: this build skips the parts that it may skip, and a start
-//! refuses the other parts in words. Neither counts as damage.
+//! Folders that a newer build has written: this build skips the tagged fields that it may skip, and
+//! a start refuses the others in words. Neither counts as damage.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,23 +11,23 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, until};
 use rustmq_engine_api::{AppendError, Isolation, PartitionReader, ReadRequest, TrimTo};
-use rustmq_engine_core::parts::CRITICAL;
+use rustmq_engine_core::tagged_fields::CRITICAL;
 use rustmq_engine_core::wal::SegmentHeader;
 use rustmq_engine_shard::{plan_repair, start};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset};
 
-/// A part that a later build may write behind a batch.
-fn part(tag: u16) -> Vec<u8> {
+/// A tagged field that a later build may write behind a batch.
+fn tagged_field(tag: u16) -> Vec<u8> {
     [&tag.to_le_bytes()[..], &5_u32.to_le_bytes(), b"later"].concat()
 }
 
-/// Appends a batch and a part with this tag to a log that ends at `end`, as the next commit of the
-/// newest WAL session would.
+/// Appends a batch and a tagged field with this tag to a log that ends at `end`, as the next commit
+/// of the newest WAL session would.
 fn append_with_part(fixture: &Fixture, tag: u16, end: Offset) -> PathBuf {
-    let batch_with_part = [&batch(&[b"of a newer build"])[..], &part(tag)].concat();
-    fixture.lay_at_end(|writer, region| {
-        writer.put_batch(region, id(0), &batch_with_part, end, LeaderEpoch(0));
+    let batch_with_field = [&batch(&[b"of a newer build"])[..], &tagged_field(tag)].concat();
+    fixture.append_at_end(|writer, region| {
+        writer.put_batch(region, id(0), &batch_with_field, end, LeaderEpoch(0));
     })
 }
 
@@ -79,8 +79,8 @@ fn a_batch_that_moves_takes_its_parts_along() {
         fixture.config.capacity = rustmq_model::ByteSize::mib(10);
         let end = two_batches(&fixture).await;
         append_with_part(&fixture, 5, end);
-        let laid = [&batch(&[b"of a newer build"])[21..], &part(5)].concat();
-        assert!(!is_in_later_segment(&fixture, &laid));
+        let appended = [&batch(&[b"of a newer build"])[21..], &tagged_field(5)].concat();
+        assert!(!is_in_later_segment(&fixture, &appended));
         let engine = fixture.start();
         open(&engine, 0).await;
         open(&engine, 1).await;
@@ -91,10 +91,10 @@ fn a_batch_that_moves_takes_its_parts_along() {
             }
         };
         assert_eq!(full, AppendError::Full);
-        // What is left of the oldest segment moves.
+        // The rest of the oldest segment moves.
         engine.trim(id(1), TrimTo::HighWatermark).await.unwrap();
         until("room", async || append_value(&engine, 1, &value).await.is_ok()).await;
-        until("the batch in another segment", async || is_in_later_segment(&fixture, &laid)).await;
+        until("the batch in another segment", async || is_in_later_segment(&fixture, &appended)).await;
         engine.shutdown().await;
         let engine = fixture.start();
         let batches = read(&open(&engine, 0).await, end).await;

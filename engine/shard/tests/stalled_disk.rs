@@ -89,8 +89,8 @@ fn a_shutdown_with_a_limit_does_not_wait_for_a_stalled_disk() {
         let (engine, _) = stalled(&fixture).await;
         let held = engine.append(vec![to_append(0, batch(&[b"held"]))]).await;
         engine.shutdown_within(Duration::from_millis(100)).await.unwrap_err();
-        // A process would end here. In one that continues, the disk decides: what it completes
-        // after all is acknowledged.
+        // A real process would end here. In this one, a sync that succeeds later is still
+        // acknowledged.
         fixture.faults().release_syncs();
         held.wait().await.remove(0).unwrap();
         engine.shutdown_within(Duration::from_secs(60)).await.unwrap();

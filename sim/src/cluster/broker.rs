@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::{AppendDecision, EpochStart};
 use rustmq_engine_core::replication::{
-    AckLevel, Action, Answer, BatchesRead, ChangeFailure, LogView, Member, Message, Push, Refusal, Replica, Run,
-    Verdict, WaitRefusal,
+    AckLevel, Action, Answer, BatchesRead, BrokerEpoch, ChangeFailure, LogView, Member, Message, Push, Refusal,
+    Replica, Verdict, WaitRefusal,
 };
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
@@ -67,9 +67,9 @@ enum Awaited {
 #[derive(Debug)]
 struct Process {
     log: ReplicaLog,
-    /// `None` until the controller has assigned a run.
+    /// `None` until the controller has assigned a broker epoch.
     replica: Option<Replica>,
-    run: Run,
+    broker_epoch: BrokerEpoch,
     /// The newest registration is not answered yet.
     is_registering: bool,
     waits: Vec<Wait>,
@@ -113,7 +113,7 @@ impl Broker {
         self.process = Some(Process {
             log,
             replica: None,
-            run: Run(0),
+            broker_epoch: BrokerEpoch(0),
             is_registering: true,
             waits: Vec::new(),
             is_syncing: false,
@@ -125,7 +125,7 @@ impl Broker {
 
     pub fn crash(&mut self, env: &mut Environment) {
         self.process = None;
-        let lost = self.medium.crash(&mut env.dice);
+        let lost = self.medium.crash(&mut env.rng);
         env.events.note(Named::Crash);
         if lost > 0 {
             env.events.note(Named::FramesLost);
@@ -139,20 +139,20 @@ impl Broker {
         env.oracle.on_disk_replaced(self.index);
     }
 
-    /// Begins another run, after the process has heard that it is fenced.
+    /// Registers again, after the process has heard that it is fenced.
     pub fn register_anew(&mut self) {
         let Some(process) = self.process.as_mut().filter(|process| !process.is_registering) else { return };
         process.is_registering = true;
         self.registrations += 1;
     }
 
-    /// Asks the controller for a run, or renews the lease.
+    /// Asks the controller for a broker epoch, or renews the lease.
     pub fn heartbeat(&mut self, env: &mut Environment) {
         let Some(process) = &self.process else { return };
         let request = if process.is_registering {
             ControllerRequest::Register { number: self.registrations }
         } else {
-            ControllerRequest::Heartbeat { run: process.run, sent_at: self.clock.local(env.now()) }
+            ControllerRequest::Heartbeat { broker_epoch: process.broker_epoch, sent_at: self.clock.local(env.now()) }
         };
         env.send_to_controller(self.index, request);
         let interval = env.setting.heartbeat;
@@ -162,10 +162,10 @@ impl Broker {
     pub fn on_update(&mut self, env: &mut Environment, update: ControllerUpdate) {
         let now = self.clock.local(env.now());
         let Some(process) = &mut self.process else { return };
-        if let ControllerUpdate::Registered { number, run } = update {
+        if let ControllerUpdate::Registered { number, broker_epoch } = update {
             if number == self.registrations && process.is_registering {
-                (process.run, process.is_registering) = (run, false);
-                self.begin_run(env, run);
+                (process.broker_epoch, process.is_registering) = (broker_epoch, false);
+                self.begin_broker_epoch(env, broker_epoch);
             }
             self.execute(env);
             return;
@@ -174,8 +174,8 @@ impl Broker {
         let view = process.log.view(self.medium.synced());
         match update {
             ControllerUpdate::Registered { .. } => {}
-            ControllerUpdate::Lease { run, sent_at, assignment } => {
-                if run == process.run {
+            ControllerUpdate::Lease { broker_epoch, sent_at, assignment } => {
+                if broker_epoch == process.broker_epoch {
                     replica.handle_lease(sent_at.plus(env.setting.lease));
                     let _ = replica.handle_assignment(now, &view, assignment);
                 }
@@ -191,19 +191,19 @@ impl Broker {
         self.execute(env);
     }
 
-    fn begin_run(&mut self, env: &mut Environment, run: Run) {
+    fn begin_broker_epoch(&mut self, env: &mut Environment, broker_epoch: BrokerEpoch) {
         let now = self.clock.local(env.now());
         let Some(process) = &mut self.process else { return };
         let (start, reset) = (process.log.high_watermark(), process.log.reset_noted());
         match &mut process.replica {
             None => {
-                let member = Member { broker: broker_id(self.index), run };
+                let member = Member { broker: broker_id(self.index), broker_epoch };
                 let limits = env.setting.limits_of(self.index);
                 process.replica = Some(Replica::open(member, limits, start, reset));
             }
             Some(replica) => {
                 env.events.note(Named::RegisteredAnew);
-                replica.handle_registration(now, &process.log.view(self.medium.synced()), run);
+                replica.handle_registration(now, &process.log.view(self.medium.synced()), broker_epoch);
             }
         }
     }
@@ -305,7 +305,10 @@ impl Broker {
         self.execute(env);
     }
 
-    /// Handles a client's append. Returns an error if it is refused at once.
+    /// Handles a client's append.
+    ///
+    /// # Errors
+    /// If the append is refused at once, or no process runs.
     pub fn produce(&mut self, env: &mut Environment, request: Request) -> Result<(), ()> {
         let now = self.clock.local(env.now());
         let Some(process) = &mut self.process else { return Err(()) };
@@ -436,7 +439,7 @@ impl Broker {
         let Some(process) = &mut self.process else { return };
         assert!(process.log.has_to_cut(to), "the machine asks for a cut that removes nothing");
         if let Some(failure) = env.fails_to_cut() {
-            let delay = env.dice.delay(env.setting.sync);
+            let delay = env.rng.delay(env.setting.sync);
             env.schedule.after(delay, Event::CutFailed { broker: self.index, life: self.life, failure });
             return;
         }
@@ -450,7 +453,7 @@ impl Broker {
 
     fn begin_epoch(&mut self, env: &mut Environment, epoch: LeaderEpoch) {
         let Some(process) = &mut self.process else { return };
-        let member = Member { broker: broker_id(self.index), run: process.run };
+        let member = Member { broker: broker_id(self.index), broker_epoch: process.broker_epoch };
         env.oracle.on_leader(member, epoch, &process.log);
         env.check_start(&process.log);
         env.trace("leader", &[("broker", self.index as u64), ("epoch", u64::from(epoch.0.unsigned_abs()))]);
@@ -497,7 +500,7 @@ impl Broker {
             return;
         }
         process.is_syncing = true;
-        let delay = env.dice.delay(env.setting.sync);
+        let delay = env.rng.delay(env.setting.sync);
         env.schedule.after(delay, Event::Synced { broker: self.index, life: self.life, until });
     }
 

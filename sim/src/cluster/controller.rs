@@ -8,41 +8,41 @@
 use std::time::Duration;
 
 use rustmq_engine_core::replication::{
-    Assignment, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Run, Starts,
+    Assignment, BrokerEpoch, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Starts,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch};
 
 use super::events::{Events, Named};
-use crate::Dice;
+use crate::Rng;
 
 /// The newest registration of a broker.
 #[derive(Clone, Copy, Debug)]
 struct Registration {
-    run: Run,
+    broker_epoch: BrokerEpoch,
     /// The broker's own count. A repeated request, sent because the answer was lost, gets the same
-    /// run.
+    /// broker epoch.
     number: u32,
     heard_at: Instant,
     is_fenced: bool,
-    /// The run is over for good: the controller ignores its late messages.
+    /// The broker epoch is over for good: the controller ignores its late messages.
     is_retired: bool,
 }
 
 #[derive(Debug)]
 pub struct Controller {
     lease: Duration,
-    runs: u64,
+    broker_epochs: u64,
     brokers: Vec<Option<Registration>>,
     partition: Assignment,
     /// The leader of the last epoch that had one.
     led_before: Option<BrokerId>,
     /// Epochs that the controller ended before their leader's lease had expired.
     moved: Vec<LeaderEpoch>,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Controller {
-    pub fn new(brokers: usize, in_sync_min: usize, lease: Duration, dice: Dice) -> Self {
+    pub fn new(brokers: usize, in_sync_min: usize, lease: Duration, rng: Rng) -> Self {
         let replicas: Vec<_> = (0..brokers).map(broker_id).collect();
         let partition = Assignment {
             leader_epoch: LeaderEpoch(0),
@@ -54,7 +54,7 @@ impl Controller {
             starts: Starts::default(),
         };
         let (led_before, moved) = (None, Vec::new());
-        Self { lease, runs: 0, brokers: vec![None; brokers], partition, led_before, moved, dice }
+        Self { lease, broker_epochs: 0, brokers: vec![None; brokers], partition, led_before, moved, rng }
     }
 
     pub const fn partition(&self) -> &Assignment {
@@ -75,7 +75,7 @@ impl Controller {
     }
 
     /// The operator gives a stopped broker another disk. The broker must register again before it
-    /// can rejoin the ISR: a late heartbeat or a late join of its last run has no effect.
+    /// can rejoin the ISR: a late heartbeat or a late join of its last broker epoch has no effect.
     pub fn retire(&mut self, broker: usize) {
         assert!(self.may_lose_its_disk(broker));
         if let Some(known) = &mut self.brokers[broker] {
@@ -83,28 +83,30 @@ impl Controller {
         }
     }
 
-    /// Registers a process that has started, or a fenced broker that begins anew. An epoch belongs
-    /// to one run: a partition that this broker led moves to a new epoch, whoever leads it.
-    pub fn register(&mut self, now: Instant, broker: usize, number: u32, events: &mut Events) -> Option<Run> {
+    /// Registers a process that has started, or a fenced broker that begins anew. A
+    /// leader epoch belongs to one broker epoch: a partition that this broker led moves to a new
+    /// leader epoch, whoever leads it.
+    pub fn register(&mut self, now: Instant, broker: usize, number: u32, events: &mut Events) -> Option<BrokerEpoch> {
         match self.brokers[broker] {
-            Some(known) if known.number == number => return Some(known.run),
+            Some(known) if known.number == number => return Some(known.broker_epoch),
             // A late copy of an earlier request.
             Some(known) if known.number > number => return None,
             _ => {}
         }
-        self.runs += 1;
-        let run = Run(self.runs);
-        self.brokers[broker] = Some(Registration { run, number, heard_at: now, is_fenced: false, is_retired: false });
+        self.broker_epochs += 1;
+        let broker_epoch = BrokerEpoch(self.broker_epochs);
+        self.brokers[broker] =
+            Some(Registration { broker_epoch, number, heard_at: now, is_fenced: false, is_retired: false });
         let led = self.partition.leader.is_some_and(|leader| leader.broker == broker_id(broker));
         if led || self.partition.leader.is_none() {
             self.elect(events);
         }
-        Some(run)
+        Some(broker_epoch)
     }
 
-    /// Renews the lease of a run. Returns whether the run has one.
-    pub fn heartbeat(&mut self, now: Instant, broker: usize, run: Run, events: &mut Events) -> bool {
-        let is_meant = |known: &&mut Registration| known.run == run && !known.is_retired;
+    /// Renews the lease of a broker epoch. Returns whether it has one.
+    pub fn heartbeat(&mut self, now: Instant, broker: usize, broker_epoch: BrokerEpoch, events: &mut Events) -> bool {
+        let is_meant = |known: &&mut Registration| known.broker_epoch == broker_epoch && !known.is_retired;
         let Some(known) = self.brokers[broker].as_mut().filter(is_meant) else { return false };
         (known.heard_at, known.is_fenced) = (now, false);
         if self.partition.leader.is_none() {
@@ -139,7 +141,7 @@ impl Controller {
         if self.candidates().any(|member| member.broker != leader.broker) {
             self.moved.push(self.partition.leader_epoch);
             let others: Vec<_> = self.candidates().filter(|member| member.broker != leader.broker).collect();
-            let next = others[self.dice.below(others.len())];
+            let next = others[self.rng.below(others.len())];
             self.begin_epoch(Some(next), events);
         }
     }
@@ -161,7 +163,7 @@ impl Controller {
             }
             Change::InSync(InSyncChange::Join(member)) => {
                 let known = self.brokers[usize::try_from(member.broker.0).expect("a broker's number")];
-                if known.is_none_or(|known| known.run != member.run || known.is_fenced) {
+                if known.is_none_or(|known| known.broker_epoch != member.broker_epoch || known.is_fenced) {
                     events.note(Named::JoinRefused);
                     return Err(Refusal::Ineligible);
                 }
@@ -193,14 +195,14 @@ impl Controller {
     fn candidates(&self) -> impl Iterator<Item = Member> {
         let of = |id: &BrokerId| {
             let known = self.brokers[usize::try_from(id.0).expect("a broker's number")]?;
-            (!known.is_fenced).then_some(Member { broker: *id, run: known.run })
+            (!known.is_fenced).then_some(Member { broker: *id, broker_epoch: known.broker_epoch })
         };
         self.partition.in_sync.iter().filter_map(of)
     }
 
     fn elect(&mut self, events: &mut Events) {
         let candidates: Vec<_> = self.candidates().collect();
-        let elected = (!candidates.is_empty()).then(|| candidates[self.dice.below(candidates.len())]);
+        let elected = (!candidates.is_empty()).then(|| candidates[self.rng.below(candidates.len())]);
         if elected.is_none() && self.partition.leader.is_none() {
             return;
         }

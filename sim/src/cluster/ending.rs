@@ -2,7 +2,7 @@
 //! must come to rest.
 //!
 //! ```text
-//! Faults  --> Settling --> Steady --> CutOff --> Returning --> Finishing --> Rest
+//! Faults  --> Recovering --> Steady --> CutOff --> Returning --> Finishing --> Rest
 //!    '-- where followers cannot keep up with the load --------------^
 //! ```
 
@@ -38,7 +38,7 @@ pub struct PhaseStart {
 pub enum Phase {
     Faults,
     /// All brokers run, all links are whole, and the load continues.
-    Settling,
+    Recovering,
     /// No replica may leave the ISR.
     Steady(PhaseStart),
     /// A follower is cut off from the other brokers, and must leave the ISR.
@@ -69,12 +69,12 @@ impl World {
                 if !setting.keeps_up() {
                     (Phase::Finishing, SLOW_REST_WITHIN)
                 } else if setting.has_wide_windows {
-                    (Phase::Settling, SETTLED_WITHIN)
+                    (Phase::Recovering, SETTLED_WITHIN)
                 } else {
-                    (Phase::Settling, SLOW_REST_WITHIN)
+                    (Phase::Recovering, SLOW_REST_WITHIN)
                 }
             }
-            Phase::Settling => {
+            Phase::Recovering => {
                 self.check_settled();
                 (Phase::Steady(self.phase_start()), self.env.setting.missed_within())
             }
@@ -119,7 +119,7 @@ impl World {
 
     fn choose_follower(&mut self) -> usize {
         let leader = self.leader();
-        (leader + 1 + self.env.dice.below(BROKERS - 1)) % BROKERS
+        (leader + 1 + self.env.rng.below(BROKERS - 1)) % BROKERS
     }
 
     /// Changes the links to the other brokers. The controller still hears the broker.

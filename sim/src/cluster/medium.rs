@@ -10,7 +10,7 @@ use rustmq_engine_core::replication::Starts;
 use rustmq_model::Offset;
 
 use super::batches::Batch;
-use crate::Dice;
+use crate::Rng;
 
 #[derive(Clone, Debug)]
 pub enum Frame {
@@ -53,9 +53,9 @@ impl Medium {
     }
 
     /// Returns the number of lost frames.
-    pub fn crash(&mut self, dice: &mut Dice) -> usize {
+    pub fn crash(&mut self, rng: &mut Rng) -> usize {
         let unsynced = self.frames.len() - self.synced;
-        let kept = dice.below(unsynced + 1);
+        let kept = rng.below(unsynced + 1);
         self.frames.truncate(self.synced + kept);
         // Recovery syncs the frames that it has read before it serves.
         self.synced = self.frames.len();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustmq_model::Instant;
 
 use super::setting::{BROKERS, Setting};
-use crate::Dice;
+use crate::Rng;
 
 /// The controller's index among the nodes.
 pub const CONTROLLER: usize = BROKERS;
@@ -25,12 +25,12 @@ struct Link {
 pub struct Network {
     links: [[Link; BROKERS + 1]; BROKERS + 1],
     is_calm: bool,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Network {
-    pub fn new(dice: Dice) -> Self {
-        Self { links: <[[Link; BROKERS + 1]; BROKERS + 1]>::default(), is_calm: false, dice }
+    pub fn new(rng: Rng) -> Self {
+        Self { links: <[[Link; BROKERS + 1]; BROKERS + 1]>::default(), is_calm: false, rng }
     }
 
     /// When each copy of a message arrives. A lost message has no copy.
@@ -41,13 +41,13 @@ impl Network {
         from: usize,
         to: usize,
     ) -> impl Iterator<Item = Instant> + use<> {
-        let (dice, link) = (&mut self.dice, &mut self.links[from][to]);
+        let (rng, link) = (&mut self.rng, &mut self.links[from][to]);
         let has_faults = !self.is_calm;
-        let is_lost = link.is_cut || (has_faults && dice.happens(setting.lost));
-        let is_late = has_faults && dice.happens(setting.late);
-        let usual = now.plus(dice.delay(setting.delay));
+        let is_lost = link.is_cut || (has_faults && rng.happens(setting.lost));
+        let is_late = has_faults && rng.happens(setting.late);
+        let usual = now.plus(rng.delay(setting.delay));
         let first = if is_late {
-            now.plus(dice.delay(setting.late_delay))
+            now.plus(rng.delay(setting.late_delay))
         } else if has_faults && !setting.has_streams {
             usual
         } else {
@@ -56,9 +56,9 @@ impl Network {
         if !is_lost && !is_late {
             link.newest_at = first;
         }
-        let is_doubled = has_faults && dice.happens(setting.doubled);
-        let apart = if dice.coin() { setting.delay } else { setting.late_delay };
-        let second = now.plus(dice.delay(apart));
+        let is_doubled = has_faults && rng.happens(setting.doubled);
+        let apart = if rng.coin() { setting.delay } else { setting.late_delay };
+        let second = now.plus(rng.delay(apart));
         let copies = [(!is_lost).then_some(first), (!is_lost && is_doubled).then_some(second)];
         copies.into_iter().flatten()
     }

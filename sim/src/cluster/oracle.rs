@@ -1,7 +1,7 @@
 //! The oracle. It sees every log and every disk, and checks these promises:
 //!
-//! - An epoch has one leader, in one run, and a leader begins with every record that was committed
-//!   in earlier epochs. It may begin late, after its own epoch is over.
+//! - A leader epoch has one leader, in one broker epoch, and a leader begins with every record that
+//!   was committed in earlier epochs. It may begin late, after its own epoch is over.
 //! - The records below a leader's high watermark are committed: they never change. When they are
 //!   committed, every replica of the ISR has them on its disk, and at least `min.insync.replicas`
 //!   disks have them. Every replica has the same records below its own high watermark.
@@ -241,22 +241,22 @@ const fn hold(copies: &mut Copies, broker: usize) {
     copies.ever |= bit;
 }
 
-/// Identifies what a leader wrote at an offset. Two leaders' logs may have the same request at
-/// different offsets.
+/// Identifies the batch that a leader wrote at an offset. Two leaders' logs may have the same
+/// request at different offsets.
 const fn place(batch: &Batch) -> (LeaderEpoch, Offset) {
     (batch.header.leader_epoch, batch.first())
 }
 
 #[cfg(test)]
 mod tests {
-    use rustmq_engine_core::replication::{Member, Run};
+    use rustmq_engine_core::replication::{BrokerEpoch, Member};
     use rustmq_model::{BrokerId, LeaderEpoch, Offset};
 
     use super::{Batch, Oracle, ReplicaLog, Standing};
 
     /// The number of disks with the batch that the leader of `epoch` counts.
     fn counted(oracle: &mut Oracle, epoch: i32) -> usize {
-        let member = Member { broker: BrokerId(0), run: Run(1) };
+        let member = Member { broker: BrokerId(0), broker_epoch: BrokerEpoch(1) };
         oracle.on_leader(member, LeaderEpoch(epoch), &ReplicaLog::recover(&[]));
         let batch = Batch::plain(1, 1, 100).placed(Offset(0), LeaderEpoch(1));
         Standing { in_sync: Some(&[]), in_sync_min: 1 }.counted(oracle.copies_of(&batch))

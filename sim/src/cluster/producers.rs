@@ -9,7 +9,7 @@ use rustmq_engine_core::replication::AckLevel;
 use rustmq_model::{Instant, ProducerEpoch, ProducerId, Sequence};
 
 use super::batches::{Author, Batch};
-use crate::Dice;
+use crate::Rng;
 
 /// The time after which an unanswered batch is sent again.
 const ANSWER_WAIT: Duration = Duration::from_millis(60);
@@ -54,7 +54,7 @@ pub struct Producer {
     outstanding: Option<Outstanding>,
     transaction: Option<Transaction>,
     sent: u32,
-    dice: Dice,
+    rng: Rng,
 }
 
 /// Gives each batch a unique name.
@@ -69,10 +69,10 @@ impl Names {
 }
 
 impl Producer {
-    pub fn new(index: usize, dice: Dice) -> Self {
+    pub fn new(index: usize, rng: Rng) -> Self {
         let kind = [Kind::Idempotent, Kind::Transactional, Kind::Plain][index % 3];
         let (outstanding, transaction) = (None, None);
-        Self { index, kind, next_sequence: Sequence(0), outstanding, transaction, sent: 0, dice }
+        Self { index, kind, next_sequence: Sequence(0), outstanding, transaction, sent: 0, rng }
     }
 
     /// Whether it has no unanswered request and no open transaction.
@@ -100,8 +100,8 @@ impl Producer {
 
     fn next_request(&mut self, names: &mut Names, finishes: bool) -> Request {
         self.sent += 1;
-        let records = i32::try_from(1 + self.dice.below(3)).expect("a few");
-        let batch = Batch::plain(names.next(), records, 80 + self.dice.below(200));
+        let records = i32::try_from(1 + self.rng.below(3)).expect("a few");
+        let batch = Batch::plain(names.next(), records, 80 + self.rng.below(200));
         let (id, epoch) = (i64::try_from(self.index).expect("a few producers"), ProducerEpoch(0));
         let author = Author { id: ProducerId(id), epoch, sequence: self.next_sequence };
         let (level, batch) = match self.kind {
@@ -116,10 +116,10 @@ impl Producer {
     }
 
     fn next_of_transaction(&mut self, names: &mut Names, batch: Batch, finishes: bool) -> Batch {
-        let dice = &mut self.dice;
+        let rng = &mut self.rng;
         let transaction = self.transaction.get_or_insert_with(|| Transaction {
-            batches_left: u32::try_from(1 + dice.below(4)).expect("a few"),
-            end: if dice.below(3) == 0 { TransactionEnd::Abort } else { TransactionEnd::Commit },
+            batches_left: u32::try_from(1 + rng.below(4)).expect("a few"),
+            end: if rng.below(3) == 0 { TransactionEnd::Abort } else { TransactionEnd::Commit },
         });
         if transaction.batches_left > 0 && !finishes {
             transaction.batches_left -= 1;
@@ -133,11 +133,11 @@ impl Producer {
     }
 
     fn level(&mut self) -> AckLevel {
-        match self.dice.below(6) {
+        match self.rng.below(6) {
             0 => AckLevel::None,
             1 => AckLevel::Leader,
             2 => AckLevel::Majority,
-            3 => AckLevel::Custom(1 + self.dice.below(3)),
+            3 => AckLevel::Custom(1 + self.rng.below(3)),
             _ => AckLevel::All,
         }
     }

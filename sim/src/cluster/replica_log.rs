@@ -211,7 +211,10 @@ impl ReplicaLog {
         self.stored[first..].iter().take_while(move |stored| stored.frame < until).map(|stored| &stored.batch)
     }
 
-    /// Decides on a client's batch that this replica is to append as the leader.
+    /// Decides on a client's batch that this replica appends as the leader.
+    ///
+    /// # Errors
+    /// [`AppendRejection`] says why the batch must not be appended.
     pub fn decide_append(&self, batch: &Batch) -> Result<AppendDecision, AppendRejection> {
         match batch.marker {
             Some(marker) => self

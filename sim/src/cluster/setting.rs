@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustmq_engine_core::replication::ReplicationLimits;
 
-use crate::{Chance, Delay, Dice};
+use crate::{Chance, Delay, Rng};
 
 pub const BROKERS: usize = 3;
 
@@ -55,61 +55,61 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub fn draw(dice: &mut Dice) -> Self {
-        let is_lossy = dice.below(3) > 0;
-        let is_slow = dice.below(3) == 0;
-        let has_wide_windows = dice.coin();
+    pub fn draw(rng: &mut Rng) -> Self {
+        let is_lossy = rng.below(3) > 0;
+        let is_slow = rng.below(3) == 0;
+        let has_wide_windows = rng.coin();
         let millis = Duration::from_millis;
-        let delay = Delay::micros(50, 1_000 << dice.below(3));
+        let delay = Delay::micros(50, 1_000 << rng.below(3));
         let sync = if is_slow { Delay::micros(200, 20_000) } else { Delay::micros(50, 2_000) };
-        let heartbeat = dice.between(15, 60);
+        let heartbeat = rng.between(15, 60);
         // Doubled, because a lag is measured only when a follower reaches a mark.
         let lag_bound = round_trip(sync, delay) * 2 + millis(10);
         let limits = ReplicationLimits {
-            window_bytes: if has_wide_windows { 1 << 20 } else { 200 << dice.below(6) },
-            push_bytes: if has_wide_windows { 64 << 10 } else { 100 << dice.below(6) },
-            pushes_max: if has_wide_windows { 64 } else { 1 + dice.below(8) },
+            window_bytes: if has_wide_windows { 1 << 20 } else { 200 << rng.below(6) },
+            push_bytes: if has_wide_windows { 64 << 10 } else { 100 << rng.below(6) },
+            pushes_max: if has_wide_windows { 64 } else { 1 + rng.below(8) },
             history_page_max: 1,
-            heartbeat_interval: millis(dice.between(5, 30)),
-            resend_after: millis(dice.between(10, 60)),
-            retry_interval: millis(dice.between(5, 40)),
-            silence_max: millis(dice.between(60, 200)),
+            heartbeat_interval: millis(rng.between(5, 30)),
+            resend_after: millis(rng.between(10, 60)),
+            retry_interval: millis(rng.between(5, 40)),
+            silence_max: millis(rng.between(60, 200)),
             lag_time_max: if has_wide_windows {
-                lag_bound + millis(dice.between(0, 150))
+                lag_bound + millis(rng.between(0, 150))
             } else {
-                millis(dice.between(15, 300))
+                millis(rng.between(15, 300))
             },
         };
         Self {
-            in_sync_min: [1, 2, 2, 3][dice.below(4)],
+            in_sync_min: [1, 2, 2, 3][rng.below(4)],
             limits,
-            longer_page: dice.below(4 * BROKERS),
+            longer_page: rng.below(4 * BROKERS),
             has_wide_windows,
-            lease: millis(dice.between(2, 5) * heartbeat),
+            lease: millis(rng.between(2, 5) * heartbeat),
             heartbeat: millis(heartbeat),
             lost: if is_lossy {
-                Chance::per_million(u32::try_from(dice.between(1_000, 60_000)).expect("small"))
+                Chance::per_million(u32::try_from(rng.between(1_000, 60_000)).expect("small"))
             } else {
                 Chance::NEVER
             },
-            doubled: if dice.coin() { Chance::percent(3) } else { Chance::NEVER },
-            late: Chance::per_million(u32::try_from(dice.between(0, 40_000)).expect("small")),
+            doubled: if rng.coin() { Chance::percent(3) } else { Chance::NEVER },
+            late: Chance::per_million(u32::try_from(rng.between(0, 40_000)).expect("small")),
             delay,
             late_delay: Delay::micros(5_000, 200_000),
-            has_streams: dice.coin(),
-            notified: Chance::percent([0, 50, 100][dice.below(3)]),
+            has_streams: rng.coin(),
+            notified: Chance::percent([0, 50, 100][rng.below(3)]),
             sync,
             drop: Delay::micros(40_000, 600_000),
             pace: Delay::micros(300, 6_000),
-            fault_interval: Delay::micros(5_000, 100_000 << dice.below(4)),
+            fault_interval: Delay::micros(5_000, 100_000 << rng.below(4)),
             down: Delay::micros(1_000, 500_000),
             cut: Delay::micros(2_000, 800_000),
             replaced: Chance::percent(30),
-            housekeeping: Delay::micros(1_000, 40_000 << dice.below(4)),
-            producers: 3 + dice.below(4),
-            consumers: 2 + dice.below(2),
-            requests: 1_000 + dice.between(0, 600),
-            drift: dice.between(0, 20),
+            housekeeping: Delay::micros(1_000, 40_000 << rng.below(4)),
+            producers: 3 + rng.below(4),
+            consumers: 2 + rng.below(2),
+            requests: 1_000 + rng.between(0, 600),
+            drift: rng.between(0, 20),
         }
     }
 
@@ -151,11 +151,11 @@ fn round_trip(sync: Delay, delay: Delay) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dice, Setting};
+    use super::{Rng, Setting};
 
     #[test]
     fn followers_keep_up_in_some_runs_with_narrow_windows_and_lag_in_others() {
-        let settings = (0..1_000).map(|seed| Setting::draw(&mut Dice::new(seed)));
+        let settings = (0..1_000).map(|seed| Setting::draw(&mut Rng::new(seed)));
         let narrow: Vec<_> = settings.filter(|setting| !setting.has_wide_windows).collect();
         let keep_up = narrow.iter().filter(|setting| setting.keeps_up()).count();
         assert!((50..narrow.len() / 2).contains(&keep_up), "{keep_up} of {}", narrow.len());

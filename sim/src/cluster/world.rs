@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{
-    Assignment, BatchesRead, Change, ChangeFailure, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, Run,
+    Assignment, BatchesRead, BrokerEpoch, Change, ChangeFailure, Message, PartitionEpoch, ProduceRefusal, Proposal,
+    Refusal,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
@@ -21,7 +22,7 @@ use super::oracle::{Oracle, Standing};
 use super::producers::{Names, Producer, Request};
 use super::replica_log::ReplicaLog;
 use super::setting::{BROKERS, Setting};
-use crate::{Chance, Dice, Schedule, Trace};
+use crate::{Chance, Rng, Schedule, Trace};
 
 /// The most events of a run. A run that makes progress has fewer.
 const EVENTS_MAX: u64 = 1_000_000;
@@ -49,15 +50,15 @@ enum Directions {
 #[derive(Clone, Copy, Debug)]
 pub enum ControllerRequest {
     Register { number: u32 },
-    Heartbeat { run: Run, sent_at: Instant },
+    Heartbeat { broker_epoch: BrokerEpoch, sent_at: Instant },
     Propose(Proposal),
 }
 
 /// The controller's message to a broker.
 #[derive(Clone, Debug)]
 pub enum ControllerUpdate {
-    Registered { number: u32, run: Run },
-    Lease { run: Run, sent_at: Instant, assignment: Assignment },
+    Registered { number: u32, broker_epoch: BrokerEpoch },
+    Lease { broker_epoch: BrokerEpoch, sent_at: Instant, assignment: Assignment },
     Assignment(Assignment),
     Refused { proposal: Proposal, refusal: Refusal },
 }
@@ -69,7 +70,7 @@ impl ControllerUpdate {
             (assignment.leader_epoch.0.unsigned_abs().into(), assignment.partition_epoch.0.into())
         };
         match self {
-            Self::Registered { number, run } => ("run received", (*number).into(), run.0),
+            Self::Registered { number, broker_epoch } => ("run received", (*number).into(), broker_epoch.0),
             Self::Lease { assignment, .. } => ("lease received", of(assignment).0, of(assignment).1),
             Self::Assignment(assignment) => ("assignment received", of(assignment).0, of(assignment).1),
             Self::Refused { proposal, refusal } => {
@@ -109,7 +110,7 @@ pub struct Environment {
     pub controller: Controller,
     pub oracle: Oracle,
     pub events: Events,
-    pub dice: Dice,
+    pub rng: Rng,
     pub network: Network,
     trace: Trace,
 }
@@ -145,14 +146,14 @@ impl Environment {
 
     /// Gives the broker the batches that it reads, after a delay if the read goes to disk.
     pub fn read_later(&mut self, broker: usize, life: u32, read: BatchesRead, batches: Vec<Batch>) {
-        let is_cold = self.dice.below(8) == 0;
-        let delay = if is_cold { self.dice.delay(self.setting.sync) } else { Duration::ZERO };
+        let is_cold = self.rng.below(8) == 0;
+        let delay = if is_cold { self.rng.delay(self.setting.sync) } else { Duration::ZERO };
         self.schedule.after(delay, Event::Read { broker, life, read, batches });
     }
 
     /// Draws whether a leader's read of its log returns nothing.
     pub fn fails_to_read(&mut self) -> bool {
-        let fails = !self.network.is_calm() && self.dice.happens(READ_FAILED);
+        let fails = !self.network.is_calm() && self.rng.happens(READ_FAILED);
         if fails {
             self.events.note(Named::ReadFailed);
         }
@@ -161,29 +162,29 @@ impl Environment {
 
     /// Draws whether a cut of a log fails, and how.
     pub fn fails_to_cut(&mut self) -> Option<ChangeFailure> {
-        if self.network.is_calm() || !self.dice.happens(CUT_FAILED) {
+        if self.network.is_calm() || !self.rng.happens(CUT_FAILED) {
             return None;
         }
         self.events.note(Named::CutFailed);
-        Some(if self.dice.coin() { ChangeFailure::Transient } else { ChangeFailure::Permanent })
+        Some(if self.rng.coin() { ChangeFailure::Transient } else { ChangeFailure::Permanent })
     }
 
     /// Draws the time that dropping a log takes.
     pub fn draw_drop(&mut self, is_empty: bool) -> Duration {
-        if is_empty { Duration::ZERO } else { self.dice.delay(self.setting.drop) }
+        if is_empty { Duration::ZERO } else { self.rng.delay(self.setting.drop) }
     }
 
     pub fn answer(&mut self, request: &Request, is_success: bool) {
-        if self.dice.happens(ANSWER_LOST) {
+        if self.rng.happens(ANSWER_LOST) {
             return;
         }
-        let delay = self.dice.delay(self.setting.delay);
+        let delay = self.rng.delay(self.setting.delay);
         let (producer, number) = (request.producer, request.number);
         self.schedule.after(delay, Event::Answer { producer, number, is_success });
     }
 
     fn draw_directions(&mut self) -> Directions {
-        [Directions::There, Directions::Back, Directions::Both][self.dice.below(3)]
+        [Directions::There, Directions::Back, Directions::Both][self.rng.below(3)]
     }
 
     /// Cuts the link between two nodes for a while.
@@ -200,7 +201,7 @@ impl Environment {
 
     pub fn note_refusal(&mut self, refusal: ProduceRefusal) {
         match refusal {
-            ProduceRefusal::NotLeader | ProduceRefusal::NotSoManyReplicas { .. } => {}
+            ProduceRefusal::NotLeader | ProduceRefusal::TooFewReplicas { .. } => {}
             ProduceRefusal::LeaseExpired => self.events.note(Named::LeaseExpired),
             ProduceRefusal::NotEnoughReplicas { .. } => self.events.note(Named::TooFewInSync),
         }
@@ -229,16 +230,16 @@ impl Environment {
     pub fn draw_start(&mut self, log: &ReplicaLog) -> Option<Change> {
         let (starts, high_watermark) = (log.starts(), log.high_watermark());
         let most = high_watermark.max(starts.local());
-        let drawn = |dice: &mut Dice, from: Offset| {
+        let drawn = |rng: &mut Rng, from: Offset| {
             let (from, most) = (from.0.unsigned_abs(), most.0.unsigned_abs());
-            let to = if dice.below(4) == 0 { most } else { dice.between(from, most) };
+            let to = if rng.below(4) == 0 { most } else { rng.between(from, most) };
             Offset(i64::try_from(to).expect("it was an offset"))
         };
-        if self.dice.below(3) == 0 {
-            return Some(Change::LogStart(drawn(&mut self.dice, starts.log_start)));
+        if self.rng.below(3) == 0 {
+            return Some(Change::LogStart(drawn(&mut self.rng, starts.log_start)));
         }
         // An object in the tier ends where a batch ends.
-        let wanted = drawn(&mut self.dice, starts.local());
+        let wanted = drawn(&mut self.rng, starts.local());
         let to = log.between(starts.local(), wanted).last().map(Batch::end).filter(|end| *end <= high_watermark)?;
         Some(Change::TierEnd { from: starts.local(), to })
     }
@@ -264,26 +265,26 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, trace: Trace) -> Self {
-        let mut dice = Dice::new(seed);
-        let setting = Setting::draw(&mut dice);
-        let mut schedule = Schedule::new(dice.fork());
-        let controller = Controller::new(BROKERS, setting.in_sync_min, setting.lease, dice.fork());
-        let network = Network::new(dice.fork());
+        let mut rng = Rng::new(seed);
+        let setting = Setting::draw(&mut rng);
+        let mut schedule = Schedule::new(rng.fork());
+        let controller = Controller::new(BROKERS, setting.in_sync_min, setting.lease, rng.fork());
+        let network = Network::new(rng.fork());
         let brokers = (0..BROKERS).map(|index| {
-            let thousandths = 1_000 - setting.drift + dice.between(0, 2 * setting.drift);
+            let thousandths = 1_000 - setting.drift + rng.between(0, 2 * setting.drift);
             Broker::new(index, Clock { thousandths })
         });
         let brokers = brokers.collect();
-        let producers = (0..setting.producers).map(|index| Producer::new(index, dice.fork())).collect();
+        let producers = (0..setting.producers).map(|index| Producer::new(index, rng.fork())).collect();
         let consumers = (0..setting.consumers).map(Consumer::new).collect();
-        (0..BROKERS).for_each(|broker| schedule.after(dice.delay(setting.delay), Event::Restart(broker)));
+        (0..BROKERS).for_each(|broker| schedule.after(rng.delay(setting.delay), Event::Restart(broker)));
         (0..setting.producers).for_each(|index| schedule.after(setting.pace.most, Event::Producer(index)));
         (0..setting.consumers).for_each(|index| schedule.after(setting.pace.most, Event::Consumer(index)));
         for event in [Event::ControllerTick, Event::Housekeeping, Event::Fault] {
             schedule.after(setting.lease / 4, event);
         }
         let (oracle, events) = (Oracle::default(), Events::default());
-        let env = Environment { setting, schedule, controller, oracle, events, dice, network, trace };
+        let env = Environment { setting, schedule, controller, oracle, events, rng, network, trace };
         let (names, operations, phase) = (Names::default(), 0, Phase::Faults);
         Self { env, brokers, producers, consumers, names, operations, phase }
     }
@@ -379,15 +380,15 @@ impl World {
         let before = env.controller.partition().partition_epoch;
         match request {
             ControllerRequest::Register { number } => {
-                if let Some(run) = env.controller.register(now, from, number, &mut env.events) {
-                    env.trace("registered", &[("broker", from as u64), ("run", run.0)]);
-                    env.tell(from, &ControllerUpdate::Registered { number, run });
+                if let Some(broker_epoch) = env.controller.register(now, from, number, &mut env.events) {
+                    env.trace("registered", &[("broker", from as u64), ("run", broker_epoch.0)]);
+                    env.tell(from, &ControllerUpdate::Registered { number, broker_epoch });
                 }
             }
-            ControllerRequest::Heartbeat { run, sent_at } => {
-                if env.controller.heartbeat(now, from, run, &mut env.events) {
+            ControllerRequest::Heartbeat { broker_epoch, sent_at } => {
+                if env.controller.heartbeat(now, from, broker_epoch, &mut env.events) {
                     let assignment = env.controller.partition().clone();
-                    env.tell(from, &ControllerUpdate::Lease { run, sent_at, assignment });
+                    env.tell(from, &ControllerUpdate::Lease { broker_epoch, sent_at, assignment });
                 }
             }
             ControllerRequest::Propose(proposal) => {
@@ -413,7 +414,7 @@ impl World {
         env.trace("partition", &[("leader", leader), ("epoch", epoch), ("in sync", partition.in_sync.len() as u64)]);
         for broker in 0..BROKERS {
             // Some brokers hear of it only with their next heartbeat.
-            if !self.phase.has_faults() || env.dice.happens(env.setting.notified) {
+            if !self.phase.has_faults() || env.rng.happens(env.setting.notified) {
                 env.tell(broker, &ControllerUpdate::Assignment(partition.clone()));
             }
         }
@@ -423,8 +424,8 @@ impl World {
     fn choose_broker(&mut self) -> usize {
         let leader = self.env.controller.partition().leader;
         match leader {
-            Some(leader) if !self.env.dice.happens(MISROUTED) => index_of(leader.broker),
-            _ => self.env.dice.below(BROKERS),
+            Some(leader) if !self.env.rng.happens(MISROUTED) => index_of(leader.broker),
+            _ => self.env.rng.below(BROKERS),
         }
     }
 
@@ -457,7 +458,7 @@ impl World {
 
     /// Draws the time between two requests of one client.
     fn draw_pace(&mut self) -> Duration {
-        let pace = self.env.dice.delay(self.env.setting.pace);
+        let pace = self.env.rng.delay(self.env.setting.pace);
         if self.phase.has_faults() { pace } else { pace * CALM_PACE }
     }
 
@@ -477,7 +478,7 @@ impl World {
         }
         let is_calm = !self.phase.has_faults();
         let least = if is_calm { self.env.setting.restarted_within() } else { Duration::ZERO };
-        let delay = self.env.dice.delay(self.env.setting.housekeeping) + least;
+        let delay = self.env.rng.delay(self.env.setting.housekeeping) + least;
         self.env.schedule.after(delay, Event::Housekeeping);
         self.count_operation();
         let broker = self.choose_broker();
@@ -489,19 +490,19 @@ impl World {
             return;
         }
         let env = &mut self.env;
-        let delay = env.dice.delay(env.setting.fault_interval);
+        let delay = env.rng.delay(env.setting.fault_interval);
         env.schedule.after(delay, Event::Fault);
-        let mut node = env.dice.below(BROKERS);
-        if env.dice.coin() {
+        let mut node = env.rng.below(BROKERS);
+        if env.rng.coin() {
             // Resets are rare, and more faults should hit them.
             let drops = |broker: &Broker| broker.replica().is_some_and(|(_, log)| log.reset_noted().is_some());
             node = self.brokers.iter().position(drops).unwrap_or(node);
         }
-        match env.dice.below(9) {
+        match env.rng.below(9) {
             0..3 if self.brokers[node].is_up() => {
                 env.trace("crash", &[("broker", node as u64)]);
                 self.brokers[node].crash(env);
-                let down = env.dice.delay(env.setting.down);
+                let down = env.rng.delay(env.setting.down);
                 env.schedule.after(down, Event::Restart(node));
             }
             3..6 => self.cut_links(node),
@@ -524,13 +525,13 @@ impl World {
     /// Cuts one link of a node, all its links to other brokers, or all its links.
     fn cut_links(&mut self, node: usize) {
         let env = &mut self.env;
-        let other = if env.dice.coin() { CONTROLLER } else { env.dice.below(BROKERS) };
-        let (peers, directions) = match env.dice.below(4) {
+        let other = if env.rng.coin() { CONTROLLER } else { env.rng.below(BROKERS) };
+        let (peers, directions) = match env.rng.below(4) {
             0 => (0..CONTROLLER + 1, Directions::Both),
             1 => (0..CONTROLLER, Directions::Both),
             _ => (other..other + 1, env.draw_directions()),
         };
-        let lasts = env.dice.delay(env.setting.cut);
+        let lasts = env.rng.delay(env.setting.cut);
         peers.filter(|peer| *peer != node).for_each(|peer| env.cut(node, peer, directions, lasts));
     }
 
@@ -540,7 +541,7 @@ impl World {
         }
         let env = &mut self.env;
         let is_restart = self.brokers[broker].life() > 0;
-        if is_restart && env.controller.may_lose_its_disk(broker) && env.dice.happens(env.setting.replaced) {
+        if is_restart && env.controller.may_lose_its_disk(broker) && env.rng.happens(env.setting.replaced) {
             env.events.note(Named::DiskReplaced);
             self.brokers[broker].replace_disk(env);
         }

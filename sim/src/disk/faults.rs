@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::dice::{Chance, Delay};
+use crate::rng::{Chance, Delay};
 
 /// The probability of each fault; the header of [`super`] states its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

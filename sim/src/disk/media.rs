@@ -14,7 +14,7 @@ use super::history::Cover;
 use super::operation::{DiskError, OperationId};
 use super::sector_pattern::{PowerCut, SectorPattern};
 use super::slot_file::{Harm, Sector, SlotFile};
-use crate::dice::{Chance, Dice};
+use crate::rng::{Chance, Rng};
 
 /// A sector that the device harmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +104,11 @@ impl Media {
     }
 
     /// Makes reads show the rest of the write, or any subset of it if the write fails.
-    pub(super) fn write(&mut self, write: &Write, shown: &BTreeSet<u32>, succeeds: bool, dice: &mut Dice) {
-        let mut pattern = if succeeds { SectorPattern::All } else { SectorPattern::draw(dice) };
+    pub(super) fn write(&mut self, write: &Write, shown: &BTreeSet<u32>, succeeds: bool, rng: &mut Rng) {
+        let mut pattern = if succeeds { SectorPattern::All } else { SectorPattern::draw(rng) };
         let file = self.slot_file(write.file);
         for number in write.sectors().filter(|number| !shown.contains(number)) {
-            if pattern.reaches(dice) {
+            if pattern.reaches(rng) {
                 file.sector_for_write(number).show(write.sector(number), write.id);
             }
         }
@@ -116,26 +116,26 @@ impl Media {
 
     /// Makes reads of `part` (offset and length) show some more sectors of an unfinished write, and
     /// adds them to `shown`.
-    pub(super) fn show_some(&mut self, write: &Write, shown: &mut BTreeSet<u32>, part: (u32, u32), dice: &mut Dice) {
+    pub(super) fn show_some(&mut self, write: &Write, shown: &mut BTreeSet<u32>, part: (u32, u32), rng: &mut Rng) {
         let file = self.slot_file(write.file);
         let part = file.range(part.0, part.1);
-        let mut pattern = SectorPattern::draw(dice);
+        let mut pattern = SectorPattern::draw(rng);
         for number in write.sectors().filter(|number| part.contains(number)) {
-            if pattern.reaches(dice) && shown.insert(number) {
+            if pattern.reaches(rng) && shown.insert(number) {
                 file.sector_for_write(number).show(write.sector(number), write.id);
             }
         }
     }
 
     /// Executes the sync of a write with its own sync.
-    pub(super) fn sync_write(&mut self, write: &Write, cover: &Cover, succeeds: bool, dice: &mut Dice) {
+    pub(super) fn sync_write(&mut self, write: &Write, cover: &Cover, succeeds: bool, rng: &mut Rng) {
         let file = self.slot_file(write.file);
-        let mut pattern = SectorPattern::draw(dice);
+        let mut pattern = SectorPattern::draw(rng);
         for number in write.sectors() {
             let sector = file.sector(number);
             if succeeds {
                 sector.on_written_through(write.id);
-            } else if pattern.reaches(dice) {
+            } else if pattern.reaches(rng) {
                 sector.on_sync_failed(|version| version == write.id);
             }
         }
@@ -145,14 +145,14 @@ impl Media {
         file.refresh_dirty();
     }
 
-    pub(super) fn sync(&mut self, file: FileId, cover: &Cover, succeeds: bool, dice: &mut Dice) {
+    pub(super) fn sync(&mut self, file: FileId, cover: &Cover, succeeds: bool, rng: &mut Rng) {
         let file = self.slot_file(file);
-        let mut pattern = SectorPattern::draw(dice);
+        let mut pattern = SectorPattern::draw(rng);
         for number in file.dirty() {
             let sector = file.sector(number);
             if succeeds {
                 sector.on_synced(cover);
-            } else if pattern.reaches(dice) {
+            } else if pattern.reaches(rng) {
                 sector.on_sync_failed(|version| cover.has(version));
             }
         }
@@ -170,7 +170,7 @@ impl Media {
     }
 
     /// Harms a sector. Returns whether it was written, durable and unharmed.
-    pub(super) fn harm(&mut self, harmed: Harmed, dice: &mut Dice) -> bool {
+    pub(super) fn harm(&mut self, harmed: Harmed, rng: &mut Rng) -> bool {
         let file = self.folder.find(Name::Slot(harmed.slot));
         let Some(file) = file.and_then(|file| self.slots.get_mut(&file)) else { return false };
         if file.range(harmed.offset, SECTOR).is_empty() {
@@ -183,7 +183,7 @@ impl Media {
         sector.harm = Some(harmed.harm);
         if harmed.harm == Harm::Flipped {
             let mut bytes = sector.bytes.to_vec();
-            bytes[dice.below(SECTOR as usize)] ^= 1 << dice.below(8);
+            bytes[rng.below(SECTOR as usize)] ^= 1 << rng.below(8);
             sector.bytes = Bytes::from(bytes);
         }
         self.harms.push(harmed);
@@ -191,10 +191,10 @@ impl Media {
     }
 
     /// Draws which sectors that count as clean, but are not on the disk, leave the memory.
-    pub(super) fn evict_some(&mut self, dice: &mut Dice) {
+    pub(super) fn evict_some(&mut self, rng: &mut Rng) {
         for file in self.slots.values_mut() {
             for number in file.dirty() {
-                if dice.coin() {
+                if rng.coin() {
                     file.sector(number).evict_falsely_clean();
                 }
             }
@@ -205,9 +205,9 @@ impl Media {
 
     /// Keeps everything durable, and draws which other writes reached the disk. Returns the sectors
     /// that differ from what reads showed.
-    pub(super) fn cut_power(&mut self, at: Instant, torn: Chance, dice: &mut Dice) -> Vec<(SlotId, u32)> {
+    pub(super) fn cut_power(&mut self, at: Instant, torn: Chance, rng: &mut Rng) -> Vec<(SlotId, u32)> {
         let mut lost = Vec::new();
-        let mut last = PowerCut::draw(dice);
+        let mut last = PowerCut::draw(rng);
         self.folder.cut(|write| last.reaches(write));
         for (slot, file) in self.folder.slots() {
             let file = self.slots.get_mut(&file).expect("a name points to a file");

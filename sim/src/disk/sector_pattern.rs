@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::operation::OperationId;
-use crate::dice::{Chance, Dice};
+use crate::rng::{Chance, Rng};
 
 /// Which sectors of one write reach the disk; the caller asks for them in order. Each kind is
 /// equally likely: if every sector were drawn by itself, a long write would never arrive whole, and
@@ -23,23 +23,23 @@ pub(super) enum SectorPattern {
 const RUN_ENDS: Chance = Chance::percent(15);
 
 impl SectorPattern {
-    pub(super) fn draw(dice: &mut Dice) -> Self {
-        match dice.below(4) {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        match rng.below(4) {
             0 => Self::All,
             1 => Self::Nothing,
             2 => Self::Each,
-            _ => Self::Runs { is_reached: dice.coin() },
+            _ => Self::Runs { is_reached: rng.coin() },
         }
     }
 
     /// Whether the next sector is reached.
-    pub(super) fn reaches(&mut self, dice: &mut Dice) -> bool {
+    pub(super) fn reaches(&mut self, rng: &mut Rng) -> bool {
         match self {
             Self::All => true,
             Self::Nothing => false,
-            Self::Each => dice.coin(),
+            Self::Each => rng.coin(),
             Self::Runs { is_reached } => {
-                *is_reached ^= dice.happens(RUN_ENDS);
+                *is_reached ^= rng.happens(RUN_ENDS);
                 *is_reached
             }
         }
@@ -49,7 +49,7 @@ impl SectorPattern {
 /// Draws, for a power cut, which of the writes that no sync covers reach the disk.
 #[derive(Debug)]
 pub(super) struct PowerCut<'a> {
-    dice: &'a mut Dice,
+    rng: &'a mut Rng,
     /// The same outcome for all writes, if one was drawn.
     all: Option<bool>,
     writes: BTreeMap<OperationId, SectorPattern>,
@@ -58,17 +58,17 @@ pub(super) struct PowerCut<'a> {
 const ALL_ALIKE: Chance = Chance::percent(25);
 
 impl<'a> PowerCut<'a> {
-    pub(super) fn draw(dice: &'a mut Dice) -> Self {
-        let all = dice.happens(ALL_ALIKE).then(|| dice.coin());
-        Self { dice, all, writes: BTreeMap::new() }
+    pub(super) fn draw(rng: &'a mut Rng) -> Self {
+        let all = rng.happens(ALL_ALIKE).then(|| rng.coin());
+        Self { rng, all, writes: BTreeMap::new() }
     }
 
     pub(super) fn reaches(&mut self, write: OperationId) -> bool {
-        let dice = &mut *self.dice;
-        self.all.unwrap_or_else(|| self.writes.entry(write).or_insert_with(|| SectorPattern::draw(dice)).reaches(dice))
+        let rng = &mut *self.rng;
+        self.all.unwrap_or_else(|| self.writes.entry(write).or_insert_with(|| SectorPattern::draw(rng)).reaches(rng))
     }
 
     pub(super) fn happens(&mut self, chance: Chance) -> bool {
-        self.dice.happens(chance)
+        self.rng.happens(chance)
     }
 }

@@ -8,7 +8,7 @@ use rustmq_model::batch::{Attributes, BatchHeader, Codec, restate};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use crate::Dice;
+use crate::Rng;
 
 /// Numbers batches in the order in which they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +31,9 @@ const TRANSACTIONAL: u16 = 0x10;
 
 impl Batches {
     /// Makes a batch of about `size` bytes, in one to three records.
-    pub fn make(&mut self, author: Author, size: usize, time: Timestamp, dice: &mut Dice) -> BatchId {
+    pub fn make(&mut self, author: Author, size: usize, time: Timestamp, rng: &mut Rng) -> BatchId {
         loop {
-            let bytes = build(author, size, time, dice);
+            let bytes = build(author, size, time, rng);
             let header = BatchHeader::parse(&bytes).expect("a batch was built");
             if self.by_checksum.contains_key(&header.crc) {
                 continue;
@@ -65,13 +65,13 @@ impl Batches {
     }
 }
 
-fn build(author: Author, size: usize, time: Timestamp, dice: &mut Dice) -> Bytes {
+fn build(author: Author, size: usize, time: Timestamp, rng: &mut Rng) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     if let Author::Producer { id, epoch, sequence, .. } = author {
         builder = builder.producer(id, epoch, sequence);
     }
-    let records = 1 + dice.below(3);
-    let fill = dice.roll().to_le_bytes();
+    let records = 1 + rng.below(3);
+    let fill = rng.roll().to_le_bytes();
     let mut value = vec![fill[0]; size / records];
     for number in 0..records {
         let stamp = fill.len().min(value.len());

@@ -75,6 +75,10 @@ impl Computer {
         Ok(self.schedule.advance().expect("the queue is never empty"))
     }
 
+    /// Ends an operation of the disk.
+    ///
+    /// # Errors
+    /// The error that the disk drew for the operation.
     pub fn complete(&mut self, id: OperationId) -> Result<Outcome, DiskError> {
         let result = self.disk.complete(self.schedule.now(), id, &mut self.trace);
         result.expect("events of an earlier process are dropped")

@@ -54,7 +54,7 @@ impl Load {
         let id = self.any_id();
         let shown = *self.shown.get(self.listed.get(&id)?)?;
         let (from, until) = (shown.high_watermark, shown.end);
-        let to = if self.dice.below(3) == 0 { self.between(from, until) } else { until };
+        let to = if self.rng.below(3) == 0 { self.between(from, until) } else { until };
         Some((id, to))
     }
 
@@ -67,18 +67,18 @@ impl Load {
     /// in progress may repeat it in the same epoch.
     pub fn cut(&mut self, id: TopicIdPartition, committed: Offset, is_being_cut: bool) -> Option<CutLog> {
         let shown = *self.shown.get(self.listed.get(&id)?)?;
-        let is_later = !is_being_cut || !self.followed.has(id) || self.dice.coin();
+        let is_later = !is_being_cut || !self.followed.has(id) || self.rng.coin();
         let epoch = self.epochs.entry(id).or_default();
         *epoch += i32::from(is_later);
         let leader_epoch = LeaderEpoch(*epoch);
         self.followed.begin(id);
-        self.contested = (self.dice.below(3) == 0).then_some(id);
+        self.contested = (self.rng.below(3) == 0).then_some(id);
         let most = shown.end.plus(3);
-        let to = if self.dice.below(5) == 0 {
+        let to = if self.rng.below(5) == 0 {
             CutTo::EmptyAt(self.between(shown.start, most))
         } else {
             // Sometimes the lowest cut that is allowed.
-            let to = if self.dice.below(3) == 0 { committed } else { self.between(committed, most.max(committed)) };
+            let to = if self.rng.below(3) == 0 { committed } else { self.between(committed, most.max(committed)) };
             CutTo::End(to)
         };
         Some(CutLog { id, leader_epoch, to })
@@ -91,7 +91,7 @@ impl Load {
 
     fn between(&mut self, from: Offset, until: Offset) -> Offset {
         let range = u64::try_from(until.0 - from.0).expect("the caller orders them");
-        let by = i64::try_from(self.dice.between(0, range)).expect("it is small");
+        let by = i64::try_from(self.rng.between(0, range)).expect("it is small");
         from.plus(by)
     }
 }
@@ -102,7 +102,7 @@ impl World {
         if let Some((id, to)) = self.load.acknowledge() {
             // As a rule up to the end of a whole batch.
             if let Some(boundary) = self.oracle.boundary(id, to) {
-                let to = if self.dice.below(4) == 0 { to } else { boundary };
+                let to = if self.rng.below(4) == 0 { to } else { boundary };
                 if to > boundary {
                     self.events.note(Named::WatermarkInBatch);
                 }

@@ -17,7 +17,7 @@ use super::batches::{Author, BatchId, Batches};
 use super::cuts::Followed;
 use super::host::{NodeHost, RequestNumber};
 use super::setting::Setting;
-use crate::Dice;
+use crate::Rng;
 
 /// The number of producers with an id. The last of them writes transactions.
 const PRODUCERS: usize = 3;
@@ -102,7 +102,7 @@ pub struct Shown {
 
 #[derive(Debug)]
 pub struct Load {
-    pub(super) dice: Dice,
+    pub(super) rng: Rng,
     ids: Vec<TopicIdPartition>,
     pub(super) epochs: BTreeMap<TopicIdPartition, i32>,
     pub(super) followed: Followed,
@@ -125,11 +125,11 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn new(setting: &Setting, dice: Dice) -> Self {
+    pub fn new(setting: &Setting, rng: Rng) -> Self {
         let partition = |number| TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) };
         let count = i32::try_from(setting.partitions).expect("a few");
         Self {
-            dice,
+            rng,
             ids: (0..count).map(partition).collect(),
             epochs: BTreeMap::new(),
             followed: Followed::default(),
@@ -167,7 +167,7 @@ impl Load {
         (self.closing, self.has_opened, self.contested) = (None, false, None);
         for state in self.producers.values_mut() {
             state.resend = state.unknown.len();
-            if self.dice.below(3) == 0 && state.resend > 0 {
+            if self.rng.below(3) == 0 && state.resend > 0 {
                 state.bump_epoch();
             }
         }
@@ -175,11 +175,11 @@ impl Load {
 
     /// Draws the time until the clients act again.
     pub fn pause(&mut self) -> Duration {
-        match self.dice.below(200) {
-            0..110 => Duration::from_micros(self.dice.between(0, 1_500)),
-            110..180 => Duration::from_micros(self.dice.between(1_500, 20_000)),
-            180..197 => Duration::from_millis(self.dice.between(20, 800)),
-            _ => Duration::from_secs(self.dice.between(1, 1_000)),
+        match self.rng.below(200) {
+            0..110 => Duration::from_micros(self.rng.between(0, 1_500)),
+            110..180 => Duration::from_micros(self.rng.between(1_500, 20_000)),
+            180..197 => Duration::from_millis(self.rng.between(20, 800)),
+            _ => Duration::from_secs(self.rng.between(1, 1_000)),
         }
     }
 
@@ -187,17 +187,16 @@ impl Load {
         if !std::mem::replace(&mut self.has_opened, true) {
             return ClientAction::Open;
         }
-        if std::mem::take(&mut self.wants_space) && self.dice.below(3) > 0 {
-            return if self.dice.below(6) == 0 { ClientAction::Delete } else { ClientAction::Trim };
+        if std::mem::take(&mut self.wants_space) && self.rng.below(3) > 0 {
+            return if self.rng.below(6) == 0 { ClientAction::Delete } else { ClientAction::Trim };
         }
         if self.contested.is_some() {
-            return [ClientAction::Cut, ClientAction::Cut, ClientAction::Open, ClientAction::Append]
-                [self.dice.below(4)];
+            return [ClientAction::Cut, ClientAction::Cut, ClientAction::Open, ClientAction::Append][self.rng.below(4)];
         }
-        if self.cuts && self.dice.below(30) == 0 {
+        if self.cuts && self.rng.below(30) == 0 {
             return ClientAction::Cut;
         }
-        match self.dice.below(200) {
+        match self.rng.below(200) {
             0..140 => ClientAction::Append,
             140..168 => ClientAction::Read,
             168..176 => ClientAction::Trim,
@@ -209,7 +208,7 @@ impl Load {
     }
 
     pub(super) fn any_id(&mut self) -> TopicIdPartition {
-        self.ids[self.dice.below(self.ids.len())]
+        self.ids[self.rng.below(self.ids.len())]
     }
 
     pub fn ids(&self) -> Vec<TopicIdPartition> {
@@ -230,7 +229,7 @@ impl Load {
 
     /// Opens some or all of the partitions, at times in a new leader epoch.
     pub fn open(&mut self) -> Vec<OpenPartition> {
-        let is_all = self.listed.is_empty() || self.dice.coin();
+        let is_all = self.listed.is_empty() || self.rng.coin();
         let chosen = self.contested.take().unwrap_or_else(|| self.any_id());
         let mut opens = Vec::new();
         for id in self.ids.clone() {
@@ -242,7 +241,7 @@ impl Load {
     }
 
     pub(super) fn open_one(&mut self, id: TopicIdPartition) -> OpenPartition {
-        let is_raised = self.followed.end(id) || self.dice.below(4) == 0;
+        let is_raised = self.followed.end(id) || self.rng.below(4) == 0;
         let epoch = self.epochs.entry(id).or_default();
         *epoch += i32::from(is_raised);
         let leader_epoch = LeaderEpoch(*epoch);
@@ -250,14 +249,14 @@ impl Load {
     }
 
     pub fn config(&mut self) -> LogConfig {
-        if self.dice.coin() {
+        if self.rng.coin() {
             return LogConfig::unlimited();
         }
-        let dice = &mut self.dice;
+        let rng = &mut self.rng;
         LogConfig {
-            retention_time: dice.coin().then(|| Duration::from_secs(dice.between(1, 600))),
-            retention_bytes: dice.coin().then(|| dice.between(2_000, 60_000)),
-            producer_expiry: if dice.coin() { Duration::MAX } else { Duration::from_secs(dice.between(5, 600)) },
+            retention_time: rng.coin().then(|| Duration::from_secs(rng.between(1, 600))),
+            retention_bytes: rng.coin().then(|| rng.between(2_000, 60_000)),
+            producer_expiry: if rng.coin() { Duration::MAX } else { Duration::from_secs(rng.between(5, 600)) },
         }
     }
 
@@ -271,22 +270,22 @@ impl Load {
     ) -> Vec<Append> {
         // A batch that is cut off takes the batches of its request with it, and the answer does not
         // tell which it was. So with cuts, each request has one batch.
-        let count = if !self.cuts && self.dice.below(4) == 0 { 1 + self.dice.below(4) } else { 1 };
+        let count = if !self.cuts && self.rng.below(4) == 0 { 1 + self.rng.below(4) } else { 1 };
         let mut appends = Vec::new();
         for _ in 0..count {
             let id = self.contested.take().unwrap_or_else(|| self.any_id());
             // Some clients have not heard of the other leader.
-            if self.followed.has(id) && self.dice.below(4) > 0 {
+            if self.followed.has(id) && self.rng.below(4) > 0 {
                 continue;
             }
-            let producer = Some(self.dice.below(2 * PRODUCERS)).filter(|producer| *producer < PRODUCERS);
+            let producer = Some(self.rng.below(2 * PRODUCERS)).filter(|producer| *producer < PRODUCERS);
             let batch = self.batch(id, producer, largest, wall, batches);
             self.sent.entry(number).or_default().push(Sent { id, producer, batch });
             // With cuts, an append must name its leader epoch, or it could write in the epoch of
             // another leader.
-            let says_epoch = self.dice.below(10) == 0 || self.cuts;
+            let says_epoch = self.rng.below(10) == 0 || self.cuts;
             let leader_epoch = says_epoch.then(|| LeaderEpoch(self.epochs.get(&id).copied().unwrap_or(0)));
-            let until = if self.dice.coin() { AppendFrontier::DurableEnd } else { AppendFrontier::HighWatermark };
+            let until = if self.rng.coin() { AppendFrontier::DurableEnd } else { AppendFrontier::HighWatermark };
             appends.push(Append {
                 id,
                 leader_epoch,
@@ -306,12 +305,12 @@ impl Load {
         wall: Timestamp,
         batches: &mut Batches,
     ) -> BatchId {
-        let size = match self.dice.below(20) {
-            0 => self.dice.below(largest),
-            1..8 => self.dice.below(100),
-            _ => self.dice.below(1_200),
+        let size = match self.rng.below(20) {
+            0 => self.rng.below(largest),
+            1..8 => self.rng.below(100),
+            _ => self.rng.below(1_200),
         };
-        let Some(number) = producer else { return batches.make(Author::Nobody, size, wall, &mut self.dice) };
+        let Some(number) = producer else { return batches.make(Author::Nobody, size, wall, &mut self.rng) };
         let state = self.producers.entry((number, id)).or_default();
         if state.resend > 0 {
             state.resend -= 1;
@@ -325,7 +324,7 @@ impl Load {
             sequence: state.next,
             is_transactional: number + 1 == PRODUCERS,
         };
-        let batch = batches.make(author, size, wall, &mut self.dice);
+        let batch = batches.make(author, size, wall, &mut self.rng);
         state.next = batches.header(batch).last_sequence().plus(1);
         state.unknown.push(batch);
         batch
@@ -333,11 +332,11 @@ impl Load {
 
     pub fn trim_to(&mut self, id: TopicIdPartition) -> TrimTo {
         let shown = self.listed.get(&id).and_then(|key| self.shown.get(key)).copied();
-        let shown = shown.filter(|_| self.dice.below(4) > 0);
+        let shown = shown.filter(|_| self.rng.below(4) > 0);
         let Some(Shown { start, high_watermark, .. }) = shown else { return TrimTo::HighWatermark };
         let range = u64::try_from(high_watermark.0 - start.0).expect("a log ends after its start");
-        let beyond = u64::from(self.dice.below(20) == 0);
-        let by = self.dice.between(0, range + beyond);
+        let beyond = u64::from(self.rng.below(20) == 0);
+        let by = self.rng.between(0, range + beyond);
         TrimTo::Offset(start.plus(i64::try_from(by).expect("it is small")))
     }
 
@@ -349,12 +348,12 @@ impl Load {
             return None;
         }
         let range = u64::try_from(end.0 - start.0).expect("a log ends after its start");
-        let by = i64::try_from(self.dice.between(0, range - 1)).expect("it is small");
+        let by = i64::try_from(self.rng.between(0, range - 1)).expect("it is small");
         Some((key, start.plus(by), end))
     }
 
     pub fn read_bytes(&mut self) -> usize {
-        1 << (4 + self.dice.below(12))
+        1 << (4 + self.rng.below(12))
     }
 
     // Answers.

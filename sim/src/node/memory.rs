@@ -13,7 +13,7 @@ use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
 
 use super::oracle::Moment;
-use crate::{Chance, Dice};
+use crate::{Chance, Rng};
 
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryOptions {
@@ -27,7 +27,7 @@ pub struct MemoryOptions {
 #[derive(Debug)]
 pub struct NodeMemory {
     options: MemoryOptions,
-    dice: Dice,
+    rng: Rng,
     /// The length of all chunks that are still referenced, in bytes.
     held: Arc<AtomicUsize>,
     frozen: Rc<RefCell<Frozen>>,
@@ -48,9 +48,9 @@ struct Frozen {
 }
 
 impl NodeMemory {
-    pub fn new(options: MemoryOptions, dice: Dice, ended: Moment) -> Self {
+    pub fn new(options: MemoryOptions, rng: Rng, ended: Moment) -> Self {
         let frozen = Rc::new(RefCell::new(Frozen { ended, writes: VecDeque::new() }));
-        Self { options, dice, held: Arc::default(), frozen, readable: BTreeMap::new(), evictions: 0, failures: 0 }
+        Self { options, rng, held: Arc::default(), frozen, readable: BTreeMap::new(), evictions: 0, failures: 0 }
     }
 
     /// The machine knows that the log is durable up to this commit.
@@ -95,7 +95,7 @@ impl Memory for NodeMemory {
     type Chunk = NodeChunk;
 
     fn take(&mut self, length: usize) -> Result<NodeChunk, NoMemory> {
-        if self.dice.happens(self.options.fails) {
+        if self.rng.happens(self.options.fails) {
             self.failures += 1;
             return Err(NoMemory { length, os_error: None });
         }

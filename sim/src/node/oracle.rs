@@ -1,6 +1,5 @@
-//! The oracle: derives what the logs must contain, and what they may contain, from the clients'
-//! requests and answers alone. It takes nothing on the machine's word. Panics if a promise is
-//! broken.
+//! The oracle: derives the required and the allowed content of the logs from the clients' requests
+//! and answers alone. It does not trust the machine's own reports. Panics if a promise is broken.
 //!
 //! ```text
 //! asked --published--> placed (durable) --> answered        asked --refused--> gone for good
@@ -31,7 +30,7 @@ use super::log_reader::{LogReader, Piece};
 use super::reads::headers;
 use super::start::WAL;
 use crate::disk::Disk;
-use cuts::AskedCut;
+use cuts::RequestedCut;
 pub use cuts::{CutEnd, ShownCut};
 use life::{Life, Placed};
 pub use proofs::Moment;
@@ -76,9 +75,9 @@ struct Model {
     /// The least time after which a producer may be forgotten.
     expiry: Duration,
     /// The unanswered cut of the newest life.
-    cut: Option<AskedCut>,
+    cut: Option<RequestedCut>,
     /// A cut that was requested while `cut` was unanswered: it replaces that cut, or is refused.
-    rival: Option<AskedCut>,
+    rival: Option<RequestedCut>,
 }
 
 impl Model {

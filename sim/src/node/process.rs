@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rustmq_engine_core::shard::starting::log_limits;
-use rustmq_engine_core::shard::{CommitNumber, CommitSteps, DiskStep, Gathering, Shard, ShardConfig};
+use rustmq_engine_core::shard::{CommitBuilder, CommitNumber, CommitSteps, DiskStep, Shard, ShardConfig};
 use rustmq_engine_core::wal::frame::{FrameBody, frames};
 use rustmq_engine_core::wal::{CheckpointPiece, GroupHeader, SegmentGeneration, SlotId};
 use rustmq_model::Instant;
@@ -113,8 +113,8 @@ impl Process {
                 world.events.note(named);
             }
         }
-        let memory = NodeMemory::new(world.setting.memory, world.dice.fork(), world.oracle.proofs.ended());
-        let gathering = Gathering::new(WAL, recovered.table, memory, world.setting.syncs);
+        let memory = NodeMemory::new(world.setting.memory, world.rng.fork(), world.oracle.proofs.ended());
+        let builder = CommitBuilder::new(WAL, recovered.table, memory, world.setting.syncs);
         let setting = &world.setting;
         let config = ShardConfig {
             proof_after: setting.proof_after,
@@ -127,7 +127,7 @@ impl Process {
             limits: log_limits(setting.shape),
             replicas: setting.replicas(),
         };
-        let shard = Shard::new(config, gathering, recovered.partitions, now);
+        let shard = Shard::new(config, builder, recovered.partitions, now);
         let shard = shard.map_err(|_| NoStart::Failed(DiskError::Full))?;
         let mut process = Self {
             shard,
@@ -197,7 +197,7 @@ impl Process {
         }
         if self.ends_after.is_none() && self.shard.poisoned().is_some() {
             world.events.note(Named::Poison);
-            self.ends_after = Some(self.turns + world.dice.between(1, 60));
+            self.ends_after = Some(self.turns + world.rng.between(1, 60));
         }
     }
 
@@ -214,7 +214,11 @@ impl Process {
             let Some(partition) = partition.filter(|partition| !partition.log.is_being_cut()) else { continue };
             let offsets = partition.log_start()..tail_from;
             let table = self.shard.table().location_map(id);
-            assert_eq!(locations.stretches(offsets.clone()), table.stretches(offsets.clone()), "{id}: {offsets:?}");
+            assert_eq!(
+                locations.segment_ranges(offsets.clone()),
+                table.segment_ranges(offsets.clone()),
+                "{id}: {offsets:?}"
+            );
         }
     }
 

@@ -161,7 +161,8 @@ impl ReadTask {
                     return Next::Found(found);
                 }
                 from = next;
-                let range = if matches!(self.reader, Reader::Move { .. }) { &batch.with_parts } else { &batch.range };
+                let range =
+                    if matches!(self.reader, Reader::Move { .. }) { &batch.with_tagged_fields } else { &batch.range };
                 found.push(bytes.slice(group_at + range.start..group_at + range.end));
             }
         }

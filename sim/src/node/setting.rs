@@ -9,7 +9,7 @@ use rustmq_engine_core::wal::SegmentShape;
 
 use super::memory::MemoryOptions;
 use crate::disk::Faults;
-use crate::{Chance, Delay, Dice};
+use crate::{Chance, Delay, Rng};
 
 /// The faults of a run besides crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,42 +64,42 @@ impl Setting {
         if self.cuts { Replicas::Several } else { Replicas::Sole }
     }
 
-    pub fn draw(dice: &mut Dice) -> Self {
-        let fault_profile = match dice.below(8) {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let fault_profile = match rng.below(8) {
             0..2 => FaultProfile::None,
             2..4 => FaultProfile::Errors,
             4 => FaultProfile::Full,
             5..7 => FaultProfile::Harm,
             _ => FaultProfile::All,
         };
-        let shape = SegmentShape::new(512, 512 * dice.between(24, 40)).expect("the length is within the bounds");
-        let segments_max = u32::try_from(dice.between(7, 14)).expect("a small number");
-        let tight = dice.below(3) == 0;
+        let shape = SegmentShape::new(512, 512 * rng.between(24, 40)).expect("the length is within the bounds");
+        let segments_max = u32::try_from(rng.between(7, 14)).expect("a small number");
+        let tight = rng.below(3) == 0;
         let capacity = if tight { u64::from(segments_max - 1) * u64::from(shape.length()) } else { u64::MAX };
         let memory = MemoryOptions {
             piece: 4 << 10,
-            budget: (16 << 10) << dice.below(4),
-            fails: if fault_profile == FaultProfile::All || dice.below(4) == 0 {
+            budget: (16 << 10) << rng.below(4),
+            fails: if fault_profile == FaultProfile::All || rng.below(4) == 0 {
                 Chance::percent(1)
             } else {
                 Chance::NEVER
             },
         };
-        let syncs = if dice.below(8) == 0 { SyncPolicy::Never } else { SyncPolicy::EachCommit };
+        let syncs = if rng.below(8) == 0 { SyncPolicy::Never } else { SyncPolicy::EachCommit };
         let faults = faults(fault_profile);
         let faults = if syncs == SyncPolicy::Never { Faults { sync: Chance::NEVER, ..faults } } else { faults };
         Self {
             fault_profile,
             shape,
             segments_max,
-            partitions: 1 + dice.below(5),
+            partitions: 1 + rng.below(5),
             memory,
-            gathered_bytes_max: 8 << 10 << dice.below(3),
-            checkpoint_piece_bytes_max: [96, 256, 64 << 10][dice.below(3)],
-            proof_after: Duration::from_millis(dice.between(5, 200)),
-            slow_commit: Duration::from_micros([0, 1_000, 1_000_000][dice.below(3)]),
-            retention_interval: Duration::from_secs(dice.between(2, 300)),
-            damage_timeout: Duration::from_millis(dice.between(1_000, 5_000)),
+            gathered_bytes_max: 8 << 10 << rng.below(3),
+            checkpoint_piece_bytes_max: [96, 256, 64 << 10][rng.below(3)],
+            proof_after: Duration::from_millis(rng.between(5, 200)),
+            slow_commit: Duration::from_micros([0, 1_000, 1_000_000][rng.below(3)]),
+            retention_interval: Duration::from_secs(rng.between(2, 300)),
+            damage_timeout: Duration::from_millis(rng.between(1_000, 5_000)),
             faults,
             syncs,
             capacity,
@@ -109,10 +109,9 @@ impl Setting {
                 Chance::NEVER
             },
             // The oracle cannot tell harmed batches from batches that were cut off.
-            cuts: matches!(fault_profile, FaultProfile::None | FaultProfile::Errors | FaultProfile::Full)
-                && dice.coin(),
-            requests: 900 + dice.below(600),
-            steps_max: 400 << dice.below(4),
+            cuts: matches!(fault_profile, FaultProfile::None | FaultProfile::Errors | FaultProfile::Full) && rng.coin(),
+            requests: 900 + rng.below(600),
+            steps_max: 400 << rng.below(4),
         }
     }
 }

@@ -22,7 +22,7 @@ use super::reads::{ClientRead, Failing};
 use super::setting::Setting;
 use super::start::{NoStart, Refusal};
 use crate::disk::{Crash, Disk, DiskError, DiskOptions, Faults, Harm, SECTOR, Speed};
-use crate::{Chance, Dice, Schedule, Trace};
+use crate::{Chance, Rng, Schedule, Trace};
 
 /// After this many refused starts in a row the log counts as lost.
 const REFUSALS_MAX: u32 = 3;
@@ -30,7 +30,7 @@ const REFUSALS_MAX: u32 = 3;
 #[derive(Debug)]
 pub struct World {
     pub setting: Setting,
-    pub dice: Dice,
+    pub rng: Rng,
     pub computer: Computer,
     pub oracle: Oracle,
     pub load: Load,
@@ -55,17 +55,17 @@ enum Life {
 
 impl World {
     pub fn new(seed: u64, trace: Trace) -> Self {
-        let mut dice = Dice::new(seed);
-        let setting = Setting::draw(&mut dice);
+        let mut rng = Rng::new(seed);
+        let setting = Setting::draw(&mut rng);
         let options =
             DiskOptions { number: 1, capacity: setting.capacity, faults: setting.faults, speed: Speed::USUAL };
-        let disk = Disk::new(options, dice.fork());
-        let computer = Computer::new(disk, trace, Schedule::new(dice.fork()));
-        let load = Load::new(&setting, dice.fork());
+        let disk = Disk::new(options, rng.fork());
+        let computer = Computer::new(disk, trace, Schedule::new(rng.fork()));
+        let load = Load::new(&setting, rng.fork());
         let (oracle, events) = (Oracle::new(setting.syncs, setting.proof_after), Events::default());
         let (written, started) = (BTreeMap::new(), BTreeMap::new());
         let (failing, has_been_full) = (None, false);
-        Self { setting, dice, computer, oracle, load, events, written, started, failing, has_been_full }
+        Self { setting, rng, computer, oracle, load, events, written, started, failing, has_been_full }
     }
 
     pub fn run(mut self) -> Report {
@@ -73,8 +73,8 @@ impl World {
         let requests = u64::try_from(self.setting.requests).expect("a few");
         while self.load.next_request() < requests && refusals < REFUSALS_MAX {
             // Short lives often end within the start.
-            let steps_max = if self.dice.below(3) == 0 { 60 } else { self.setting.steps_max };
-            self.computer.crash_after(self.dice.below(steps_max));
+            let steps_max = if self.rng.below(3) == 0 { 60 } else { self.setting.steps_max };
+            self.computer.crash_after(self.rng.below(steps_max));
             let life = self.run_life(false);
             let is_in_start = matches!(life, Life::Crashed { in_start: true });
             crashes_in_start = if is_in_start { crashes_in_start + 1 } else { 0 };
@@ -139,7 +139,7 @@ impl World {
     fn end_life(&mut self, life: &Life, refusals: u32) -> u32 {
         let is_clean = matches!(life, Life::Ended(End::Closed));
         let is_kept = is_clean || self.setting.syncs == SyncPolicy::Never;
-        let crash = if is_kept || self.dice.coin() { Crash::Process } else { Crash::Power };
+        let crash = if is_kept || self.rng.coin() { Crash::Process } else { Crash::Power };
         self.events.note(match (is_clean, crash) {
             (true, _) => Named::CleanEnd,
             (_, Crash::Process) => Named::Kill,
@@ -165,14 +165,14 @@ impl World {
 
     pub fn act_as_clients(&mut self, process: &mut Process, is_open: bool) {
         self.harm_sector();
-        if self.setting.cuts && self.dice.below(2) == 0 {
+        if self.setting.cuts && self.rng.below(2) == 0 {
             self.acknowledge(process);
         }
         if is_open {
             let action = self.load.choose();
             self.perform(action, process);
         }
-        if is_open && self.dice.below(400) == 0 {
+        if is_open && self.rng.below(400) == 0 {
             let number = self.load.close();
             process.inbox.push_back(Request::Close(number));
             return;
@@ -183,12 +183,12 @@ impl World {
 
     /// Harms a sector at times.
     fn harm_sector(&mut self) {
-        if self.dice.happens(self.setting.harm_chance) {
+        if self.rng.happens(self.setting.harm_chance) {
             let slots: Vec<_> = self.started.keys().copied().collect();
             let sectors = self.setting.shape.length() / SECTOR;
-            if let Some(slot) = slots.get(self.dice.below(slots.len().max(1))) {
-                let offset = u32::try_from(self.dice.below(sectors as usize)).expect("a slot is small") * SECTOR;
-                let harm = if self.dice.coin() { Harm::Unreadable } else { Harm::Flipped };
+            if let Some(slot) = slots.get(self.rng.below(slots.len().max(1))) {
+                let offset = u32::try_from(self.rng.below(sectors as usize)).expect("a slot is small") * SECTOR;
+                let harm = if self.rng.coin() { Harm::Unreadable } else { Harm::Flipped };
                 self.computer.harm(*slot, offset, harm);
             }
         }
@@ -274,7 +274,7 @@ impl World {
     /// Reads for a consumer: from memory if the batches are there, else from disk, at once or later
     /// with the map that it takes now.
     fn read(&mut self, process: &mut Process) {
-        if self.dice.coin() {
+        if self.rng.coin() {
             process.start_deferred(self);
         }
         let id = self.load.any_id();
@@ -289,7 +289,7 @@ impl World {
             let read = ColdRead { id, from, until, max_bytes: self.load.read_bytes(), at_least_one: true };
             let resets = self.oracle.resets(key);
             let cold = ClientRead { key, resets, read, locations: log.locations() };
-            match self.dice.below(4) {
+            match self.rng.below(4) {
                 0 => process.defer(cold, self),
                 _ => process.read_for_client(cold, self),
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_engine_core::wal::recovery::RecoveryError;
 use rustmq_sim::disk::{Crash, Disk, DiskError, DiskOptions, Faults, Operation, OperationId, Outcome, Speed, Started};
-use rustmq_sim::{Dice, Schedule, Trace};
+use rustmq_sim::{Rng, Schedule, Trace};
 
 /// Why a life ends.
 #[derive(Debug)]
@@ -30,10 +30,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(dice: &mut Dice, faults: Faults) -> Self {
+    pub fn new(rng: &mut Rng, faults: Faults) -> Self {
         let options = DiskOptions { number: 1, capacity: u64::MAX, faults, speed: Speed::USUAL };
-        let disk = Disk::new(options, dice.fork());
-        let schedule = Schedule::new(dice.fork());
+        let disk = Disk::new(options, rng.fork());
+        let schedule = Schedule::new(rng.fork());
         Self { disk, trace: Trace::default(), schedule, done: BTreeMap::new(), steps_left: 0 }
     }
 

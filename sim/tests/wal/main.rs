@@ -17,7 +17,7 @@ use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
 use rustmq_sim::disk::{Crash, Faults};
-use rustmq_sim::{Chance, Delay, Dice};
+use rustmq_sim::{Chance, Delay, Rng};
 
 use log::Log;
 use machine::{Machine, Stop};
@@ -76,17 +76,17 @@ impl Oracle {
     }
 }
 
-fn batch(dice: &mut Dice) -> Bytes {
+fn batch(rng: &mut Rng) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
-    let fill = u8::try_from(dice.below(256)).unwrap();
-    for _ in 0..=dice.below(3) {
-        builder.push(Timestamp(1_000), None, Some(&vec![fill; dice.below(1_200)]), &[]);
+    let fill = u8::try_from(rng.below(256)).unwrap();
+    for _ in 0..=rng.below(3) {
+        builder.push(Timestamp(1_000), None, Some(&vec![fill; rng.below(1_200)]), &[]);
     }
     builder.build()
 }
 
 /// Runs one life, until it crashes.
-fn run_life(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u64, seen: &mut Seen) -> Stop {
+fn run_life(machine: &mut Machine, oracle: &mut Oracle, rng: &mut Rng, seed: u64, seen: &mut Seen) -> Stop {
     let shape = SegmentShape::new(512, 32 * 512).unwrap();
     let (mut log, wal) = match Log::open(machine, shape) {
         Ok(opened) => opened,
@@ -102,19 +102,19 @@ fn run_life(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u
     oracle.settle(found);
     let segments = log.segments();
     log.prove();
-    let stop = work(machine, &mut log, oracle, dice).err().unwrap_or(Stop::Crashed);
+    let stop = work(machine, &mut log, oracle, rng).err().unwrap_or(Stop::Crashed);
     seen.rolls += log.segments() - segments;
     stop
 }
 
 /// Appends and commits until the log is full.
-fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, dice: &mut Dice) -> Result<(), Stop> {
+fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, rng: &mut Rng) -> Result<(), Stop> {
     log.commit(machine)?;
     loop {
-        let number = i32::try_from(dice.below(PARTITIONS)).unwrap();
+        let number = i32::try_from(rng.below(PARTITIONS)).unwrap();
         let id = TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) };
         if let Some(base) = oracle.ends.get(&id).copied() {
-            let Some(event) = log.append(machine, id, &batch(dice), base)? else { return Ok(()) };
+            let Some(event) = log.append(machine, id, &batch(rng), base)? else { return Ok(()) };
             let ReplayEvent::Batch(header, _) = &event else { unreachable!("a batch was staged") };
             oracle.ends.insert(id, header.next_offset());
             oracle.staged.push((id, event));
@@ -126,10 +126,10 @@ fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, dice: &mut Di
             oracle.ends.insert(id, Offset::ZERO);
             oracle.staged.push((id, ReplayEvent::Control(control)));
         }
-        if dice.below(4) == 0 {
+        if rng.below(4) == 0 {
             log.commit(machine)?;
             oracle.acknowledged = oracle.staged.len();
-            if dice.below(6) == 0 {
+            if rng.below(6) == 0 {
                 log.prove();
                 log.commit(machine)?;
             }
@@ -139,19 +139,19 @@ fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, dice: &mut Di
 
 /// Returns the hash of the run.
 fn run(seed: u64, faults: Faults, seen: &mut Seen) -> u64 {
-    let mut dice = Dice::new(seed);
-    let mut machine = Machine::new(&mut dice, faults);
+    let mut rng = Rng::new(seed);
+    let mut machine = Machine::new(&mut rng, faults);
     let mut oracle = Oracle::default();
     for _ in 0..LIVES {
         // Short lives often end within the start.
-        let steps_max = if dice.coin() { 40 } else { 300 };
-        machine.crash_after(dice.below(steps_max));
-        match run_life(&mut machine, &mut oracle, &mut dice, seed, seen) {
+        let steps_max = if rng.coin() { 40 } else { 300 };
+        machine.crash_after(rng.below(steps_max));
+        match run_life(&mut machine, &mut oracle, &mut rng, seed, seen) {
             Stop::Crashed => {}
             Stop::Failed => seen.failed += 1,
             Stop::Refused(error) => panic!("seed {seed}: a start refuses a log that nothing has harmed: {error}"),
         }
-        machine.crash(if dice.coin() { Crash::Power } else { Crash::Process });
+        machine.crash(if rng.coin() { Crash::Power } else { Crash::Process });
     }
     // The last start has no faults.
     machine.disk.faults = Faults::NONE;

@@ -1,5 +1,4 @@
-//! Logs written by hand, sound ones and broken ones: each broken promise is found, and nothing else
-//! is.
+//! Handmade logs, correct and broken ones: the audit finds each broken promise and nothing else.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -8,20 +7,20 @@ fn entry(producer: u32, sequence: u64) -> Entry {
     Entry { producer, sequence, hash: u64::from(producer) << 32 | sequence }
 }
 
-fn place() -> Place {
-    Place::new("t", 0)
+fn place() -> TopicPartition {
+    TopicPartition::new("t", 0)
 }
 
-/// A log of one producer's records 0.., from offset 0 on.
+/// A log of one producer's records from 0 on, at the offsets from 0 on.
 fn sound(records: u64) -> Reading {
     let records: Vec<_> = (0..records).map(|n| (i64::try_from(n).unwrap(), Some(entry(1, n)))).collect();
     Reading { from: 0, log_start: 0, end: i64::try_from(records.len()).unwrap(), records }
 }
 
 /// An audit in which producer 1 has `acknowledged` records.
-fn promised(acknowledged: u64, keep: Keep) -> Audit {
+fn promised(acknowledged: u64, retention: Retention) -> Audit {
     let mut audit = Audit::default();
-    audit.watch(place(), keep);
+    audit.watch(place(), retention);
     for n in 0..acknowledged {
         assert_eq!(audit.acknowledge(&place(), i64::try_from(n).unwrap(), entry(1, n)), None);
     }
@@ -29,7 +28,7 @@ fn promised(acknowledged: u64, keep: Keep) -> Audit {
 }
 
 fn check(acknowledged: u64, reading: &Reading, expected: &[&str]) {
-    let found = promised(acknowledged, Keep::Everything).read(&place(), reading);
+    let found = promised(acknowledged, Retention::Everything).read(&place(), reading);
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found, expected);
 }
@@ -37,7 +36,7 @@ fn check(acknowledged: u64, reading: &Reading, expected: &[&str]) {
 #[test]
 fn a_sound_log_passes() {
     check(5, &sound(5), &[]);
-    // What was written and never acknowledged may be there.
+    // A record that was written and never acknowledged may exist.
     check(3, &sound(5), &[]);
     check(0, &sound(0), &[]);
 }
@@ -64,7 +63,7 @@ fn a_batch_dropped_in_recovery_is_found_though_later_ones_closed_the_gap() {
     let mut reading = sound(6);
     reading.records = [0, 1, 4, 5].into_iter().zip(0..).map(|(n, at)| (at, Some(entry(1, n)))).collect();
     reading.end = 4;
-    let found = promised(4, Keep::Everything).read(&place(), &reading);
+    let found = promised(4, Retention::Everything).read(&place(), &reading);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|violation| matches!(violation, Violation::Differs { .. })));
 }
@@ -104,20 +103,20 @@ fn two_producers_may_interleave() {
 
 #[test]
 fn what_was_read_once_stays() {
-    let mut audit = promised(0, Keep::Everything);
+    let mut audit = promised(0, Retention::Everything);
     assert_eq!(audit.read(&place(), &sound(3)), []);
     let mut changed = sound(3);
     changed.records[2].1 = Some(entry(2, 0));
     assert_eq!(audit.read(&place(), &changed).len(), 1);
-    let mut audit = promised(0, Keep::Everything);
+    let mut audit = promised(0, Retention::Everything);
     audit.read(&place(), &sound(3));
     let shrunk = audit.read(&place(), &sound(2));
     assert_eq!(shrunk, [Violation::Shrank { place: place(), end: 2, expected: 3 }]);
 }
 
 #[test]
-fn a_look_at_what_is_new_is_enough() {
-    let mut audit = promised(0, Keep::Everything);
+fn a_reading_of_the_new_records_suffices() {
+    let mut audit = promised(0, Retention::Everything);
     assert_eq!(audit.read(&place(), &sound(3)), []);
     assert_eq!(audit.unread(), [(place(), 3)]);
     let mut more = sound(5);
@@ -125,13 +124,13 @@ fn a_look_at_what_is_new_is_enough() {
     more.from = 3;
     more.from = 3;
     assert_eq!(audit.read(&place(), &more), []);
-    // The first of the new ones is missing.
+    // The first of the new records is missing.
     more.records.remove(0);
-    let mut audit = promised(0, Keep::Everything);
+    let mut audit = promised(0, Retention::Everything);
     audit.read(&place(), &sound(3));
     assert_eq!(audit.read(&place(), &more), [Violation::Missing { place: place(), offset: 3, entry: None }]);
     // A copy of an old record among the new ones.
-    let mut audit = promised(0, Keep::Everything);
+    let mut audit = promised(0, Retention::Everything);
     audit.read(&place(), &sound(3));
     let copied = Reading { from: 3, log_start: 0, end: 4, records: vec![(3, Some(entry(1, 0)))] };
     assert!(matches!(audit.read(&place(), &copied)[..], [Violation::OutOfOrder { .. }]));
@@ -139,11 +138,11 @@ fn a_look_at_what_is_new_is_enough() {
 
 #[test]
 fn a_late_acknowledgement_is_held_against_what_was_read_before() {
-    let mut audit = promised(0, Keep::Everything);
+    let mut audit = promised(0, Retention::Everything);
     audit.read(&place(), &sound(3));
     assert_eq!(audit.acknowledge(&place(), 1, entry(1, 1)), None);
     assert!(matches!(audit.acknowledge(&place(), 2, entry(1, 9)), Some(Violation::Differs { .. })));
-    // Two records acknowledged at one offset.
+    // Two records were acknowledged at one offset.
     assert_eq!(audit.acknowledge(&place(), 7, entry(1, 7)), None);
     assert!(matches!(audit.acknowledge(&place(), 7, entry(1, 8)), Some(Violation::Differs { .. })));
 }
@@ -153,25 +152,25 @@ fn retention_takes_the_head_only_where_it_may() {
     let mut reading = sound(5);
     reading.records.drain(..2);
     reading.log_start = 2;
-    assert_eq!(promised(5, Keep::Tail).read(&place(), &reading), []);
-    let found = promised(5, Keep::Everything).read(&place(), &reading);
+    assert_eq!(promised(5, Retention::Tail).read(&place(), &reading), []);
+    let found = promised(5, Retention::Everything).read(&place(), &reading);
     assert_eq!(found, [Violation::LogStart { place: place(), log_start: 2, before: 0 }]);
-    let mut audit = promised(5, Keep::Tail);
+    let mut audit = promised(5, Retention::Tail);
     audit.read(&place(), &reading);
     let found = audit.read(&place(), &sound(5));
     assert!(found.contains(&Violation::LogStart { place: place(), log_start: 0, before: 2 }), "{found:?}");
-    // The head may go while a look reads it, a hole in the middle may not.
+    // The oldest records may be deleted during the reading, but not records in the middle.
     let mut reading = sound(5);
     reading.log_start = 2;
-    assert_eq!(promised(5, Keep::Tail).read(&place(), &reading), []);
+    assert_eq!(promised(5, Retention::Tail).read(&place(), &reading), []);
     reading.records.remove(3);
-    assert_eq!(promised(5, Keep::Tail).read(&place(), &reading).len(), 1);
+    assert_eq!(promised(5, Retention::Tail).read(&place(), &reading).len(), 1);
 }
 
 #[test]
 fn a_log_start_beyond_the_end_is_a_lost_log() {
     let reading = Reading { from: 0, log_start: 9, end: 9, records: Vec::new() };
-    let found = promised(5, Keep::Tail).read(&place(), &Reading { end: 3, ..reading });
+    let found = promised(5, Retention::Tail).read(&place(), &Reading { end: 3, ..reading });
     assert!(found.contains(&Violation::Shrank { place: place(), end: 3, expected: 5 }), "{found:?}");
 }
 
@@ -195,7 +194,7 @@ fn topics_are_there_with_their_partitions_or_gone() {
     assert_eq!(audit.read_topics(&listed(&[("a", 3), ("b", 1), ("other", 1)])), []);
     assert_eq!(audit.read_topics(&listed(&[("a", 2), ("b", 1)])).len(), 1);
     assert_eq!(audit.read_topics(&listed(&[("a", 3)])), [Violation::Topic { name: "b".into(), expected: 1, found: 0 }]);
-    audit.let_go("b");
+    audit.unwatch("b");
     assert_eq!(audit.read_topics(&listed(&[("a", 3)])), []);
     assert_eq!(audit.read_topics(&listed(&[("a", 3), ("b", 1)])), []);
     audit.acknowledge_deletion("b");

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use rustmq_engine_core::log::Replicas;
 use rustmq_engine_core::shard::starting::log_limits;
 use rustmq_engine_core::shard::{
-    Action, CommitNumber, Gathering, MoveError, Now, Partitions, Preparation, Publication, PublishedRun, RebuildError,
-    Shard, ShardConfig, SyncPolicy,
+    Action, CommitBuilder, CommitNumber, MoveError, Now, Partitions, Preparation, Publication, PublishedRun,
+    RebuildError, Shard, ShardConfig, SyncPolicy,
 };
 use rustmq_engine_core::wal::recovery::CorruptionPolicy;
 use rustmq_engine_core::wal::{
@@ -84,7 +84,7 @@ impl InMemoryShard {
         let table = SegmentTable::new(SegmentTableConfig { wal, shape, segments_max }, &empty);
         gauges.wal_capacity_bytes.store(u64::from(segments_max) * SEGMENT_BYTES, Ordering::Relaxed);
         let views = Views::new(memory, Arc::new(store.clone()));
-        let gathering = Gathering::new(wal, table, views, SyncPolicy::EachCommit);
+        let gathering = CommitBuilder::new(wal, table, views, SyncPolicy::EachCommit);
         let config = ShardConfig {
             proof_after: PROOF_AFTER,
             retention_interval: options.retention_interval,

@@ -2,8 +2,8 @@
 //! (`docs/formats/wal.md`). Writes version 2; reads versions 1 and 2. Little-endian.
 //!
 //! A checkpoint holds the whole state as of its first piece. Batches that the log had appended but
-//! not synced come before that piece in the WAL, and so are durable with it. Unknown parts are not
-//! kept: they describe a state that will have changed when the log is checkpointed again.
+//! not synced come before that piece in the WAL, and so are durable with it. Unknown tagged fields
+//! are not kept: they describe a state that will have changed when the log is checkpointed again.
 
 use bytes::{Buf, BufMut, TryGetError};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -16,11 +16,11 @@ use super::partition::PartitionLog;
 use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
 use super::time_index::{TimeEntry, TimeIndex};
 use super::transactions::{EndedTransaction, Transactions};
-use crate::parts::{self, PartsError};
+use crate::tagged_fields::{self, TaggedFieldsError};
 
 /// The version that this build writes.
 pub const VERSION: u16 = 2;
-/// Lacks the last offset of each producer, and has no parts.
+/// Lacks the last offset of each producer, and has no tagged fields.
 const FIRST_VERSION: u16 = 1;
 /// Written for a producer without an open transaction.
 const NO_OFFSET: i64 = -1;
@@ -30,9 +30,12 @@ const EPOCH_LENGTH: usize = 12;
 const PRODUCER_LENGTH: usize = FIRST_PRODUCER_LENGTH + 8;
 const FIRST_PRODUCER_LENGTH: usize = 8 + 2 + 4 + 8 + 8 + 1;
 const BATCH_LENGTH: usize = 4 + 4 + 3 * 8;
-const ABORTED_LENGTH: usize = 4 * 8;
+/// The length of one aborted transaction, in bytes.
+pub(crate) const ABORTED_LENGTH: usize = 4 * 8;
 const ENDED_LENGTH: usize = 8 + 2 + 2 * 8;
 const TIME_LENGTH: usize = 16;
+/// The most bytes of one producer: its own fields, the number of its batches, and these.
+pub(crate) const PRODUCER_LENGTH_MAX: usize = PRODUCER_LENGTH + 1 + BATCHES_MAX * BATCH_LENGTH;
 
 const _: () = assert!(BATCHES_MAX < 1 << 8, "a producer's count of batches is one byte");
 
@@ -42,8 +45,10 @@ pub enum CheckpointError {
         "checkpoint version {found} is not known: a newer RustMQ wrote it; this one reads versions up to {VERSION}"
     )]
     Version { found: u16 },
-    #[error("the checkpoint has the critical part {tag:#06x}: a newer RustMQ wrote it, and this one does not know it")]
-    UnknownPart { tag: u16 },
+    #[error(
+        "the checkpoint has the critical tagged field {tag:#06x}: a newer RustMQ wrote it, and this one does not know it"
+    )]
+    UnknownTaggedField { tag: u16 },
     #[error("the checkpoint ends early")]
     Truncated,
     #[error("the checkpoint has {count} bytes after its end")]
@@ -128,7 +133,7 @@ impl PartitionLog {
         let aborted = take_list(input, ABORTED_LENGTH, take_aborted)?.into();
         let ended = take_list(input, ENDED_LENGTH, take_ended)?;
         let times = take_times(input)?;
-        check_parts(input, version)?;
+        check_tagged_fields(input, version)?;
         let unsound = |reason| CheckpointError::Unsound { reason };
         let open = producers.iter().filter_map(|(id, producer)| producer.open_transaction.map(|first| (first, id)));
         let open = open.collect();
@@ -153,13 +158,13 @@ impl PartitionLog {
     }
 }
 
-fn check_parts(parts: &[u8], version: u16) -> Result<(), CheckpointError> {
-    if version == FIRST_VERSION && !parts.is_empty() {
-        return Err(CheckpointError::Trailing { count: parts.len() });
+fn check_tagged_fields(tagged_fields: &[u8], version: u16) -> Result<(), CheckpointError> {
+    if version == FIRST_VERSION && !tagged_fields.is_empty() {
+        return Err(CheckpointError::Trailing { count: tagged_fields.len() });
     }
-    parts::pass_over(parts).map_err(|error| match error {
-        PartsError::Truncated => CheckpointError::Truncated,
-        PartsError::Critical { tag } => CheckpointError::UnknownPart { tag },
+    tagged_fields::check_skippable(tagged_fields).map_err(|error| match error {
+        TaggedFieldsError::Truncated => CheckpointError::Truncated,
+        TaggedFieldsError::Critical { tag } => CheckpointError::UnknownTaggedField { tag },
     })
 }
 

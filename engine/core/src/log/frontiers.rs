@@ -142,7 +142,7 @@ impl Replicas {
     }
 }
 
-/// What determines the high watermark.
+/// The rule that determines the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatermarkRule {
     /// The durable end: there is no other replica.

@@ -45,8 +45,8 @@ pub enum ProduceRefusal {
     NotLeader,
     #[error("the lease has expired: another replica may lead")]
     LeaseExpired,
-    #[error("{asked} replicas must sync the append, and the partition has {replicas}")]
-    NotSoManyReplicas { asked: usize, replicas: usize },
+    #[error("{requested} replicas must sync the append, and the partition has {replicas}")]
+    TooFewReplicas { requested: usize, replicas: usize },
     #[error("{in_sync} replicas are in sync, and {required} must be")]
     NotEnoughReplicas { in_sync: usize, required: usize },
 }

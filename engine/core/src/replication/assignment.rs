@@ -4,16 +4,16 @@
 
 use rustmq_model::{BrokerId, LeaderEpoch, Offset};
 
-/// One run of a broker: the number that the controller gave it at its registration, which rises
-/// with each registration in the cluster. Kafka calls it the broker epoch.
+/// The broker epoch: the number of a broker's registration, which the controller raises with each
+/// registration in the cluster (KIP-380). It tells the processes of one broker apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Run(pub u64);
+pub struct BrokerEpoch(pub u64);
 
-/// A broker in one of its runs.
+/// A broker as it registered: by its id and its broker epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {
     pub broker: BrokerId,
-    pub run: Run,
+    pub broker_epoch: BrokerEpoch,
 }
 
 /// Numbers the controller's decisions about a partition. Rises by one with each change of any kind.
@@ -42,8 +42,8 @@ impl Starts {
 pub struct Assignment {
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: PartitionEpoch,
-    /// The broker run that leads in this epoch. A later run of the same broker does not: followers
-    /// may have records that it lost in a crash.
+    /// The broker that leads in this epoch. With a later broker epoch it does not: followers may
+    /// have records that it lost in a crash.
     pub leader: Option<Member>,
     /// A replica is removed only with a new leader epoch. A removed replica has dropped its log; if
     /// it came back within the epoch, its earlier acknowledgements would count again.
@@ -58,7 +58,7 @@ pub struct Assignment {
 /// A change of the ISR by one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InSyncChange {
-    /// Names the run that caught up: another run may have another disk.
+    /// Names the broker epoch that caught up: in a later one the broker may have another disk.
     Join(Member),
     /// Raises the partition epoch even if the broker was no member, and so cancels a [`Self::Join`]
     /// that may still be in flight.

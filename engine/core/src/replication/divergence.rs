@@ -1,7 +1,7 @@
 //! Where the logs of a follower and its leader diverge (KIP-101, KIP-279), found from their epoch
-//! histories. An epoch and an offset identify a record's bytes, since one leader wrote an epoch, in
-//! one run. So the logs are equal up to the end of the largest epoch that both have; if the epoch's
-//! ends differ, up to the lower one.
+//! histories. An epoch and an offset identify a record's bytes, since one process of one broker
+//! wrote an epoch. So the logs are equal up to the end of the largest epoch that both have; if the
+//! epoch's ends differ, up to the lower one.
 
 use rustmq_model::{LeaderEpoch, Offset};
 

@@ -120,7 +120,7 @@ mod tests {
     use rustmq_model::{BrokerId, Instant, LeaderEpoch};
 
     use super::{InSync, InSyncChange, Refusal};
-    use crate::replication::assignment::{Assignment, Member, PartitionEpoch, Run, Starts};
+    use crate::replication::assignment::{Assignment, BrokerEpoch, Member, PartitionEpoch, Starts};
 
     const NOW: Instant = Instant::from_nanos(0);
 
@@ -149,7 +149,7 @@ mod tests {
         check(&set, &[1, 2], 1);
         assert!(!set.is_enough());
         let mut set = isr(&[1, 2], 3);
-        set.propose(InSyncChange::Join(Member { broker: BrokerId(3), run: Run(7) }), NOW);
+        set.propose(InSyncChange::Join(Member { broker: BrokerId(3), broker_epoch: BrokerEpoch(7) }), NOW);
         check(&set, &[1, 2, 3], 2);
         assert!(!set.is_enough());
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_refused_join_is_withdrawn_before_the_joiner_stops_counting() {
         let mut set = isr(&[1], 9);
-        let join = InSyncChange::Join(Member { broker: BrokerId(3), run: Run(7) });
+        let join = InSyncChange::Join(Member { broker: BrokerId(3), broker_epoch: BrokerEpoch(7) });
         set.propose(join, NOW.plus(std::time::Duration::from_secs(1)));
         assert!(set.is_pending(join, PartitionEpoch(4)) && !set.is_pending(join, PartitionEpoch(3)));
         set.on_refused(Refusal::StalePartitionEpoch, NOW);

@@ -226,7 +226,7 @@ impl Leader {
         let (broker, progress) = others.find(|(_, progress)| {
             progress.acked() >= Some(required) && progress.next_join_at.is_none() && !lags(progress)
         })?;
-        Some(InSyncChange::Join(Member { broker: *broker, run: progress.handshake().run }))
+        Some(InSyncChange::Join(Member { broker: *broker, broker_epoch: progress.handshake().broker_epoch }))
     }
 
     pub(super) fn due_at(&self) -> Option<Instant> {

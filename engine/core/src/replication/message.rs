@@ -17,15 +17,15 @@
 
 use rustmq_model::{LeaderEpoch, Offset};
 
-use super::assignment::Run;
+use super::assignment::BrokerEpoch;
 use crate::log::EpochStart;
 
 /// Numbers the handshakes of one follower. A later one voids all messages of earlier ones,
-/// including those of earlier runs of the follower.
+/// including those of earlier processes of the follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Handshake {
-    /// The follower's run.
-    pub run: Run,
+    /// The follower's broker epoch.
+    pub broker_epoch: BrokerEpoch,
     pub count: u64,
 }
 

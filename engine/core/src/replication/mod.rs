@@ -27,7 +27,9 @@ mod window;
 
 pub use ack_level::{AckLevel, ProduceRefusal};
 pub use actions::{Action, ChangeFailure, Ignored, WaitRefusal};
-pub use assignment::{Assignment, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Run, Starts};
+pub use assignment::{
+    Assignment, BrokerEpoch, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Starts,
+};
 pub use leader::BatchesRead;
 pub use limits::ReplicationLimits;
 pub use log_view::LogView;

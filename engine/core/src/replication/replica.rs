@@ -5,7 +5,7 @@
 //! ```text
 //!         the assignment names another broker
 //!  Idle -------------------------------------> Follower
-//!   ^ |   it names this run
+//!   ^ |   it names this broker epoch
 //!   | '--------------------------------------> Leader
 //!   |                                            | the controller: that epoch is over
 //!   |                                            v
@@ -24,7 +24,7 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::ack_level::{AckLevel, ProduceRefusal};
 use super::actions::{Action, ChangeFailure, Ignored, WaitRefusal};
-use super::assignment::{Assignment, Change, Member, Proposal, Refusal, Run};
+use super::assignment::{Assignment, BrokerEpoch, Change, Member, Proposal, Refusal};
 use super::follower::{Follower, Step};
 use super::leader::{BatchesRead, Leader};
 use super::limits::ReplicationLimits;
@@ -45,16 +45,16 @@ pub struct Replica {
     assignment: Option<Assignment>,
     change: Option<LogChange>,
     high_watermark: Offset,
-    /// The number of handshakes begun in this run.
+    /// The number of handshakes begun in this process.
     handshakes: u64,
     lease_until: Instant,
     actions: VecDeque<Action>,
 }
 
 impl Replica {
-    /// Begins a run, with the log that recovery has found, which starts for readers at `start`.
+    /// Begins with the log that recovery has found, which starts for readers at `start`.
     /// `reset` is the start of an interrupted reset, which is completed before anything else.
-    /// Called once in a run for an assigned replica: handshakes are numbered from here, and a
+    /// Called once in a process for an assigned replica: handshakes are numbered from here, and a
     /// leader takes a message with an earlier number for a late copy.
     #[must_use]
     pub fn open(me: Member, limits: ReplicationLimits, start: Offset, reset: Option<Offset>) -> Self {
@@ -76,9 +76,9 @@ impl Replica {
         replica
     }
 
-    /// The broker has registered again: it is another run, and leads nothing that it led before.
-    pub fn handle_registration(&mut self, now: Instant, log: &LogView<'_>, run: Run) {
-        self.me.run = run;
+    /// The broker has registered again: it has another epoch, and leads nothing that it led before.
+    pub fn handle_registration(&mut self, now: Instant, log: &LogView<'_>, broker_epoch: BrokerEpoch) {
+        self.me.broker_epoch = broker_epoch;
         self.leave_role();
         self.advance(now, log);
     }
@@ -292,10 +292,10 @@ impl Replica {
             return Err(ProduceRefusal::LeaseExpired);
         }
         let replicas = leader.replica_count();
-        if let AckLevel::Custom(asked) = level
-            && asked > replicas
+        if let AckLevel::Custom(requested) = level
+            && requested > replicas
         {
-            return Err(ProduceRefusal::NotSoManyReplicas { asked, replicas });
+            return Err(ProduceRefusal::TooFewReplicas { requested, replicas });
         }
         let in_sync = leader.in_sync();
         if level == AckLevel::All && !in_sync.is_enough() {
@@ -463,7 +463,7 @@ impl Replica {
 
     fn next_handshake(&mut self) -> Handshake {
         self.handshakes += 1;
-        Handshake { run: self.me.run, count: self.handshakes }
+        Handshake { broker_epoch: self.me.broker_epoch, count: self.handshakes }
     }
 
     fn begin_handshake(&mut self, now: Instant) {

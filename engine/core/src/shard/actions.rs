@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
+use super::commit_builder::NoRoom;
 use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
-use super::gathering::NoRoom;
 use super::host::Host;
 use super::location::ReadPlan;
 use super::log_rebuild::LogRebuild;

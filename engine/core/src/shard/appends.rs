@@ -114,11 +114,11 @@ fn stage_batch<M: super::host::ReaderMemory>(
         }
         Ok(AppendDecision::Append { .. }) => {}
     }
-    let place = staging.room(batch.len(), Purpose::Append, partitions)?;
+    let room = staging.room(batch.len(), Purpose::Append, partitions)?;
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
     let base_offset = partition.log.end();
     partition.log.commit_append(header, base_offset, now.wall);
-    place.put_batch(partition, batch, header, base_offset, now.wall);
+    room.put_batch(partition, batch, header, base_offset, now.wall);
     let end = partition.log.end();
     Ok(Outcome::Staged(until(end), appended(base_offset, None)))
 }

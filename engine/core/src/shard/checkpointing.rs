@@ -62,12 +62,12 @@ impl NextPiece<'_> {
     }
 }
 
-/// The checkpoint under way, and the piece in the gathering commit; see the module.
+/// The checkpoint under way, and the piece in the next commit; see the module.
 #[derive(Debug)]
 pub(super) struct Checkpointing {
     piece_bytes_max: usize,
     under_way: Option<UnderWay>,
-    /// The gathering commit has a piece already: the next one goes with another commit.
+    /// The next commit has a piece already: another one goes with a later commit.
     has_staged: bool,
 }
 
@@ -89,7 +89,7 @@ impl Checkpointing {
         CheckpointPiece::payload_length(self.piece_bytes_max)
     }
 
-    /// Whether a checkpoint may begin in the gathering commit.
+    /// Whether a checkpoint may begin in the next commit.
     pub(super) const fn is_free(&self) -> bool {
         self.under_way.is_none() && !self.has_staged
     }
@@ -115,7 +115,7 @@ impl Checkpointing {
         self.under_way = Some(UnderWay { key, id, version, frontiers, bytes, staged: 0, count, begun_at: None });
     }
 
-    /// The next piece for the gathering commit, if any.
+    /// The next piece for the next commit, if any.
     pub(super) fn next(&self) -> Option<NextPiece<'_>> {
         let UnderWay { id, frontiers, bytes, staged, count, begun_at, .. } =
             self.under_way.as_ref().filter(|_| !self.has_staged)?;

@@ -9,8 +9,8 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Instant, Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions, Fact};
+use super::commit_builder::NoRoom;
 use super::commits::{CommitNumber, Commits};
-use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
 use super::location;
 use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
@@ -58,11 +58,11 @@ struct Moving {
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     /// Check after the present commit.
-    look_now: bool,
+    check_now: bool,
     /// Check as soon as this commit is durable.
-    look_after: Option<CommitNumber>,
+    check_after: Option<CommitNumber>,
     /// Check at this time: there may be no commit to wait for.
-    look_at: Option<Instant>,
+    check_at: Option<Instant>,
     moving: Option<Moving>,
     /// The number of the newest read.
     newest_read: u64,
@@ -74,35 +74,35 @@ impl Cleaner {
         Self { read_bytes_max, ..Self::default() }
     }
 
-    pub(super) const fn look_now(&mut self) {
-        self.look_now = true;
+    pub(super) const fn check_now(&mut self) {
+        self.check_now = true;
     }
 
-    pub(super) fn look_after(&mut self, commit: CommitNumber) {
-        self.look_after = self.look_after.max(Some(commit));
+    pub(super) fn check_after(&mut self, commit: CommitNumber) {
+        self.check_after = self.check_after.max(Some(commit));
     }
 
     pub(super) const fn due_at(&self) -> Option<Instant> {
-        self.look_at
+        self.check_at
     }
 
     pub(super) fn take_due_at(&mut self, now: Instant) -> bool {
-        self.look_at.take_if(|at| *at <= now).is_some()
+        self.check_at.take_if(|at| *at <= now).is_some()
     }
 
     /// Whether a check is due when all commits up to `committed` are durable.
     pub(super) fn take_due(&mut self, committed: CommitNumber) -> bool {
-        let after = self.look_after.take_if(|commit| *commit <= committed).is_some();
-        std::mem::take(&mut self.look_now) || after
+        let after = self.check_after.take_if(|commit| *commit <= committed).is_some();
+        std::mem::take(&mut self.check_now) || after
     }
 
     /// Schedules a check for the time when everything staged so far is durable.
-    pub(super) fn look_after_staged(&mut self, now: Instant, is_staging_empty: bool, commits: &Commits) {
+    pub(super) fn check_after_staged(&mut self, now: Instant, is_staging_empty: bool, commits: &Commits) {
         match commits.last_needed(is_staging_empty) {
-            Some(commit) => self.look_after(commit),
+            Some(commit) => self.check_after(commit),
             None => {
-                self.look_at = Some(now.plus(PAUSE));
-                self.look_after(commits.begun());
+                self.check_at = Some(now.plus(PAUSE));
+                self.check_after(commits.begun());
             }
         }
     }
@@ -114,7 +114,7 @@ impl Cleaner {
 
     /// Starts or continues the move out of the oldest segment, if the table says that it pays and
     /// no other move is under way. Returns the changes that are staged at once.
-    pub(super) fn look<H: Host>(
+    pub(super) fn check<H: Host>(
         &mut self,
         now: Instant,
         commits: &Commits,
@@ -129,7 +129,7 @@ impl Cleaner {
         let Some(plan) = staging.table().relocation() else { return moves };
         let staged = stage_checkpoints(&plan, partitions, staging)
             .and_then(|()| stage_damaged(&plan, partitions, staging, &mut moves));
-        self.look_after_staged(now, staging.is_empty(), commits);
+        self.check_after_staged(now, staging.is_empty(), commits);
         if staged.is_ok()
             && let Some(batches) = plan.batches.first()
         {
@@ -165,7 +165,7 @@ impl Cleaner {
 
     fn delay<H: Host>(&mut self, now: Instant, id: TopicIdPartition, reason: String, actions: &mut Actions<H>) {
         actions.note(Fact::MoveDelayed { id, reason });
-        self.look_at = Some(now.plus(PAUSE));
+        self.check_at = Some(now.plus(PAUSE));
     }
 
     /// A requested read has ended. Returns the staged changes.
@@ -181,11 +181,11 @@ impl Cleaner {
         let mut moves = Vec::new();
         // An unknown number means that the partition was closed in the meantime: the batches are
         // dropped.
-        let Some(asked) = self.moving.take_if(|moving| moving.number == number) else { return moves };
-        let id = asked.batches.partition;
-        let Some(partition) = partitions.at(asked.key).filter(|partition| partition.version == asked.version) else {
+        let Some(moving) = self.moving.take_if(|moving| moving.number == number) else { return moves };
+        let id = moving.batches.partition;
+        let Some(partition) = partitions.at(moving.key).filter(|partition| partition.version == moving.version) else {
             actions.note(Fact::StaleChange { id });
-            self.look_after_staged(now, staging.is_empty(), commits);
+            self.check_after_staged(now, staging.is_empty(), commits);
             return moves;
         };
         match batches {
@@ -193,16 +193,16 @@ impl Cleaner {
                 let stage = |batch: &Bytes| stage_move(partition, batch, partitions, staging, &mut moves).then_some(());
                 let _ = batches.iter().try_for_each(stage);
                 // The remaining batches follow once these are durable.
-                self.look_after_staged(now, staging.is_empty(), commits);
+                self.check_after_staged(now, staging.is_empty(), commits);
             }
             Err(MoveError::Later { reason }) => self.delay(now, id, reason, actions),
             Err(MoveError::Damaged { until, reason }) => {
-                moves.extend(mark_damaged(&asked, until, partition, partitions, staging).map(|(range, change)| {
+                moves.extend(mark_damaged(&moving, until, partition, partitions, staging).map(|(range, change)| {
                     actions.note(Fact::RangeDamaged { id, first: range.first, end: range.end, reason });
                     change
                 }));
                 // Without room for the mark, the batches are read again.
-                self.look_after_staged(now, staging.is_empty(), commits);
+                self.check_after_staged(now, staging.is_empty(), commits);
             }
         }
         moves
@@ -230,8 +230,8 @@ fn stage_damaged<M: ReaderMemory>(
 ) -> Result<(), NoRoom> {
     for (id, range) in &plan.damaged {
         let Some(partition) = partitions.find(*id) else { continue };
-        let place = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions)?;
-        moves.push(PlacementChange::of(partition, Placement::Move(place.put_damaged(*id, range))));
+        let room = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions)?;
+        moves.push(PlacementChange::of(partition, Placement::Move(room.put_damaged(*id, range))));
     }
     Ok(())
 }
@@ -239,17 +239,17 @@ fn stage_damaged<M: ReaderMemory>(
 /// Unreadable batches must not pin their segment: a mark moves in their place, and the log
 /// continues.
 fn mark_damaged<M: ReaderMemory>(
-    asked: &Moving,
+    moving: &Moving,
     until: Offset,
     partition: &Partition,
     partitions: &Partitions,
     staging: &mut Staging<M>,
 ) -> Option<(DamagedRange, PlacementChange)> {
-    let Moving { generation, batches: BatchMove { partition: id, from, until: end }, .. } = *asked;
+    let Moving { generation, batches: BatchMove { partition: id, from, until: end }, .. } = *moving;
     // `None` if the log was trimmed past it in the meantime.
     let range = staging.table().damaged_range(id, generation, from, until.min(end))?;
-    let place = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions).ok()?;
-    Some((range, PlacementChange::of(partition, Placement::Move(place.put_damaged(id, &range)))))
+    let room = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions).ok()?;
+    Some((range, PlacementChange::of(partition, Placement::Move(room.put_damaged(id, &range)))))
 }
 
 /// Returns whether the next batch may follow.
@@ -265,8 +265,8 @@ fn stage_move<M: ReaderMemory>(
         // Trimmed in the meantime.
         return true;
     }
-    let Ok(place) = staging.room(batch.len(), Purpose::Cleaning, partitions) else { return false };
-    let to = place.put_relocated(partition.id, batch, &header);
+    let Ok(room) = staging.room(batch.len(), Purpose::Cleaning, partitions) else { return false };
+    let to = room.put_relocated(partition.id, batch, &header);
     moves.push(PlacementChange::of(partition, Placement::Move(to)));
     true
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 use rustmq_model::{Instant, LeaderEpoch, Offset, Timestamp};
 
 use super::actions::{Action, Actions};
+use super::commit_builder::NoRoom;
 use super::error::{AppendError, CutError};
-use super::gathering::NoRoom;
 use super::host::Host;
 use super::log_rebuild::{LogPrefix, LogRebuild, RebuildError};
 use super::now::Now;
@@ -44,7 +44,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(20);
 enum Step {
     /// The log is read back up to `to` once the group at `last`, the newest one staged before, is
     /// durable.
-    Settling {
+    AwaitingDurable {
         to: Offset,
         last: Option<WalPosition>,
     },
@@ -61,14 +61,14 @@ enum Step {
 #[derive(Debug)]
 struct Rebuilt {
     log: PartitionLog,
-    settled: Option<Settled>,
-    /// The length of the checkpoint after the last [`Self::settle`], in bytes.
+    inherited: Option<Inherited>,
+    /// The length of the checkpoint after the last [`Self::inherit`], in bytes.
     checkpoint_bytes: usize,
 }
 
 /// The state taken over from the log that is cut: trims of it continue meanwhile.
 #[derive(Debug, PartialEq, Eq)]
-struct Settled {
+struct Inherited {
     frontiers: Frontiers,
     log_start: Offset,
 }
@@ -76,21 +76,21 @@ struct Settled {
 impl Rebuilt {
     /// Takes over the frontiers and the log start of the current log, unless they are taken over
     /// already.
-    fn settle(&mut self, log: &PartitionLog, now: Timestamp) -> Result<(), RejectedTruncation> {
-        let settled = Settled { frontiers: *log.frontiers(), log_start: log.decided_log_start() };
-        if self.settled.as_ref() != Some(&settled) {
+    fn inherit(&mut self, log: &PartitionLog, now: Timestamp) -> Result<(), RejectedTruncation> {
+        let inherited = Inherited { frontiers: *log.frontiers(), log_start: log.decided_log_start() };
+        if self.inherited.as_ref() != Some(&inherited) {
             // It ends below the requested offset if that lies inside a batch.
             log.prepare_truncation(self.log.end())?;
             self.log.continue_cut(log, now);
             self.checkpoint_bytes = self.log.checkpoint_length();
-            self.settled = Some(settled);
+            self.inherited = Some(inherited);
         }
         Ok(())
     }
 }
 
 #[derive(Debug)]
-struct AskedCut<H: Host> {
+struct RequestedCut<H: Host> {
     /// The epoch in which the cut was requested. A later leadership of this broker supersedes the
     /// cut.
     leader_epoch: LeaderEpoch,
@@ -118,7 +118,7 @@ pub(super) struct StagedCut<H: Host> {
 /// The cuts that are requested and not staged: at most one per partition, and one read per shard.
 #[derive(Debug)]
 pub(super) struct Cuts<H: Host> {
-    asked: BTreeMap<PartitionKey, AskedCut<H>>,
+    requested: BTreeMap<PartitionKey, RequestedCut<H>>,
     rebuilding: Option<Rebuilding>,
     newest_read: u64,
     read_bytes_max: usize,
@@ -128,11 +128,11 @@ pub(super) struct Cuts<H: Host> {
 
 impl<H: Host> Cuts<H> {
     pub(super) const fn new(read_bytes_max: usize) -> Self {
-        Self { asked: BTreeMap::new(), rebuilding: None, newest_read: 0, read_bytes_max, due_at: None }
+        Self { requested: BTreeMap::new(), rebuilding: None, newest_read: 0, read_bytes_max, due_at: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.asked.is_empty()
+        self.requested.is_empty()
     }
 
     /// Whether no cut is requested and no read for one is under way.
@@ -146,7 +146,7 @@ impl<H: Host> Cuts<H> {
 
     /// Decides on a cut that a leader requests. The log keeps its batches until the cut is staged.
     /// At once, its watermark stops and it takes no appends.
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         CutLog { id, leader_epoch, to }: CutLog,
         reply: H::CutReply,
@@ -157,12 +157,12 @@ impl<H: Host> Cuts<H> {
     ) {
         let key = partitions.key(id).expect("the caller found it");
         let log = &mut partitions.at_mut(key).expect("its id has this key").log;
-        match judge(log, to, staging.last_staged(), self.asked.get(&key).map(|cut| &cut.step)) {
+        match decide(log, to, staging.last_staged(), self.requested.get(&key).map(|cut| &cut.step)) {
             Err(error) => actions.push(Action::AnswerCut { reply, result: Err(error) }),
-            Ok(Judged::Nothing { end }) => actions.push(Action::AnswerCut { reply, result: Ok(end) }),
-            Ok(Judged::Cut { step, kept }) => {
-                refuse_waits(key, kept, waiting, actions);
-                if let Some(before) = self.asked.insert(key, AskedCut { leader_epoch, step, reply }) {
+            Ok(Decision::Nothing { end }) => actions.push(Action::AnswerCut { reply, result: Ok(end) }),
+            Ok(Decision::Cut { step, remaining_end }) => {
+                refuse_waits(key, remaining_end, waiting, actions);
+                if let Some(before) = self.requested.insert(key, RequestedCut { leader_epoch, step, reply }) {
                     actions.push(Action::AnswerCut { reply: before.reply, result: Err(CutError::Superseded) });
                 }
             }
@@ -172,14 +172,14 @@ impl<H: Host> Cuts<H> {
     /// A leader of this epoch is followed: refuses a cut requested in an earlier epoch. Returns
     /// whether there was one.
     pub(super) fn on_followed(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
-        let is_older = self.asked.get(&key).is_some_and(|cut| cut.leader_epoch < epoch);
+        let is_older = self.requested.get(&key).is_some_and(|cut| cut.leader_epoch < epoch);
         is_older && self.refuse(key, CutError::Superseded, actions)
     }
 
     /// The broker itself leads the partition: the log stays uncut, even if the cut was requested in
     /// this epoch. Returns whether there was such a cut.
     pub(super) fn on_led(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
-        let is_older = self.asked.get(&key).is_some_and(|cut| cut.leader_epoch <= epoch);
+        let is_older = self.requested.get(&key).is_some_and(|cut| cut.leader_epoch <= epoch);
         is_older && self.refuse(key, CutError::Superseded, actions)
     }
 
@@ -190,7 +190,7 @@ impl<H: Host> Cuts<H> {
     /// Refuses the partition's cut, and returns whether there was one. The caller ends the cut of
     /// its log: see [`PartitionLog::end_cut`].
     fn refuse(&mut self, key: PartitionKey, error: CutError, actions: &mut Actions<H>) -> bool {
-        let Some(cut) = self.asked.remove(&key) else { return false };
+        let Some(cut) = self.requested.remove(&key) else { return false };
         actions.push(Action::AnswerCut { reply: cut.reply, result: Err(error) });
         true
     }
@@ -206,7 +206,7 @@ impl<H: Host> Cuts<H> {
 
     /// The partitions with a requested cut.
     pub(super) fn keys(&self) -> Vec<PartitionKey> {
-        self.asked.keys().copied().collect()
+        self.requested.keys().copied().collect()
     }
 
     /// Starts to read back a log that is durable by now. One at a time: the next one starts after
@@ -217,17 +217,17 @@ impl<H: Host> Cuts<H> {
         staging: &Staging<H::Memory>,
         actions: &mut Actions<H>,
     ) {
-        let is_any_rebuilt = self.asked.values().any(|cut| matches!(cut.step, Step::Rebuilt(_)));
+        let is_any_rebuilt = self.requested.values().any(|cut| matches!(cut.step, Step::Rebuilt(_)));
         if self.rebuilding.is_some() || is_any_rebuilt {
             return;
         }
         let table = staging.table();
         let durable = table.durable();
-        let settled = self.asked.iter_mut().find_map(|(key, cut)| match cut.step {
-            Step::Settling { to, last } if last.is_none_or(|last| last < durable) => Some((*key, to, cut)),
+        let durable_cut = self.requested.iter_mut().find_map(|(key, cut)| match cut.step {
+            Step::AwaitingDurable { to, last } if last.is_none_or(|last| last < durable) => Some((*key, to, cut)),
             _ => None,
         });
-        let Some((key, to, cut)) = settled else { return };
+        let Some((key, to, cut)) = durable_cut else { return };
         let partition = partitions.at(key).expect("a cut of a closed partition is refused with its close");
         let range = table.replay_range(partition.id, to);
         let hold = |range: &GroupRange| table.shared().hold(range.place.generation).expect("the segment is in use");
@@ -250,11 +250,12 @@ impl<H: Host> Cuts<H> {
     ) -> Option<PartitionKey> {
         let Rebuilding { key, holds, .. } = self.rebuilding.take_if(|read| read.number == number)?;
         drop(holds);
-        let is_wanted = |cut: &&mut AskedCut<H>| matches!(cut.step, Step::Rebuilding { number: of } if of == number);
-        let cut = self.asked.get_mut(&key).filter(is_wanted)?;
+        let is_wanted =
+            |cut: &&mut RequestedCut<H>| matches!(cut.step, Step::Rebuilding { number: of } if of == number);
+        let cut = self.requested.get_mut(&key).filter(is_wanted)?;
         match log {
             Ok(log) => {
-                cut.step = Step::Rebuilt(Box::new(Rebuilt { log, settled: None, checkpoint_bytes: 0 }));
+                cut.step = Step::Rebuilt(Box::new(Rebuilt { log, inherited: None, checkpoint_bytes: 0 }));
                 None
             }
             Err(error) => {
@@ -275,16 +276,16 @@ impl<H: Host> Cuts<H> {
         actions: &mut Actions<H>,
     ) -> Result<Option<StagedCut<H>>, CutError> {
         self.due_at.take_if(|at| *at <= now.at);
-        let Some(cut) = self.asked.get_mut(&key) else { return Ok(None) };
+        let Some(cut) = self.requested.get_mut(&key) else { return Ok(None) };
         let staged = match &mut cut.step {
-            Step::Settling { .. } | Step::Rebuilding { .. } => return Ok(None),
+            Step::AwaitingDurable { .. } | Step::Rebuilding { .. } => return Ok(None),
             Step::Rebuilt(rebuilt) => stage_truncation(key, rebuilt, now.wall, partitions, staging),
             Step::Resetting { at } => stage_reset(key, *at, partitions, staging),
         };
         match staged {
-            Ok(Staged { change, end, kept }) => {
-                refuse_waits(key, kept, waiting, actions);
-                let cut = self.asked.remove(&key).expect("it was found");
+            Ok(Staged { change, end, remaining_end }) => {
+                refuse_waits(key, remaining_end, waiting, actions);
+                let cut = self.requested.remove(&key).expect("it was found");
                 Ok(Some(StagedCut { change, end, reply: cut.reply }))
             }
             Err(Refusal::Await) => {
@@ -311,32 +312,32 @@ impl From<RebuildError> for CutError {
     }
 }
 
-enum Judged {
-    /// Batches that end at or below `kept` remain; after a reset none do.
+enum Decision {
+    /// Batches that end at or below `remaining_end` remain; after a reset none do.
     Cut {
         step: Step,
-        kept: Option<Offset>,
+        remaining_end: Option<Offset>,
     },
     Nothing {
         end: Offset,
     },
 }
 
-/// `last` is the newest group that is staged and not durable; `asked` is the step of an earlier cut
-/// of this log that is still requested.
-fn judge(
+/// `last` is the newest group that is staged and not durable; `requested` is the step of an earlier
+/// cut of this log that is still requested.
+fn decide(
     log: &mut PartitionLog,
     to: CutTo,
     last: Option<WalPosition>,
-    asked: Option<&Step>,
-) -> Result<Judged, CutError> {
+    requested: Option<&Step>,
+) -> Result<Decision, CutError> {
     if let CutTo::EmptyAt(at) = to
         && !(0..i64::MAX).contains(&at.0)
     {
         return Err(CutError::InvalidStart { at });
     }
     // A reset supersedes a truncation, which may never end if its base cannot be read.
-    let is_free = match (asked, to) {
+    let is_free = match (requested, to) {
         (None, _) => !log.is_being_cut(),
         (Some(Step::Resetting { .. }), _) | (Some(_), CutTo::End(_)) => false,
         (Some(_), CutTo::EmptyAt(_)) => true,
@@ -344,23 +345,24 @@ fn judge(
     if !is_free {
         return Err(CutError::UnderWay);
     }
-    let (step, kept) = match to {
-        CutTo::End(to) if !log.prepare_truncation(to)? => return Ok(Judged::Nothing { end: log.end() }),
-        CutTo::End(to) => (Step::Settling { to, last }, Some(to)),
+    let (step, remaining_end) = match to {
+        CutTo::End(to) if !log.prepare_truncation(to)? => return Ok(Decision::Nothing { end: log.end() }),
+        CutTo::End(to) => (Step::AwaitingDurable { to, last }, Some(to)),
         CutTo::EmptyAt(at) => (Step::Resetting { at }, None),
     };
     log.begin_cut();
-    Ok(Judged::Cut { step, kept })
+    Ok(Decision::Cut { step, remaining_end })
 }
 
-/// Refuses the appends with a batch that ends above `kept`: their frontiers will never pass it.
+/// Refuses the appends with a batch that ends above `remaining_end`: their frontiers will never
+/// pass it.
 fn refuse_waits<H: Host>(
     key: PartitionKey,
-    kept: Option<Offset>,
+    remaining_end: Option<Offset>,
     waiting: &mut WaitingAnswers<H>,
     actions: &mut Actions<H>,
 ) {
-    for append in waiting.take_above(key, kept) {
+    for append in waiting.take_above(key, remaining_end) {
         append.refuse(&AppendError::CutOff, actions);
     }
 }
@@ -368,7 +370,7 @@ fn refuse_waits<H: Host>(
 struct Staged {
     change: PlacementChange,
     end: Offset,
-    kept: Option<Offset>,
+    remaining_end: Option<Offset>,
 }
 
 fn stage_truncation<M: super::host::ReaderMemory>(
@@ -379,21 +381,21 @@ fn stage_truncation<M: super::host::ReaderMemory>(
     staging: &mut Staging<M>,
 ) -> Result<Staged, Refusal<CutError>> {
     let partition = partitions.at(key).expect("a cut of a closed partition is refused with its close");
-    rebuilt.settle(&partition.log, now).map_err(|rejected| Refusal::Error(rejected.into()))?;
-    let Rebuilt { log: kept, checkpoint_bytes, .. } = rebuilt;
-    let end = kept.end();
+    rebuilt.inherit(&partition.log, now).map_err(|rejected| Refusal::Error(rejected.into()))?;
+    let Rebuilt { log: remaining, checkpoint_bytes, .. } = rebuilt;
+    let end = remaining.end();
     let control = Control::Truncate { end };
     let size = Staging::<M>::size_of_truncation(&control, *checkpoint_bytes);
     if size > staging.table().shape().payload_max() as usize {
         let reason = format!("its checkpoint of {size} bytes does not fit a segment");
         return Err(Refusal::Error(CutError::Unknown { reason }));
     }
-    let place = staging.room(size, Purpose::Freeing, partitions).map_err(refusal)?;
+    let room = staging.room(size, Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("making room closes none");
-    partition.truncate(std::mem::replace(kept, PartitionLog::open(LogLimits::default(), LeaderEpoch::NONE, end)));
-    place.put_truncation(partition, &control);
+    partition.truncate(std::mem::replace(remaining, PartitionLog::open(LogLimits::default(), LeaderEpoch::NONE, end)));
+    room.put_truncation(partition, &control);
     let change = PlacementChange::of(partition, Placement::Cut(partition.leadership()));
-    Ok(Staged { change, end, kept: Some(end) })
+    Ok(Staged { change, end, remaining_end: Some(end) })
 }
 
 /// A cut waits for memory as it waits for a segment: a refusal would waste the read.
@@ -411,10 +413,10 @@ fn stage_reset<M: super::host::ReaderMemory>(
     staging: &mut Staging<M>,
 ) -> Result<Staged, Refusal<CutError>> {
     let control = Control::Open { epoch: LeaderEpoch::NONE, log_start: at };
-    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions).map_err(refusal)?;
+    let room = staging.room(control.payload_length(), Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("a cut of a closed partition is refused with its close");
     partition.reset(at);
-    place.put_control(partition.id, &control);
+    room.put_control(partition.id, &control);
     let change = PlacementChange::of(partition, Placement::Cut(partition.leadership()));
-    Ok(Staged { change, end: at, kept: None })
+    Ok(Staged { change, end: at, remaining_end: None })
 }

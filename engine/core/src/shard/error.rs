@@ -1,5 +1,5 @@
-//! Why a shard refused a request. One enum per operation; each variant says what the caller can do
-//! about it.
+//! Why a shard refused a request: one enum per operation. Each variant tells how the caller can
+//! react.
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 

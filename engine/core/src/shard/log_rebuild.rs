@@ -20,10 +20,14 @@ use crate::wal::damage::{GroupDamage, GroupError};
 use crate::wal::recovery::ReadRequest;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent, check_group, scan_group};
 use crate::wal::segments::{GroupRange, ReplayBase, ReplayRange};
-use crate::wal::{CheckpointPiece, CheckpointPieces, Control, GroupHeader, GroupKind, SegmentGeneration, SlotId};
+use crate::wal::{
+    CheckpointPiece, CheckpointPieces, Control, GroupHeader, GroupKind, SegmentGeneration, SegmentShape, SlotId,
+};
 
 /// The most bytes of one read. A larger group is read whole.
 const WINDOW_MAX: u32 = 1 << 20;
+
+const _: () = assert!(WINDOW_MAX.is_multiple_of(SegmentShape::BLOCK_SIZE_MAX), "a read has whole blocks");
 
 /// Why the state of the log is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,8 +135,8 @@ impl LogRebuild {
             Err(reason) => self.on_read_failed(range, reason),
         };
         match taken {
-            // Damage behind the cut takes nothing from the log that is left. What a newer build
-            // wrote there may say something of it.
+            // Damage behind the cut does not concern the remaining log. A frame of a newer build
+            // there might.
             Err(RebuildError::Damaged { .. } | RebuildError::Unreadable { .. }) if self.is_whole() => {
                 self.end = Some(Ok(()));
             }

@@ -9,10 +9,10 @@ use super::actions::{Action, Actions, Fact, NewView};
 use super::appends::{AppendCount, PartialAppend};
 use super::backlog::{Backlog, Job};
 use super::cleaner::Cleaner;
+use super::commit_builder::CommitBuilder;
 use super::commits::{CommitNumber, Commits};
 use super::cuts::Cuts;
 use super::error::AppendError;
-use super::gathering::Gathering;
 use super::host::Host;
 use super::memory::NoMemory;
 use super::now::Now;
@@ -57,7 +57,7 @@ pub struct ShardConfig {
 /// I/O.
 ///
 /// ```text
-/// handle_* -> backlog -> stage (the cores decide) -> gathering --poll_commit--> in flight
+/// handle_* -> backlog -> stage (the cores decide) -> commit builder --poll_commit--> in flight
 /// in flight --on_committed--> publish, answer, free, evict
 /// ```
 /// The driver runs turns. In each turn it reports events (`handle_*`, `on_*`), then calls
@@ -95,13 +95,13 @@ impl<H: Host> Shard<H> {
     /// If there is no memory for that group.
     pub fn new(
         config: ShardConfig,
-        gathering: Gathering<H::Memory>,
+        builder: CommitBuilder<H::Memory>,
         partitions: Partitions,
         now: Now,
     ) -> Result<Self, NoMemory> {
         let mut shard = Self {
             partitions,
-            staging: Staging::new(gathering, config.gathered_bytes_max, config.checkpoint_piece_bytes_max),
+            staging: Staging::new(builder, config.gathered_bytes_max, config.checkpoint_piece_bytes_max),
             backlog: Backlog::default(),
             waiting: WaitingAnswers::default(),
             commits: Commits::new(now.at, config.proof_after, config.slow_commit),
@@ -228,8 +228,8 @@ impl<H: Host> Shard<H> {
         let due = self.retention.due_at();
         let proof = self.commits.proof_due(self.staging.is_empty()).filter(|_| self.poisoned().is_none());
         let due = proof.map_or(due, |proof| due.min(proof));
-        let looks = [self.cleaner.due_at(), self.free_at, self.cuts.due_at()];
-        looks.into_iter().flatten().fold(due, Instant::min)
+        let checks = [self.cleaner.due_at(), self.free_at, self.cuts.due_at()];
+        checks.into_iter().flatten().fold(due, Instant::min)
     }
 
     /// Answers the append when every batch is passed by the frontier that it waits for.
@@ -268,7 +268,7 @@ impl<H: Host> Shard<H> {
 
     fn when_durable(&mut self, waiting: Waiting<H>) {
         if let Some(reason) = self.staging.poisoned() {
-            // No wait is accepted any more: what was staged before the failure may never become
+            // No wait is accepted any more: frames staged before the failure may never become
             // durable.
             let reason = reason.to_owned();
             waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
@@ -306,7 +306,7 @@ impl<H: Host> Shard<H> {
             _ => {}
         }
         if waiting.complete(&mut self.partitions, &mut self.staging, &self.commits, &mut self.actions) {
-            self.cleaner.look_now();
+            self.cleaner.check_now();
         }
     }
 

@@ -6,7 +6,7 @@
 //! its own file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset)
 //! with [`log_rebuild`], [`retention`], [`cleaner`] (moving data out of the oldest segment),
 //! [`repair_checkpoints`] and [`slot_preparation`]. All of them get room from [`staging`], which
-//! plans commits in [`gathering`] and checkpoints in [`checkpointing`].
+//! plans commits in [`commit_builder`] and checkpoints in [`checkpointing`].
 //!
 //! [`commits`] tracks the commits in flight, [`disk_pace`] decides whether there may be two, and
 //! [`publication`] makes durable batches readable. [`waiting`] holds changes and answers until
@@ -24,12 +24,12 @@ mod backlog;
 mod checkpointing;
 mod cleaner;
 pub mod commit;
+pub mod commit_builder;
 mod commits;
 mod cuts;
 mod disk_pace;
 pub mod disk_step;
 pub mod error;
-pub mod gathering;
 pub mod host;
 pub mod location;
 mod log_rebuild;
@@ -58,9 +58,9 @@ pub use actions::{Action, Fact, NewView, Publication, PublishedRun};
 pub use appends::AppendCount;
 pub use cleaner::MoveError;
 pub use commit::{Commit, StagedBatch, SyncPolicy};
+pub use commit_builder::{CommitBuilder, LogIdentity, NoRoom, Room};
 pub use commits::{CommitNumber, CommitSteps};
 pub use disk_step::DiskStep;
-pub use gathering::{BatchOf, Gathering, NoRoom, Room};
 pub use host::{Host, ReaderMemory};
 pub use location::{NextLocation, NoPlan, ReadPlan, plan_read};
 pub use log_rebuild::{LogRebuild, RebuildError};

@@ -5,8 +5,8 @@
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions, NewView};
+use super::commit_builder::NoRoom;
 use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
-use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
 use super::partitions::{PartitionKey, Partitions};
 use super::placement_change::{Placement, PlacementChange};
@@ -56,11 +56,11 @@ fn create<H: Host>(
 ) -> Result<PlacementChange, Refusal<OpenError>> {
     let OpenPartition { id, leader_epoch, config } = open;
     let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
-    let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
+    let room = staging.room(control.payload_length(), Purpose::Append, partitions)?;
     let mut log = PartitionLog::open(limits, leader_epoch, Offset::ZERO);
     log.follow_watermark(replicas.first_rule(Offset::ZERO));
     let partition = partitions.insert(id, log, config, 0);
-    place.put_control(id, &control);
+    room.put_control(id, &control);
     actions.push(Action::CreateView(Box::new(NewView::of(partition, LocationMap::default()))));
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
@@ -79,10 +79,10 @@ fn lead<M: ReaderMemory>(
         .map_err(|RejectedEpoch { given, current }| Refusal::Error(OpenError::FencedLeaderEpoch { given, current }))?;
     if let Some(EpochStart { epoch, start }) = begun {
         let control = Control::EpochStart { epoch, start };
-        let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
+        let room = staging.room(control.payload_length(), Purpose::Append, partitions)?;
         let partition = partitions.at_mut(key).expect("making room closes none");
         partition.log.lead(EpochStart { epoch, start });
-        place.put_control(id, &control);
+        room.put_control(id, &control);
     }
     let partition = partitions.at(key).expect("making room closes none");
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
@@ -131,11 +131,11 @@ pub(super) fn trim_to<M: ReaderMemory>(
         return Ok(None);
     }
     let control = Control::Trim { log_start: requested };
-    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
+    let room = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
     let partition = partitions.at_mut(key).expect("making room closes none");
     let moved = partition.log.trim(requested).expect("the caller compared it with the high watermark");
     assert_eq!(moved, Some(requested), "it is above the log start");
-    place.put_control(partition.id, &control);
+    room.put_control(partition.id, &control);
     Ok(Some(PlacementChange::of(partition, Placement::Trim(requested))))
 }
 
@@ -181,15 +181,15 @@ fn close<M: ReaderMemory>(
         return Err(DeleteError::Storage { reason: reason.to_owned() });
     }
     let key = partitions.key(id).ok_or(DeleteError::UnknownPartition)?;
-    let place = match staging.room(Control::Close.payload_length(), Purpose::Freeing, partitions) {
-        Ok(place) => place,
+    let room = match staging.room(Control::Close.payload_length(), Purpose::Freeing, partitions) {
+        Ok(room) => room,
         // Retriable: a segment will be ready.
         Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Err(DeleteError::Full),
         Err(error @ (NoRoom::Memory(_) | NoRoom::Poisoned { .. })) => {
             return Err(DeleteError::Storage { reason: error.to_string() });
         }
     };
-    place.put_control(id, &Control::Close);
+    room.put_control(id, &Control::Close);
     let partition = partitions.close(key).expect("it was found, and making room closes none");
     Ok(PlacementChange::of(&partition, Placement::Close))
 }

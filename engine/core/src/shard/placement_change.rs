@@ -104,7 +104,7 @@ impl PlacementChange {
                 // No batch of the log gathers or is in flight: it takes appends only from here on.
                 let size_bytes = staging.table().bytes_from(id, frontiers.log_start);
                 partition.on_cut_durable(size_bytes);
-                staging.gathering_mut().on_cut(key, frontiers.durable_end);
+                staging.builder_mut().on_cut(key, frontiers.durable_end);
                 let times = Box::new(partition.log.times().clone());
                 let aborted = partition.aborted();
                 actions.push(Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted });

@@ -2,7 +2,7 @@
 
 use super::actions::{Publication, PublishedRun};
 use super::commit::StagedBatch;
-use super::gathering::Gathering;
+use super::commit_builder::CommitBuilder;
 use super::host::Host;
 use super::partitions::Partitions;
 use super::waiting::WaitingAnswers;
@@ -13,7 +13,7 @@ pub(super) fn publish<H: Host>(
     mut batches: Vec<StagedBatch>,
     partitions: &mut Partitions,
     waiting: &mut WaitingAnswers<H>,
-    gathering: &mut Gathering<H::Memory>,
+    builder: &mut CommitBuilder<H::Memory>,
 ) -> Option<Publication> {
     // Batches that a cut removed are on disk but not in the log: their offsets name other batches
     // now.
@@ -43,6 +43,6 @@ pub(super) fn publish<H: Host>(
         // A partition that was closed in the meantime has no readers.
         batches.retain(|staged| partitions.at(staged.key).is_some());
     }
-    gathering.on_published(&batches);
+    builder.on_published(&batches);
     Some(Publication { runs, batches: batches.into_iter().map(|staged| staged.batch).collect() })
 }

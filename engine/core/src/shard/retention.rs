@@ -44,11 +44,11 @@ impl Retention {
         partitions: &mut Partitions,
         staging: &mut Staging<H::Memory>,
         actions: &mut Actions<H>,
-    ) -> Looked {
+    ) -> RetentionStep {
         let mut trims = Vec::new();
         if staging.poisoned().is_some() {
             self.due_at = now.at.plus(self.interval);
-            return Looked { trims, is_last: false };
+            return RetentionStep { trims, is_last: false };
         }
         if self.rest.is_empty() {
             self.rest = partitions.keys().rev().collect();
@@ -60,13 +60,13 @@ impl Retention {
         }
         let is_last = self.rest.is_empty();
         self.due_at = now.at.plus(if is_last { self.interval } else { PAUSE });
-        Looked { trims, is_last }
+        RetentionStep { trims, is_last }
     }
 }
 
 /// The result of one step.
 #[derive(Debug)]
-pub(super) struct Looked {
+pub(super) struct RetentionStep {
     pub trims: Vec<PlacementChange>,
     /// All partitions of this interval are checked.
     pub is_last: bool,
@@ -106,7 +106,7 @@ fn expire_producers<M: super::host::ReaderMemory>(
     }
     let decided_at = partition.log.end();
     let control = Control::Expiry { decided_at, producers };
-    let Ok(place) = staging.room(control.payload_length(), Purpose::Append, partitions) else { return };
+    let Ok(room) = staging.room(control.payload_length(), Purpose::Append, partitions) else { return };
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
     if let Control::Expiry { producers, .. } = &control {
         let before = partition.frontiers();
@@ -117,5 +117,5 @@ fn expire_producers<M: super::host::ReaderMemory>(
             "a producer with an open transaction never expires, so no frontier moves"
         );
     }
-    place.put_control(partition.id, &control);
+    room.put_control(partition.id, &control);
 }

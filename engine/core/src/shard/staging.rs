@@ -12,7 +12,7 @@ use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::checkpointing::{Checkpointing, NextPiece, Progress};
 use super::commit::Commit;
-use super::gathering::{BatchOf, Gathering, NoRoom, Room};
+use super::commit_builder::{CommitBuilder, LogIdentity, NoRoom, Room};
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
 use super::partitions::{Partition, PartitionKey, Partitions};
@@ -24,10 +24,10 @@ use crate::wal::{CheckpointPiece, Control, DamagedRange, SegmentShape, SegmentTa
 /// remaining partitions keep older segments in use for longer.
 const CHECKPOINTS_PART: i64 = 4;
 
-/// The gathering of the next commit, and the limits on it.
+/// The builder of the next commit, and the limits on it.
 #[derive(Debug)]
 pub struct Staging<M: ReaderMemory> {
-    gathering: Gathering<M>,
+    builder: CommitBuilder<M>,
     /// The bytes that may gather for one commit; the last frame may exceed it.
     gathered_bytes_max: usize,
     checkpoints: Checkpointing,
@@ -89,11 +89,11 @@ enum Due {
     Awaits,
 }
 
-/// Room for one frame.
+/// The room that [`Staging::room`] has made for one frame.
 #[derive(Debug)]
-pub struct Place<'a, M: ReaderMemory>(&'a mut Gathering<M>);
+pub struct ReservedRoom<'a, M: ReaderMemory>(&'a mut CommitBuilder<M>);
 
-impl<M: ReaderMemory> Place<'_, M> {
+impl<M: ReaderMemory> ReservedRoom<'_, M> {
     /// Puts a batch that the partition's log has just taken at `base_offset`.
     pub(super) fn put_batch(
         self,
@@ -105,7 +105,7 @@ impl<M: ReaderMemory> Place<'_, M> {
     ) {
         let header = BatchHeader { base_offset, leader_epoch: partition.log.leader_epoch(), ..*header };
         self.0.stage_batch(
-            BatchOf { id: partition.id, key: partition.key, version: partition.version },
+            LogIdentity { id: partition.id, key: partition.key, version: partition.version },
             bytes,
             &header,
             now,
@@ -142,39 +142,39 @@ impl<M: ReaderMemory> Place<'_, M> {
 
 impl<M: ReaderMemory> Staging<M> {
     #[must_use]
-    pub fn new(gathering: Gathering<M>, gathered_bytes_max: usize, piece_bytes_max: usize) -> Self {
-        let checkpoints = Checkpointing::new(piece_bytes_max, gathering.table.shape());
-        Self { gathering, gathered_bytes_max, checkpoints, head: Head::default(), rolls: 0, poisoned: None }
+    pub fn new(builder: CommitBuilder<M>, gathered_bytes_max: usize, piece_bytes_max: usize) -> Self {
+        let checkpoints = Checkpointing::new(piece_bytes_max, builder.table.shape());
+        Self { builder, gathered_bytes_max, checkpoints, head: Head::default(), rolls: 0, poisoned: None }
     }
 
     #[must_use]
     pub const fn table(&self) -> &SegmentTable {
-        &self.gathering.table
+        &self.builder.table
     }
 
     pub const fn table_mut(&mut self) -> &mut SegmentTable {
-        &mut self.gathering.table
+        &mut self.builder.table
     }
 
     pub const fn memory_mut(&mut self) -> &mut M {
-        self.gathering.memory_mut()
+        self.builder.memory_mut()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.gathering.is_empty()
+        self.builder.is_empty()
     }
 
     /// The newest staged group; `None` if all of them are durable.
     #[must_use]
     pub(super) fn last_staged(&self) -> Option<WalPosition> {
-        self.gathering.last_staged().filter(|last| *last >= self.table().durable())
+        self.builder.last_staged().filter(|last| *last >= self.table().durable())
     }
 
     /// Whether only frames that free space may still be staged before the next commit.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.gathering.gathered_bytes() >= self.gathered_bytes_max
+        self.builder.gathered_bytes() >= self.gathered_bytes_max
     }
 
     #[must_use]
@@ -186,7 +186,7 @@ impl<M: ReaderMemory> Staging<M> {
     /// count dropped ones as durable.
     pub(super) fn poison(&mut self, reason: String) {
         self.poisoned.get_or_insert(reason);
-        let _ = self.gathering.take_commit();
+        let _ = self.builder.take_commit();
         self.head = Head::default();
         self.checkpoints.abandon();
     }
@@ -197,9 +197,9 @@ impl<M: ReaderMemory> Staging<M> {
         payload: usize,
         purpose: Purpose,
         partitions: &Partitions,
-    ) -> Result<Place<'_, M>, NoRoom> {
+    ) -> Result<ReservedRoom<'_, M>, NoRoom> {
         self.make_room(payload, purpose, partitions)?;
-        Ok(Place(&mut self.gathering))
+        Ok(ReservedRoom(&mut self.builder))
     }
 
     fn make_room(&mut self, payload: usize, purpose: Purpose, partitions: &Partitions) -> Result<(), NoRoom> {
@@ -210,7 +210,7 @@ impl<M: ReaderMemory> Staging<M> {
             if purpose != Purpose::Freeing && self.is_full() {
                 return Err(NoRoom::AwaitCommit);
             }
-            match self.gathering.room(payload, purpose)? {
+            match self.builder.room(payload, purpose)? {
                 Room::Here => return Ok(()),
                 Room::Rolled => {
                     self.on_rolled();
@@ -278,7 +278,7 @@ impl<M: ReaderMemory> Staging<M> {
 
     fn put_piece(&mut self) {
         let Some(piece) = self.checkpoints.next() else { return };
-        let begun_at = self.gathering.stage_piece(piece);
+        let begun_at = self.builder.stage_piece(piece);
         self.checkpoints.on_staged(begun_at);
     }
 
@@ -295,7 +295,7 @@ impl<M: ReaderMemory> Staging<M> {
         }
     }
 
-    /// Stages the next piece of the checkpoint under way, unless the gathering commit has one.
+    /// Stages the next piece of the checkpoint under way, unless the next commit has one.
     fn stage_next_piece(&mut self, partitions: &Partitions) -> Result<(), NoRoom> {
         if self.checkpoints.is_stale(partitions) {
             self.checkpoints.abandon();
@@ -304,7 +304,7 @@ impl<M: ReaderMemory> Staging<M> {
         if self.is_full() {
             return Err(NoRoom::AwaitCommit);
         }
-        while self.gathering.room(payload, Purpose::Cleaning)? == Room::Rolled {
+        while self.builder.room(payload, Purpose::Cleaning)? == Room::Rolled {
             self.on_rolled();
         }
         self.put_piece();
@@ -313,7 +313,7 @@ impl<M: ReaderMemory> Staging<M> {
 
     fn stage_head(&mut self, partitions: &Partitions) -> Result<(), NoRoom> {
         while self.head.is_staging && !self.is_full() {
-            let due = self.head.next(&self.gathering.table).filter(|_| self.head.room > 0);
+            let due = self.head.next(&self.builder.table).filter(|_| self.head.room > 0);
             let Some(id) = due else {
                 self.head.is_staging = false;
                 return Ok(());
@@ -343,12 +343,12 @@ impl<M: ReaderMemory> Staging<M> {
             return Ok(if is_long { Due::Passed } else { Due::Awaits });
         }
         let payload = if is_small { CheckpointPiece::payload_length(bytes) } else { self.checkpoints.payload_max() };
-        if self.gathering.room(payload, Purpose::Cleaning)? == Room::Rolled {
+        if self.builder.room(payload, Purpose::Cleaning)? == Room::Rolled {
             self.on_rolled();
             return Ok(Due::Rolled);
         }
         if is_small {
-            Place(&mut self.gathering).put_checkpoint(partition, &partition.checkpoint());
+            ReservedRoom(&mut self.builder).put_checkpoint(partition, &partition.checkpoint());
         } else {
             self.begin_checkpoint(partition);
         }
@@ -358,8 +358,8 @@ impl<M: ReaderMemory> Staging<M> {
 
     /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
     /// as much. Starts a segment if none is active, as after a crash within a roll, unless the log
-    /// is too full for new data: what is left is for frames that free space, and the next group
-    /// that is written proves as much.
+    /// is too full for new data: the remaining space is for frames that free space, and the next
+    /// group that is written proves as much.
     ///
     /// # Errors
     /// If there is no memory or no slot for it yet.
@@ -368,14 +368,14 @@ impl<M: ReaderMemory> Staging<M> {
             return Ok(());
         }
         if self.table().next_position().is_none() {
-            match self.gathering.room(0, Purpose::Append) {
+            match self.builder.room(0, Purpose::Append) {
                 Ok(Room::Rolled) => self.on_rolled(),
                 Ok(Room::Here) | Err(NoRoom::Full) => {}
                 Err(no_room) => return Err(no_room),
             }
         }
         if self.table().admits_proof() {
-            self.gathering.stage_proof()?;
+            self.builder.stage_proof()?;
         }
         Ok(())
     }
@@ -383,21 +383,21 @@ impl<M: ReaderMemory> Staging<M> {
     /// Plans the group that puts the WAL session on disk, before all other groups. Without an
     /// active segment the header of the next one does, and nothing is planned.
     pub(super) fn stage_session(&mut self) -> Result<(), NoMemory> {
-        self.gathering.stage_proof()
+        self.builder.stage_proof()
     }
 
     pub(super) fn take_commit(&mut self) -> Option<Commit> {
         self.checkpoints.on_commit();
-        self.gathering.take_commit()
+        self.builder.take_commit()
     }
 
     /// The bytes of the partition's batches that no commit has taken yet.
     #[must_use]
     pub(super) fn staged_bytes(&self, partition: &Partition) -> u64 {
-        self.gathering.staged_bytes(partition.key, partition.version)
+        self.builder.staged_bytes(partition.key, partition.version)
     }
 
-    pub(super) const fn gathering_mut(&mut self) -> &mut Gathering<M> {
-        &mut self.gathering
+    pub(super) const fn builder_mut(&mut self) -> &mut CommitBuilder<M> {
+        &mut self.builder
     }
 }

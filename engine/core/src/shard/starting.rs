@@ -5,14 +5,15 @@ use rustmq_model::{Timestamp, TopicIdPartition};
 
 use super::partitions::Partitions;
 use super::request::LogConfig;
+use crate::log::checkpoint::{ABORTED_LENGTH, PRODUCER_LENGTH_MAX};
 use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, ReplayError, Replicas};
 use crate::wal::scan::{ReplayEvent, ReplayItem};
 use crate::wal::{Control, RecoveredWal, SegmentShape, SegmentTable};
 
-/// The most bytes of one producer in a checkpoint.
+/// The bytes that one producer is assumed to take in a checkpoint.
 const PRODUCER_BYTES: usize = 200;
-/// The bytes of one aborted transaction in a checkpoint.
-const ABORTED_BYTES: usize = 32;
+
+const _: () = assert!(PRODUCER_LENGTH_MAX <= PRODUCER_BYTES, "the producers take at most their half of a segment");
 
 /// Limits that keep a checkpoint smaller than a segment, so that it fits into the space reserved
 /// for moving the oldest segment: half of a segment for producers, three eighths for aborted
@@ -23,7 +24,7 @@ pub fn log_limits(shape: SegmentShape) -> LogLimits {
     let default = LogLimits::default();
     LogLimits {
         producers_max: default.producers_max.min(4 * eighth / PRODUCER_BYTES),
-        aborted_max: default.aborted_max.min(3 * eighth / ABORTED_BYTES),
+        aborted_max: default.aborted_max.min(3 * eighth / ABORTED_LENGTH),
     }
 }
 

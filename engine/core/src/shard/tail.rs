@@ -1,7 +1,7 @@
 //! Tracks the batches in memory, and names those to evict: oldest chunk first.
-//! [`super::gathering`] evicts when memory is short: before a new chunk is taken, so that the same
-//! memory is reused, after each commit, and when the limit falls. A chunk that a reader still holds
-//! stays allocated until the reader releases it.
+//! [`super::commit_builder`] evicts when memory is short: before a new chunk is taken, so that the
+//! same memory is reused, after each commit, and when the limit falls. A chunk that a reader still
+//! holds stays allocated until the reader releases it.
 
 use std::collections::{BTreeMap, VecDeque};
 

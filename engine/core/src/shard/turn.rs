@@ -1,5 +1,5 @@
 //! The driver's calls for turns, commits and other events, and the order of the machine's steps in
-//! each. What a step does is decided in its own file.
+//! each. The decisions of each step are in its own file.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 use super::actions::{Action, Fact};
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
+use super::commit_builder::NoRoom;
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
 use super::error::CutError;
-use super::gathering::NoRoom;
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
@@ -21,7 +21,7 @@ use super::partitions::PartitionKey;
 use super::placement::{self, Deleted, NewLog, Refusal, Trimmed};
 use super::publication;
 use super::request::CutLog;
-use super::retention::Looked;
+use super::retention::RetentionStep;
 use super::waiting::{Answer, Waiting};
 use crate::log::{PartitionLog, RejectedEpoch, WatermarkRule};
 use crate::wal::segments::OldestSegment;
@@ -41,9 +41,9 @@ impl<H: Host> Shard<H> {
         self.free_segments(now);
         // A full log then moves data, after the group that puts the WAL session on disk, which goes
         // alone.
-        self.cleaner.look_after_staged(now.at, self.staging.is_empty(), &self.commits);
+        self.cleaner.check_after_staged(now.at, self.staging.is_empty(), &self.commits);
         if self.staging.is_empty() {
-            self.look(now);
+            self.check_oldest_segment(now);
         }
     }
 
@@ -60,16 +60,16 @@ impl<H: Host> Shard<H> {
             self.prove(now);
         }
         if self.cleaner.take_due_at(now.at) || is_freed {
-            self.look(now);
+            self.check_oldest_segment(now);
         }
     }
 
     fn enforce_retention(&mut self, now: Now) {
         let Self { retention, partitions, staging, actions, .. } = self;
-        let Looked { trims, is_last } = retention.run(now, partitions, staging, actions);
+        let RetentionStep { trims, is_last } = retention.run(now, partitions, staging, actions);
         self.apply_when_durable(trims);
         if is_last {
-            self.look(now);
+            self.check_oldest_segment(now);
         }
     }
 
@@ -236,7 +236,7 @@ impl<H: Host> Shard<H> {
         let commit = self.commits.begin(now.at, commit, rolls > 0);
         if rolls > 0 {
             self.slots.on_rolls(now.at, rolls);
-            self.cleaner.look_after(commit.number);
+            self.cleaner.check_after(commit.number);
         }
         Some(commit)
     }
@@ -261,10 +261,10 @@ impl<H: Host> Shard<H> {
     }
 
     fn on_durable(&mut self, now: Now, Durable { number, batches, end, holds_frames }: Durable) {
-        self.staging.gathering_mut().on_committed(end);
+        self.staging.builder_mut().on_committed(end);
         self.commits.on_durable(now.at, holds_frames);
         let Self { partitions, waiting, staging, .. } = self;
-        if let Some(publication) = publication::publish(batches, partitions, waiting, staging.gathering_mut()) {
+        if let Some(publication) = publication::publish(batches, partitions, waiting, staging.builder_mut()) {
             self.actions.push(Action::Publish(publication));
         }
         self.complete_due();
@@ -275,10 +275,10 @@ impl<H: Host> Shard<H> {
     /// older batches be evicted.
     fn follow_up(&mut self, now: Now, durable: CommitNumber) {
         self.free_segments(now);
-        self.staging.gathering_mut().make_room(0);
+        self.staging.builder_mut().make_room(0);
         self.repair.on_durable(durable, &mut self.actions);
         if self.cleaner.take_due(durable) {
-            self.look(now);
+            self.check_oldest_segment(now);
         }
     }
 
@@ -337,7 +337,7 @@ impl<H: Host> Shard<H> {
         match self.follow(cut.id, cut.leader_epoch) {
             Ok(()) => {
                 let Self { cuts, partitions, staging, waiting, actions, .. } = self;
-                cuts.ask(cut, reply, partitions, staging, waiting, actions);
+                cuts.request(cut, reply, partitions, staging, waiting, actions);
             }
             Err(error) => self.actions.push(Action::AnswerCut { reply, result: Err(error) }),
         }
@@ -429,13 +429,13 @@ impl<H: Host> Shard<H> {
         self.slots.on_ended();
         self.staging.table_mut().on_slot_reserved(slot);
         // A move may have waited for the slot.
-        self.look(now);
+        self.check_oldest_segment(now);
     }
 
     pub fn on_slot_filled(&mut self, now: Now, slot: SlotId) {
         self.slots.on_ended();
         self.staging.table_mut().on_slot_filled(slot);
-        self.look(now);
+        self.check_oldest_segment(now);
     }
 
     pub fn on_slot_failed(&mut self, now: Now, slot: SlotId) {
@@ -443,7 +443,7 @@ impl<H: Host> Shard<H> {
         self.staging.table_mut().on_slot_failed(slot);
         // A log on a full disk drops bases that only a cut would need, and then more moves pay.
         self.free_at = Some(now.at);
-        self.look(now);
+        self.check_oldest_segment(now);
     }
 
     /// The thread that prepares slots is gone, and its preparations are lost: no further segment
@@ -474,12 +474,12 @@ impl<H: Host> Shard<H> {
         count > 0
     }
 
-    pub(super) fn look(&mut self, now: Now) {
+    pub(super) fn check_oldest_segment(&mut self, now: Now) {
         let Self { cleaner, commits, partitions, staging, waiting, actions, .. } = self;
         if waiting.is_moving() {
-            return cleaner.look_after_staged(now.at, staging.is_empty(), commits);
+            return cleaner.check_after_staged(now.at, staging.is_empty(), commits);
         }
-        let moves = cleaner.look(now.at, commits, partitions, staging, actions);
+        let moves = cleaner.check(now.at, commits, partitions, staging, actions);
         self.apply_when_durable(moves);
     }
 
@@ -508,6 +508,6 @@ impl<H: Host> Shard<H> {
 
     /// The memory limit has changed: a smaller one applies at once, even while the shard is idle.
     pub fn on_memory_budget_set(&mut self) {
-        self.staging.gathering_mut().make_room(0);
+        self.staging.builder_mut().make_room(0);
     }
 }

@@ -1,6 +1,6 @@
 //! Control frames: changes of a partition other than batches, and damaged ranges, which replace
-//! unreadable batches. A payload of version 2 begins with its own version and ends with parts; a
-//! payload of version 1 has only the fixed fields.
+//! unreadable batches. A payload of version 2 begins with its own version and ends with tagged
+//! fields; a payload of version 1 has only the fixed fields.
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 

@@ -6,7 +6,7 @@
 pub enum FormatVersion {
     /// A payload has only its fixed fields.
     V1,
-    /// A payload has a version of its own, fixed fields, and parts.
+    /// A payload has a version of its own, fixed fields, and tagged fields.
     V2,
 }
 
@@ -46,6 +46,6 @@ pub enum Unknown {
     Kind { code: u8 },
     #[error("a frame of kind {code} in version {version}")]
     Version { code: u8, version: u8 },
-    #[error("a frame of kind {code} with the part {tag:#06x}, which must not be passed over")]
-    Part { code: u8, tag: u16 },
+    #[error("a frame of kind {code} with the tagged field {tag:#06x}, which must not be skipped")]
+    TaggedField { code: u8, tag: u16 },
 }

@@ -14,7 +14,7 @@ use super::frame_kind::FrameKind;
 use super::group::{self, GroupHeader};
 use super::little_endian::{Reader, Writer};
 use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
-use crate::parts::{self, PartsError};
+use crate::tagged_fields::{self, TaggedFieldsError};
 
 pub const HEADER_LENGTH: u32 = 32;
 /// Frames start on multiples of this, in bytes.
@@ -64,8 +64,8 @@ impl FrameSeed {
 }
 
 /// The bytes of a payload that the frame's checksum covers. The batch's own CRC covers a batch
-/// after its first 21 bytes, so the frame's checksum covers those 21 bytes and the parts after
-/// the batch. `None` if the payload is too short for its batch.
+/// after its first 21 bytes, so the frame's checksum covers those 21 bytes and the tagged fields
+/// after the batch. `None` if the payload is too short for its batch.
 fn checked(is_batch: bool, payload: &[u8]) -> Option<[&[u8]; 2]> {
     if !is_batch {
         return Some([payload, &[]]);
@@ -114,7 +114,7 @@ pub(super) fn seal(
 /// The verified content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameBody {
-    /// A batch, which the payload begins with; parts may follow it.
+    /// A batch, which the payload begins with; tagged fields may follow it.
     Batch {
         kind: BatchKind,
         header: BatchHeader,
@@ -231,16 +231,16 @@ fn batch_body(
     payload: &[u8],
 ) -> Result<FrameBody, FrameDamage> {
     let header = BatchHeader::parse(payload).map_err(|_| FrameDamage::Batch)?;
-    let (batch, parts) = payload.split_at(header.size);
+    let (batch, tagged_fields) = payload.split_at(header.size);
     let crc = crc32c::crc32c(&batch[UNCHECKED_LENGTH..]);
     let is_sound = crc == header.crc && header.base_offset.0 >= 0 && header.last_offset_delta >= 0;
-    if !is_sound || (version == FormatVersion::V1 && !parts.is_empty()) {
+    if !is_sound || (version == FormatVersion::V1 && !tagged_fields.is_empty()) {
         return Err(FrameDamage::Batch);
     }
-    with_parts(frame, FrameBody::Batch { kind, header }, parts)
+    with_tagged_fields(frame, FrameBody::Batch { kind, header }, tagged_fields)
 }
 
-/// Reads any frame but batches and indexes: version, fixed fields, parts.
+/// Reads any frame but batches and indexes: version, fixed fields, tagged fields.
 fn state_body(
     kind: FrameKind,
     version: FormatVersion,
@@ -268,14 +268,16 @@ fn state_body(
     if version == FormatVersion::V1 && fields.remaining() > 0 {
         return Err(FrameDamage::Payload);
     }
-    with_parts(kind, body, fields.rest())
+    with_tagged_fields(kind, body, fields.rest())
 }
 
-/// Returns the body, unless a critical part follows it.
-fn with_parts(kind: FrameKind, body: FrameBody, parts: &[u8]) -> Result<FrameBody, FrameDamage> {
-    match parts::pass_over(parts) {
+/// Returns the body, unless a critical tagged field follows it.
+fn with_tagged_fields(kind: FrameKind, body: FrameBody, tagged_fields: &[u8]) -> Result<FrameBody, FrameDamage> {
+    match tagged_fields::check_skippable(tagged_fields) {
         Ok(()) => Ok(body),
-        Err(PartsError::Critical { tag }) => Ok(FrameBody::Unknown(Unknown::Part { code: kind.code(), tag })),
-        Err(PartsError::Truncated) => Err(FrameDamage::Payload),
+        Err(TaggedFieldsError::Critical { tag }) => {
+            Ok(FrameBody::Unknown(Unknown::TaggedField { code: kind.code(), tag }))
+        }
+        Err(TaggedFieldsError::Truncated) => Err(FrameDamage::Payload),
     }
 }

@@ -99,8 +99,8 @@ impl GroupWriter {
         u32::try_from(self.length).expect("a group is shorter than its segment")
     }
 
-    /// Copies a batch with the parts that follow it, and writes the two fields that the log
-    /// assigns. Returns the range of the batch in the region, without the parts.
+    /// Copies a batch with its tagged fields, and writes the two fields that the log
+    /// assigns. Returns the range of the batch in the region, without the tagged fields.
     pub fn put_batch(
         &mut self,
         region: &mut [u8],
@@ -117,8 +117,8 @@ impl GroupWriter {
         payload.start..payload.start + size
     }
 
-    /// Copies a relocated batch and the parts that follow it, unchanged; this build need not know
-    /// the parts.
+    /// Copies a relocated batch with its tagged fields, unchanged; this build need not know
+    /// the fields.
     pub fn put_relocated(&mut self, region: &mut [u8], partition: TopicIdPartition, bytes: &[u8]) -> Range<usize> {
         self.put(region, FrameKind::RelocatedBatch, partition, bytes.len(), |payload| payload.copy_from_slice(bytes))
     }

@@ -16,7 +16,7 @@ use super::frame_kind::FrameKind;
 use super::group::{GroupHeader, HEADER_LENGTH};
 use super::little_endian::{Reader, Writer};
 use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
-use crate::parts::{self, PartsError};
+use crate::tagged_fields::{self, TaggedFieldsError};
 
 const ENTRY_LENGTH: usize = 56;
 const EXTENT_LENGTH: usize = 32;
@@ -189,12 +189,12 @@ impl SegmentIndex {
             }
         }
         let index = Self::parse_entries(version, generation, &mut fields).ok_or(IndexError::Damaged)?;
-        match parts::pass_over(fields.rest()) {
+        match tagged_fields::check_skippable(fields.rest()) {
             Ok(()) if version == FormatVersion::V2 || fields.remaining() == 0 => Ok(index),
-            Err(PartsError::Critical { tag }) if version == FormatVersion::V2 => {
-                Err(IndexError::Unknown(Unknown::Part { code, tag }))
+            Err(TaggedFieldsError::Critical { tag }) if version == FormatVersion::V2 => {
+                Err(IndexError::Unknown(Unknown::TaggedField { code, tag }))
             }
-            Ok(()) | Err(PartsError::Critical { .. } | PartsError::Truncated) => Err(IndexError::Damaged),
+            Ok(()) | Err(TaggedFieldsError::Critical { .. } | TaggedFieldsError::Truncated) => Err(IndexError::Damaged),
         }
     }
 

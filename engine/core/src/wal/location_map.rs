@@ -11,7 +11,7 @@ use rustmq_model::Offset;
 
 use super::extents::{Extent, Extents, ReadRange};
 use super::position::SegmentGeneration;
-use super::segments::{Located, Location, SegmentContent, Stretch};
+use super::segments::{Located, Location, SegmentContent, SegmentRange};
 use super::shared_segments::{SharedSegment, SharedSegments, UnindexedSegments};
 use super::spans::Span;
 
@@ -24,9 +24,9 @@ pub struct PlacedBatches {
 
 impl PlacedBatches {
     #[must_use]
-    pub const fn stretch(&self) -> Stretch {
+    pub const fn segment_range(&self) -> SegmentRange {
         let Extent { first, end, is_damaged, .. } = self.extent;
-        Stretch { first, end, generation: self.generation, is_damaged }
+        SegmentRange { first, end, generation: self.generation, is_damaged }
     }
 }
 
@@ -36,9 +36,9 @@ impl PlacedBatches {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationMap {
     /// In ascending order, without overlap.
-    stretches: Vec<Stretch>,
+    segment_ranges: Vec<SegmentRange>,
     /// The groups in segments whose index was not on disk when the map was last changed: for each
-    /// segment either all groups of its stretches, or none.
+    /// segment either all groups of its ranges, or none.
     extents: Vec<(SegmentGeneration, Extents)>,
 }
 
@@ -55,8 +55,8 @@ impl LocationMap {
     /// The map of a partition with all batches on disk. `extents` are those of segments without an
     /// index on disk.
     pub(super) fn of(spans: impl Iterator<Item = Span>, extents: Vec<(SegmentGeneration, Extents)>) -> Self {
-        let mut map = Self { stretches: Vec::new(), extents };
-        spans.for_each(|span| map.insert(Stretch::of(&span)));
+        let mut map = Self { segment_ranges: Vec::new(), extents };
+        spans.for_each(|span| map.insert(SegmentRange::of(&span)));
         map
     }
 
@@ -65,7 +65,7 @@ impl LocationMap {
     /// Adds batches that left memory, in the order of their offsets.
     pub fn extend(&mut self, batches: impl IntoIterator<Item = PlacedBatches>, unindexed: &UnindexedSegments) {
         for batches in batches {
-            self.insert(batches.stretch());
+            self.insert(batches.segment_range());
             self.insert_extent(batches, unindexed);
         }
         self.forget_indexed(unindexed);
@@ -75,10 +75,10 @@ impl LocationMap {
     /// the map holds: a damaged range may cover more.
     pub fn relocate(&mut self, moved: &[PlacedBatches], unindexed: &UnindexedSegments) {
         for to in moved {
-            let stretch = to.stretch();
-            let held = self.find(stretch.first).filter(|held| held.first <= stretch.first);
-            if let Some(end) = held.map(|held| held.end.min(stretch.end)) {
-                self.insert(Stretch { end, ..stretch });
+            let segment_range = to.segment_range();
+            let held = self.find(segment_range.first).filter(|held| held.first <= segment_range.first);
+            if let Some(end) = held.map(|held| held.end.min(segment_range.end)) {
+                self.insert(SegmentRange { end, ..segment_range });
                 self.insert_extent(*to, unindexed);
             }
         }
@@ -89,14 +89,14 @@ impl LocationMap {
     /// Whether [`Self::trim`] would change the map.
     #[must_use]
     pub fn is_below(&self, log_start: Offset) -> bool {
-        self.stretches.first().is_some_and(|stretch| stretch.end <= log_start)
+        self.segment_ranges.first().is_some_and(|segment_range| segment_range.end <= log_start)
     }
 
-    /// Removes stretches below the log start. A stretch across the log start stays.
+    /// Removes ranges below the log start. A range across the log start stays.
     pub fn trim(&mut self, log_start: Offset) {
-        let gone = self.stretches.partition_point(|stretch| stretch.end <= log_start);
+        let gone = self.segment_ranges.partition_point(|segment_range| segment_range.end <= log_start);
         if gone > 0 {
-            self.stretches.drain(..gone);
+            self.segment_ranges.drain(..gone);
             self.forget_unused();
         }
     }
@@ -126,51 +126,53 @@ impl LocationMap {
     }
 
     fn forget_unused(&mut self) {
-        let Self { stretches, extents } = self;
-        extents.retain(|(generation, _)| stretches.iter().any(|stretch| stretch.generation == *generation));
+        let Self { segment_ranges, extents } = self;
+        extents.retain(|(generation, _)| {
+            segment_ranges.iter().any(|segment_range| segment_range.generation == *generation)
+        });
     }
 
-    /// Adds a stretch, which replaces earlier ones at its offsets.
-    fn insert(&mut self, stretch: Stretch) {
-        let at = self.cut_out(stretch.first, stretch.end);
-        match at.checked_sub(1).map(|before| &mut self.stretches[before]) {
-            Some(before) if before.is_continued_by(&stretch) => before.end = stretch.end,
-            _ => self.stretches.insert(at, stretch),
+    /// Adds a range, which replaces earlier ones at its offsets.
+    fn insert(&mut self, segment_range: SegmentRange) {
+        let at = self.cut_out(segment_range.first, segment_range.end);
+        match at.checked_sub(1).map(|before| &mut self.segment_ranges[before]) {
+            Some(before) if before.is_continued_by(&segment_range) => before.end = segment_range.end,
+            _ => self.segment_ranges.insert(at, segment_range),
         }
     }
 
-    /// Removes the offsets from `first` on below `end`. Returns the index at which a stretch of
+    /// Removes the offsets from `first` on below `end`. Returns the index at which a range of
     /// these offsets belongs.
     fn cut_out(&mut self, first: Offset, end: Offset) -> usize {
-        let begin = self.stretches.partition_point(|stretch| stretch.end <= first);
-        let until = self.stretches.partition_point(|stretch| stretch.first < end);
+        let begin = self.segment_ranges.partition_point(|segment_range| segment_range.end <= first);
+        let until = self.segment_ranges.partition_point(|segment_range| segment_range.first < end);
         if begin >= until {
             return begin;
         }
-        let (head, tail) = (self.stretches[begin], self.stretches[until - 1]);
-        let head = (head.first < first).then_some(Stretch { end: first, ..head });
-        let tail = (tail.end > end).then_some(Stretch { first: end, ..tail });
-        self.stretches.splice(begin..until, head.into_iter().chain(tail));
+        let (head, tail) = (self.segment_ranges[begin], self.segment_ranges[until - 1]);
+        let head = (head.first < first).then_some(SegmentRange { end: first, ..head });
+        let tail = (tail.end > end).then_some(SegmentRange { first: end, ..tail });
+        self.segment_ranges.splice(begin..until, head.into_iter().chain(tail));
         begin + usize::from(head.is_some())
     }
 
     // For readers.
 
-    fn find(&self, offset: Offset) -> Option<&Stretch> {
-        self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= offset))
+    fn find(&self, offset: Offset) -> Option<&SegmentRange> {
+        self.segment_ranges.get(self.segment_ranges.partition_point(|segment_range| segment_range.end <= offset))
     }
 
-    /// The stretches in a range of offsets, in order, joined where possible.
+    /// The ranges in a range of offsets, in order, joined where possible.
     #[must_use]
-    pub fn stretches(&self, offsets: Range<Offset>) -> Vec<Stretch> {
-        let mut found: Vec<Stretch> = Vec::new();
-        for stretch in &self.stretches {
-            let (first, end) = (stretch.first.max(offsets.start), stretch.end.min(offsets.end));
-            let stretch = Stretch { first, end, ..*stretch };
+    pub fn segment_ranges(&self, offsets: Range<Offset>) -> Vec<SegmentRange> {
+        let mut found: Vec<SegmentRange> = Vec::new();
+        for segment_range in &self.segment_ranges {
+            let (first, end) = (segment_range.first.max(offsets.start), segment_range.end.min(offsets.end));
+            let segment_range = SegmentRange { first, end, ..*segment_range };
             match found.last_mut() {
                 _ if first >= end => {}
-                Some(last) if last.is_continued_by(&stretch) => last.end = end,
-                _ => found.push(stretch),
+                Some(last) if last.is_continued_by(&segment_range) => last.end = end,
+                _ => found.push(segment_range),
             }
         }
         found
@@ -185,7 +187,7 @@ impl LocationMap {
     /// The segment that holds `offset`, or the first offset after it.
     #[must_use]
     pub fn generation_at(&self, offset: Offset) -> Option<SegmentGeneration> {
-        self.find(offset).map(|stretch| stretch.generation)
+        self.find(offset).map(|segment_range| segment_range.generation)
     }
 
     /// Finds the place of `range.from`, or of the first offset after it.
@@ -194,13 +196,13 @@ impl LocationMap {
     ///
     /// [`NotLocated`] if the map has no place for the range, or its segment is retired.
     pub fn locate(&self, range: ReadRange, segments: &SharedSegments) -> Result<Located, NotLocated> {
-        let stretch = self.find(range.from).ok_or(NotLocated::Nowhere)?;
-        if stretch.is_damaged {
-            return Ok(stretch.damaged_from(range.from));
+        let segment_range = self.find(range.from).ok_or(NotLocated::Nowhere)?;
+        if segment_range.is_damaged {
+            return Ok(segment_range.damaged_from(range.from));
         }
-        let segment = segments.find(stretch.generation).ok_or(NotLocated::Retired)?;
+        let segment = segments.find(segment_range.generation).ok_or(NotLocated::Retired)?;
         let content = self.content(&segment).ok_or(NotLocated::Nowhere)?;
-        Location::of(stretch, range, &segment, content).map(Located::Batches).ok_or(NotLocated::Nowhere)
+        Location::of(segment_range, range, &segment, content).map(Located::Batches).ok_or(NotLocated::Nowhere)
     }
 
     /// The extents of the map win over the trailer: the partition may have been closed and opened
@@ -214,10 +216,13 @@ impl LocationMap {
 
     /// Panics if the map contradicts itself.
     pub fn check_invariants(&self) {
-        for pair in self.stretches.windows(2) {
-            assert!(pair[0].end <= pair[1].first, "stretches follow each other: {self:?}");
+        for pair in self.segment_ranges.windows(2) {
+            assert!(pair[0].end <= pair[1].first, "segment_ranges follow each other: {self:?}");
         }
-        assert!(self.stretches.iter().all(|stretch| stretch.first < stretch.end), "no stretch is empty: {self:?}");
+        assert!(
+            self.segment_ranges.iter().all(|segment_range| segment_range.first < segment_range.end),
+            "no segment_range is empty: {self:?}"
+        );
     }
 }
 

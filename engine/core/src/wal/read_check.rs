@@ -20,8 +20,8 @@ use super::scan::SegmentPlace;
 pub struct CheckedBatch {
     pub header: BatchHeader,
     pub range: Range<usize>,
-    /// The batch with the parts that follow it; a relocation copies them together.
-    pub with_parts: Range<usize>,
+    /// The batch with its tagged fields; a relocation copies them together.
+    pub with_tagged_fields: Range<usize>,
 }
 
 /// A query for the batches of `partition` that hold offsets from `from` on and lie below `until`.
@@ -99,8 +99,8 @@ pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Gro
         match frame.body {
             FrameBody::Batch { header, .. } => {
                 let range = frame.payload_at..frame.payload_at + header.size;
-                let with_parts = frame.payload_at..frame.payload_at + frame.payload.len();
-                batches.push((frame.partition, CheckedBatch { header, range, with_parts }));
+                let with_tagged_fields = frame.payload_at..frame.payload_at + frame.payload.len();
+                batches.push((frame.partition, CheckedBatch { header, range, with_tagged_fields }));
             }
             FrameBody::Control(Control::Open { .. } | Control::Close) => void(Offset::ZERO),
             FrameBody::Control(Control::Truncate { end }) => void(end),

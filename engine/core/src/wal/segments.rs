@@ -41,7 +41,7 @@ use crate::log::Frontiers;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
 pub use bases::{GroupRange, ReplayBase, ReplayRange};
 pub use in_use::{OldestSegment, SegmentTableConfig, StartedSegment};
-pub use location::{Located, LocatedExtents, Location, SegmentContent, Stretch};
+pub use location::{Located, LocatedExtents, Location, SegmentContent, SegmentRange};
 pub use relocation::{BatchMove, MovedBatches, RelocationPlan};
 
 use admission::Capacity;
@@ -333,8 +333,8 @@ impl SegmentTable {
         self.segments.on_proof(durable);
     }
 
-    /// Whether a group, written or not, names all that is provable; of what a start found, only
-    /// frames count.
+    /// Whether a group, written or not, names everything that is provable. In the content that a
+    /// start found, only frames need a proof.
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.segments.is_proven()

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use rustmq_engine_core::wal::SlotId;
 
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 
 #[derive(Debug)]
 pub(crate) struct SlotFile {
@@ -38,7 +38,7 @@ impl SlotFile {
     /// Syncs everything that was written to the slot.
     pub(crate) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        crate::dio::spoiled::check_sync(&self.file)?;
+        crate::direct_io::spoiled::check_sync(&self.file)?;
         self.file.sync_data()
     }
 

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use rustmq_engine_core::wal::SegmentShape;
 
-use crate::dio::read_once;
+use crate::direct_io::read_once;
 
 /// Commits keep coming while one is in flight, or if the last ended less than this ago: then the
 /// next one is likely to come during a read.
@@ -26,6 +27,12 @@ const MEAN_WEIGHT: u64 = 8;
 /// The longest wait for a turn. After it the rest of the read takes no turns: the disk may never
 /// finish the read that holds the turn.
 const TURN_WAIT_MAX: Duration = Duration::from_millis(20);
+
+const _: () = {
+    let block = SegmentShape::BLOCK_SIZE_MAX as usize;
+    assert!(*TURN_BYTES.start() >= block && TURN_BYTES.start().is_power_of_two(), "a turn has whole blocks");
+    assert!(READ_BYTES.is_multiple_of(block), "a read has whole blocks");
+};
 
 #[derive(Debug)]
 pub(crate) struct DiskTurns {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::ReadError;
-use rustmq_engine_core::parts::CRITICAL;
+use rustmq_engine_core::tagged_fields::CRITICAL;
 use rustmq_engine_core::wal::Extent;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::segments::LocatedExtents;
@@ -19,7 +19,7 @@ use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task};
 use crate::window::WindowError;
-use crate::window::tests::{TestSegment, part};
+use crate::window::tests::{TestSegment, tagged_field};
 use crate::window_cache::{Demand, WindowCache};
 
 fn reader() -> Reader {
@@ -50,11 +50,11 @@ fn job(test: &TestSegment) -> ReadJob {
 
 #[test]
 fn a_reader_gets_an_error_at_a_frame_of_a_newer_build_and_is_not_led_past_it() {
-    let parts = part(CRITICAL | 5);
+    let fields = tagged_field(CRITICAL | 5);
     let none: &[u8] = &[];
     // Every other group is not asked for.
-    let batches = [(100, none), (100, none), (100, &parts), (100, none), (100, none)];
-    let (reader, test) = (reader(), TestSegment::with_parts(1, &batches));
+    let batches = [(100, none), (100, none), (100, &fields), (100, none), (100, none)];
+    let (reader, test) = (reader(), TestSegment::with_tagged_fields(1, &batches));
     let mut job = job(&test);
     job.extents = LocatedExtents::Known((0..5).map(|at| test.extent(at)).collect());
     job.query.until = Offset(5);

@@ -11,7 +11,7 @@ use rustmq_model::record::{self, BatchBuilder};
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
 
 use super::{RepairError, RepairPlan, UnreadablePlace, plan_with_retries};
-use crate::dio::spoiled::SpoiledFile;
+use crate::direct_io::spoiled::SpoiledFile;
 use crate::folder::Folder;
 use crate::recovery::RecoverError;
 use crate::{EngineConfig, EngineSettings, Metrics, StartError, start};

@@ -13,7 +13,7 @@ use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicIdPartition};
 
 use super::{PlacedGroup, ScatteredGroups, SegmentFile, Window, WindowError, WindowReach, WindowStart};
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 use crate::disk::SlotFile;
 use crate::read_memory::ReadMemory;
 
@@ -30,14 +30,14 @@ pub(crate) struct TestSegment {
 
 impl TestSegment {
     pub(crate) fn new(generation: u64, sizes: &[usize]) -> Self {
-        Self::with_parts(generation, &sizes.iter().map(|size| (*size, &[][..])).collect::<Vec<_>>())
+        Self::with_tagged_fields(generation, &sizes.iter().map(|size| (*size, &[][..])).collect::<Vec<_>>())
     }
 
-    /// The same, with parts behind the batches.
-    pub(crate) fn with_parts(generation: u64, batches: &[(usize, &[u8])]) -> Self {
+    /// The same, with tagged fields behind the batches.
+    pub(crate) fn with_tagged_fields(generation: u64, batches: &[(usize, &[u8])]) -> Self {
         let own = TopicIdPartition::default();
         let batches = (0..).zip(batches);
-        Self::of(generation, batches.map(|(offset, (size, parts))| (own, Offset(offset), laid(*size, parts))))
+        Self::of(generation, batches.map(|(offset, (size, fields))| (own, Offset(offset), payload(*size, fields))))
     }
 
     /// A segment where every other group has a batch of another partition.
@@ -47,7 +47,7 @@ impl TestSegment {
         let batches = (0..).zip(sizes);
         Self::of(
             generation,
-            batches.map(|(at, size)| (if at % 2 == 0 { own } else { other }, Offset(at / 2), laid(*size, &[]))),
+            batches.map(|(at, size)| (if at % 2 == 0 { own } else { other }, Offset(at / 2), payload(*size, &[]))),
         )
     }
 
@@ -112,15 +112,15 @@ impl TestSegment {
     }
 }
 
-/// A batch of one record that is so large, and what follows it in its frame.
-fn laid(size: usize, parts: &[u8]) -> Vec<u8> {
+/// A payload: a batch of one record with a value of `size` bytes, and its tagged fields.
+fn payload(size: usize, fields: &[u8]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(Timestamp(1), None, Some(&vec![b'v'; size]), &[]);
-    [&builder.build()[..], parts].concat()
+    [&builder.build()[..], fields].concat()
 }
 
-/// A part of a later build.
-pub(crate) fn part(tag: u16) -> Vec<u8> {
+/// A tagged field of a later build.
+pub(crate) fn tagged_field(tag: u16) -> Vec<u8> {
     [&tag.to_le_bytes()[..], &5_u32.to_le_bytes(), b"later"].concat()
 }
 

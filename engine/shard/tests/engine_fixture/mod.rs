@@ -61,9 +61,9 @@ impl Fixture {
         slots
     }
 
-    /// Lays frames at the end of a log that nobody has open, as the next commit of its newest run.
-    /// Answers in which slot's file.
-    pub fn lay_at_end(&self, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> PathBuf {
+    /// Appends frames to the end of a log that nobody has open, as the next commit of its newest
+    /// WAL session would. Returns the path of the slot's file.
+    pub fn append_at_end(&self, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> PathBuf {
         let headers = self.slots().into_iter().filter_map(|path| {
             let header = SegmentHeader::parse(&std::fs::read(&path).unwrap()).ok()?;
             Some((path, header))

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::Instant;
 
-use crate::dice::{Chance, Delay, Dice};
 use crate::disk::{
     Crash, Disk, DiskError, DiskOptions, Faults, Operation, OperationId, Outcome, SECTOR, Speed, Started,
 };
+use crate::rng::{Chance, Delay, Rng};
 use crate::schedule::Schedule;
 use crate::trace::Trace;
 
@@ -31,10 +31,10 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn empty(seed: u64, capacity: u64, speed: Speed) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let options = DiskOptions { number: 1, capacity, faults: Faults::NONE, speed };
-        let disk = Disk::new(options, dice.fork());
-        Self { disk, schedule: Schedule::new(dice.fork()), trace: Trace::readable() }
+        let disk = Disk::new(options, rng.fork());
+        Self { disk, schedule: Schedule::new(rng.fork()), trace: Trace::readable() }
     }
 
     /// Creates a disk with a durable slot whose sectors hold 1.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bench::{Bench, OTHER, SECTORS, SLOT, STEADY, nanos, seen, write, write_synced};
-use crate::dice::{Chance, Delay};
 use crate::disk::{Crash, DiskError, Faults, Harm, Operation, Outcome, SECTOR};
+use crate::rng::{Chance, Delay};
 
 const NAME: &str = "wal.json";
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::bench::{Bench, SECTORS, SLOT, write, write_synced};
-use crate::dice::{Chance, Dice};
 use crate::disk::{Crash, Faults, Operation, OperationId};
+use crate::rng::{Chance, Rng};
 
 /// A write that may be on the disk, identified by its value.
 #[derive(Clone, Copy, Debug)]
@@ -113,22 +113,22 @@ impl Model {
 }
 
 fn run_life(seed: u64) -> usize {
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     let mut bench = Bench::new(seed);
     let mut model = Model::new();
     let mut value = 1;
-    let often = |dice: &mut Dice| if dice.coin() { Chance::NEVER } else { Chance::percent(15) };
-    let faults = Faults { write: often(&mut dice), sync: often(&mut dice), ..Faults::NONE };
+    let often = |rng: &mut Rng| if rng.coin() { Chance::NEVER } else { Chance::percent(15) };
+    let faults = Faults { write: often(&mut rng), sync: often(&mut rng), ..Faults::NONE };
     bench.disk.faults = faults;
     let mut crashes = 0;
     // Each write has a value of its own, which identifies it.
     while value < 250 {
-        match dice.below(16) {
+        match rng.below(16) {
             0..5 => {
-                let first = u32::try_from(dice.below(SECTORS as usize)).unwrap();
-                let sectors = first..first + 1 + u32::try_from(dice.below((SECTORS - first) as usize)).unwrap();
+                let first = u32::try_from(rng.below(SECTORS as usize)).unwrap();
+                let sectors = first..first + 1 + u32::try_from(rng.below((SECTORS - first) as usize)).unwrap();
                 value += 1;
-                let is_sync = dice.below(4) == 0;
+                let is_sync = rng.below(4) == 0;
                 let operation = if is_sync { write_synced } else { write };
                 let id = bench.start(operation(sectors.clone(), value));
                 model.on_started(id, sectors, Some(value), is_sync);
@@ -138,7 +138,7 @@ fn run_life(seed: u64) -> usize {
                 model.on_started(id, 0..SECTORS, None, true);
             }
             7 => {
-                let crash = if dice.coin() { Crash::Power } else { Crash::Process };
+                let crash = if rng.coin() { Crash::Power } else { Crash::Process };
                 bench.crash(crash);
                 model.on_crash();
                 let values = bench.values();

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::bench::{Bench, OTHER, SECTORS, SLOT, STEADY, seen, write_synced};
-use crate::dice::Chance;
 use crate::disk::{Crash, DiskError, Faults, Operation, SECTOR};
+use crate::rng::Chance;
 
 const NAME: &str = "wal.json";
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::bench::{Bench, OTHER, SECTORS, SEEDS, SLOT, STEADY, fixed, nanos, seen, write, write_synced};
-use crate::dice::{Chance, Delay};
 use crate::disk::{Crash, Harm, Operation, SECTOR, Speed};
+use crate::rng::{Chance, Delay};
 
 /// Checks that all patterns come up: whole, nothing, a beginning, an end, and others.
 fn check_any_subset(patterns: &BTreeSet<Vec<u8>>, old: u8, new: u8) {

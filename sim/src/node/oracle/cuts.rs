@@ -13,7 +13,7 @@ use crate::node::host::RequestNumber;
 
 /// A cut without an answer, or with an error that does not tell its outcome.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AskedCut {
+pub(super) struct RequestedCut {
     number: RequestNumber,
     pub to: CutTo,
     is_shown: bool,
@@ -67,7 +67,7 @@ impl Oracle {
 
     pub fn on_cut_asked(&mut self, number: RequestNumber, CutLog { id, leader_epoch, to }: CutLog) {
         let model = self.model(id);
-        let asked = AskedCut { number, to, is_shown: false };
+        let asked = RequestedCut { number, to, is_shown: false };
         let place = if model.cut.is_none() { &mut model.cut } else { &mut model.rival };
         assert!(place.replace(asked).is_none(), "{id}: a cut has more than one unanswered rival");
         if !self.sent_in.contains(&(id, leader_epoch)) {
@@ -193,7 +193,7 @@ impl Oracle {
 impl Model {
     /// Adapts the life to the log that a start found: cut, or unchanged.
     pub(super) fn settle_cut(&mut self, life: &mut Life, partition: &Partition) {
-        let Some(AskedCut { to, is_shown: false, .. }) = self.cut.take() else { return };
+        let Some(RequestedCut { to, is_shown: false, .. }) = self.cut.take() else { return };
         let Frontiers { log_start, durable_end, .. } = *partition.log.frontiers();
         match to {
             CutTo::End(to) if durable_end < life.end => {

@@ -10,8 +10,8 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::super::*;
 use super::batches::{at, idempotent, lead, marker, plain, transactional};
-use crate::parts::CRITICAL;
-use crate::parts::tests::part;
+use crate::tagged_fields::CRITICAL;
+use crate::tagged_fields::tests::tagged_field;
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -92,14 +92,14 @@ fn the_bytes_of_both_versions_stay() {
 #[test]
 fn optional_parts_of_a_checkpoint_are_skipped_and_critical_ones_are_refused() {
     let bytes = encoded(&full());
-    let with = |parts: &[Vec<u8>]| PartitionLog::restore(limits(), &[&bytes[..], &parts.concat()].concat());
-    let restored = with(&[part(3, b"optional"), part(4, b"")]).unwrap();
-    assert_eq!(encoded(&restored), bytes, "unknown parts are not kept");
+    let with = |fields: &[Vec<u8>]| PartitionLog::restore(limits(), &[&bytes[..], &fields.concat()].concat());
+    let restored = with(&[tagged_field(3, b"optional"), tagged_field(4, b"")]).unwrap();
+    assert_eq!(encoded(&restored), bytes, "unknown tagged fields are not kept");
     let tag = CRITICAL | 3;
-    let refused = with(&[part(1, b"optional"), part(tag, b"critical")]).unwrap_err();
-    assert_eq!(refused, CheckpointError::UnknownPart { tag });
+    let refused = with(&[tagged_field(1, b"optional"), tagged_field(tag, b"critical")]).unwrap_err();
+    assert_eq!(refused, CheckpointError::UnknownTaggedField { tag });
     assert!(refused.to_string().contains("a newer RustMQ wrote it"), "{refused}");
-    assert!(PartitionLog::restore(limits(), &[bytes_of(1, &[]), part(3, b"optional")].concat()).is_err());
+    assert!(PartitionLog::restore(limits(), &[bytes_of(1, &[]), tagged_field(3, b"optional")].concat()).is_err());
 }
 
 #[test]

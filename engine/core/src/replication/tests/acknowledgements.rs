@@ -19,12 +19,12 @@ fn proposed(leader: &mut Peer) -> Proposal {
 }
 
 fn proposes_nothing(leader: &Peer) -> bool {
-    !leader.asked.iter().any(|action| matches!(action, Action::Propose(_)))
+    !leader.actions.iter().any(|action| matches!(action, Action::Propose(_)))
 }
 
 /// Broker `from` acknowledges everything below `end`.
 fn ack(leader: &mut Peer, from: i32, conversation: crate::replication::Conversation, end: i64) -> Result<(), Ignored> {
-    leader.hear(at(1), from, &Message::Ack(Ack { conversation, durable_end: Offset(end) }))
+    leader.receive(at(1), from, &Message::Ack(Ack { conversation, durable_end: Offset(end) }))
 }
 
 #[test]
@@ -36,16 +36,16 @@ fn the_watermark_is_the_least_synced_end_of_the_isr_and_needs_every_member() {
     shake_hands(at(0), &mut leader, &mut third, 3);
     assert_eq!((leader.replica.high_watermark(), leader.replica.latest()), (Offset(6), None));
     let (push, range) = leader.push(at(0), 3).unwrap();
-    third.hear_batches(at(0), 1, &Message::Push(push), &batches(range, 1)).unwrap();
+    third.receive_batches(at(0), 1, &Message::Push(push), &batches(range, 1)).unwrap();
     assert!(third.says_nothing(), "unsynced records are not acknowledged");
     third.sync(at(0));
-    let said = third.said();
-    leader.hear(at(0), 3, &said).unwrap();
+    let message = third.message();
+    leader.receive(at(0), 3, &message).unwrap();
     // The epoch began here: everything that an earlier leader may have committed is committed now.
     assert_eq!(leader.replica.latest(), Some(Offset(10)));
     leader.append(at(1), 3);
     let (push, range) = leader.push(at(1), 2).unwrap();
-    second.hear_batches(at(1), 1, &Message::Push(push), &batches(range, 5)).unwrap();
+    second.receive_batches(at(1), 1, &Message::Push(push), &batches(range, 5)).unwrap();
     assert_eq!(second.replica.high_watermark(), Offset(10));
     second.sync(at(1));
     let _ = leader.push(at(1), 3);
@@ -89,10 +89,10 @@ fn levels_are_reached_one_after_the_other() {
     leader.sync(at(1));
     assert_eq!(reached(&mut leader), [12, 12, 10, -1, 0]);
     let (push, range) = leader.push(at(1), 2).unwrap();
-    follower.hear_batches(at(1), 1, &Message::Push(push), &batches(range, 5)).unwrap();
+    follower.receive_batches(at(1), 1, &Message::Push(push), &batches(range, 5)).unwrap();
     follower.sync(at(1));
-    let said = follower.said();
-    leader.hear(at(1), 2, &said).unwrap();
+    let message = follower.message();
+    leader.receive(at(1), 2, &message).unwrap();
     assert_eq!(reached(&mut leader), [12, 12, 12, -1, 0]);
     leader.assign(at(1), &assignment(5, 2, 1, &[1, 2])).unwrap();
     assert_eq!(reached(&mut leader), [12, 12, 12, -1, 12]);
@@ -116,7 +116,7 @@ fn an_isr_that_is_too_small_holds_the_watermark_and_fails_waiting_appends() {
     assert_eq!(leader.replica.admit(at(1), AckLevel::All), Err(refusal));
     assert!(leader.replica.admit(at(1), AckLevel::Majority).is_ok());
     assert!(leader.replica.admit(at(1), AckLevel::Custom(3)).is_ok());
-    let refusal = ProduceRefusal::NotSoManyReplicas { asked: 4, replicas: 3 };
+    let refusal = ProduceRefusal::TooFewReplicas { requested: 4, replicas: 3 };
     assert_eq!(leader.replica.admit(at(1), AckLevel::Custom(4)), Err(refusal));
 }
 
@@ -160,10 +160,10 @@ fn a_joiner_must_have_every_record_that_an_earlier_leader_may_have_committed() {
     shake_hands(at(0), &mut leader, &mut third, 3);
     assert!(proposes_nothing(&leader));
     let (push, range) = leader.push(at(0), 3).unwrap();
-    third.hear_batches(at(0), 1, &Message::Push(push), &batches(range, 1)).unwrap();
+    third.receive_batches(at(0), 1, &Message::Push(push), &batches(range, 1)).unwrap();
     third.sync(at(0));
-    let said = third.said();
-    leader.hear(at(0), 3, &said).unwrap();
+    let message = third.message();
+    leader.receive(at(0), 3, &message).unwrap();
     assert_eq!(proposed(&mut leader).change, Change::InSync(InSyncChange::Join(member(3))));
 }
 

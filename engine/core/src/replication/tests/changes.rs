@@ -4,8 +4,8 @@ use rustmq_model::{Instant, LeaderEpoch, Offset};
 
 use super::peers::{LIMITS, Peer, assignment, at, following, member};
 use crate::replication::{
-    Action, Answer, Assignment, Change, ChangeFailure, Ignored, InSyncChange, Member, Message, Proposal, Refusal,
-    Replica, RoleName, Run, Starts, Verdict, WaitRefusal,
+    Action, Answer, Assignment, BrokerEpoch, Change, ChangeFailure, Ignored, InSyncChange, Member, Message, Proposal,
+    Refusal, Replica, RoleName, Starts, Verdict, WaitRefusal,
 };
 
 /// Broker 2, which broker 1, the leader of epoch 5, has told to cut its log at 8.
@@ -14,10 +14,10 @@ fn truncating() -> Peer {
     let given = assignment(5, 1, 1, &[1, 2, 3]);
     leader.assign(at(0), &given).unwrap();
     follower.assign(at(0), &given).unwrap();
-    let hello = follower.said();
-    leader.hear(at(0), 2, &hello).unwrap();
-    let answer = leader.said();
-    follower.hear(at(0), 1, &answer).unwrap();
+    let hello = follower.message();
+    leader.receive(at(0), 2, &hello).unwrap();
+    let answer = leader.message();
+    follower.receive(at(0), 1, &answer).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Truncating);
     follower
 }
@@ -30,10 +30,10 @@ fn an_epoch_without_a_batch_is_cut_before_older_batches_follow() {
     let given = assignment(6, 1, 1, &[1, 2, 3]);
     leader.assign(at(0), &given).unwrap();
     follower.assign(at(0), &given).unwrap();
-    let hello = follower.said();
-    leader.hear(at(0), 2, &hello).unwrap();
-    let answer = leader.said();
-    follower.hear(at(0), 1, &answer).unwrap();
+    let hello = follower.message();
+    leader.receive(at(0), 2, &hello).unwrap();
+    let answer = leader.message();
+    follower.receive(at(0), 1, &answer).unwrap();
     follower.take(|action| *action == Action::Truncate { to: Offset(10) });
     assert_eq!(follower.replica.role(), RoleName::Truncating);
 }
@@ -48,7 +48,7 @@ fn a_replica_neither_leads_nor_sends_during_a_cut() {
     assert!(replica.says_nothing());
     replica.change_log(at(4));
     assert_eq!(replica.replica.role(), RoleName::Handshaking);
-    let Message::Hello(hello) = replica.said() else { panic!("a follower says hello") };
+    let Message::Hello(hello) = replica.message() else { panic!("a follower says hello") };
     assert_eq!((hello.conversation.epoch, hello.end), (LeaderEpoch(7), Offset(8)));
 }
 
@@ -75,10 +75,10 @@ fn an_interrupted_reset_is_completed_first() {
 
 /// Delivers the follower's hello to the leader, and the answer to the follower.
 fn ask(now: Instant, leader: &mut Peer, follower: &mut Peer) -> Verdict {
-    let hello = follower.said();
-    leader.hear(now, 2, &hello).unwrap();
-    let Message::Answer(answer) = leader.said() else { panic!("a hello is answered") };
-    follower.hear(now, 1, &Message::Answer(answer)).unwrap();
+    let hello = follower.message();
+    leader.receive(now, 2, &hello).unwrap();
+    let Message::Answer(answer) = leader.message() else { panic!("a hello is answered") };
+    follower.receive(now, 1, &Message::Answer(answer)).unwrap();
     answer.verdict
 }
 
@@ -102,8 +102,8 @@ fn a_failed_cut_is_tried_again_and_a_reset_replaces_it_if_it_fails_permanently()
     assert_eq!(ask(at(6), &mut leader, &mut follower), cut);
     fail(&mut follower, at(7), ChangeFailure::Permanent);
     follower.time_out(at(12));
-    let Message::Hello(hello) = follower.said() else { panic!("a follower says hello") };
-    leader.hear(at(12), 2, &Message::Hello(hello.clone())).unwrap();
+    let Message::Hello(hello) = follower.message() else { panic!("a follower says hello") };
+    leader.receive(at(12), 2, &Message::Hello(hello.clone())).unwrap();
     // The controller has to take the follower out of the ISR first.
     let leave = leader.take(|action| matches!(action, Action::Propose(_)));
     assert!(
@@ -113,15 +113,15 @@ fn a_failed_cut_is_tried_again_and_a_reset_replaces_it_if_it_fails_permanently()
     leader.assign(at(13), &given).unwrap();
     follower.assign(at(13), &given).unwrap();
     // The follower repeats in each handshake of this epoch that its log cannot be cut.
-    follower.hear(at(17), 1, &Message::Void(hello.conversation)).unwrap();
+    follower.receive(at(17), 1, &Message::Void(hello.conversation)).unwrap();
     assert_eq!(ask(at(17), &mut leader, &mut follower), Verdict::Reset { start: Offset(0) });
     follower.change_log(at(18));
     assert_eq!((follower.replica.role(), follower.end), (RoleName::Following, 0));
     // After the reset the log is another one, which can be cut.
-    let ack = follower.said();
-    leader.hear(at(18), 2, &ack).unwrap();
+    let ack = follower.message();
+    leader.receive(at(18), 2, &ack).unwrap();
     follower.time_out(at(100));
-    let Message::Hello(next) = follower.said() else { panic!("a follower says hello") };
+    let Message::Hello(next) = follower.message() else { panic!("a follower says hello") };
     assert_eq!((hello.cannot_be_cut, next.cannot_be_cut), (true, false));
 }
 
@@ -143,7 +143,7 @@ fn a_failed_reset_is_requested_again_until_it_is_complete() {
     fail(&mut replica, at(1), ChangeFailure::Permanent);
     assert_eq!((replica.replica.role(), replica.replica.poll_timeout()), (RoleName::Idle, Some(at(6))));
     replica.time_out(at(5));
-    assert!(replica.asked.is_empty(), "not at once");
+    assert!(replica.actions.is_empty(), "not at once");
     replica.time_out(at(6));
     replica.change_log(at(7));
     assert_eq!((replica.replica.leading(), replica.end), (Some(LeaderEpoch(6)), 40));
@@ -163,16 +163,20 @@ fn no_log_leads_below_the_committed_end() {
 #[test]
 fn only_the_run_that_the_controller_names_leads() {
     let mut replica = Peer::new(2, &[(1, 0)], 10);
-    replica.with(|machine, log| machine.handle_registration(at(0), log, Run(9)));
+    replica.with(|machine, log| machine.handle_registration(at(0), log, BrokerEpoch(9)));
     replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
-    assert_eq!(replica.replica.role(), RoleName::Idle, "it does not lead in the epoch of an earlier run");
+    assert_eq!(
+        replica.replica.role(),
+        RoleName::Idle,
+        "it does not lead in an epoch that was given to its earlier registration"
+    );
     let mut given = assignment(7, 3, 2, &[1, 2, 3]);
-    given.leader = Some(Member { run: Run(9), ..member(2) });
+    given.leader = Some(Member { broker_epoch: BrokerEpoch(9), ..member(2) });
     replica.assign(at(1), &given).unwrap();
     assert_eq!(replica.replica.role(), RoleName::Leader);
     assert_eq!(replica.assign(at(2), &assignment(6, 9, 1, &[1])), Err(Ignored::StaleAssignment));
     assert_eq!(replica.assign(at(2), &given), Err(Ignored::StaleAssignment));
-    replica.with(|machine, log| machine.handle_registration(at(3), log, Run(12)));
+    replica.with(|machine, log| machine.handle_registration(at(3), log, BrokerEpoch(12)));
     assert_eq!(replica.replica.role(), RoleName::Idle);
     replica.take(|action| *action == Action::RefuseWaits(WaitRefusal::NotLeader));
 }
@@ -205,7 +209,7 @@ fn starts_are_proposed_by_the_leader_and_moved_where_they_are_durable() {
     let given = Assignment { starts, ..assignment(5, 2, 1, &[1, 2]) };
     follower.durable_end = 6;
     follower.assign(at(1), &given).unwrap();
-    assert!(follower.asked.is_empty(), "it is not durable here, and may still be cut off");
+    assert!(follower.actions.is_empty(), "it is not durable here, and may still be cut off");
     follower.sync(at(2));
     follower.take(|action| *action == Action::MoveStarts(starts));
     assert_eq!(follower.replica.high_watermark(), Offset(7));
@@ -219,11 +223,11 @@ fn a_watermark_that_came_with_an_answer_counts_after_the_cut() {
     let mut follower = Peer::new(2, &[(1, 0), (2, 8)], 12);
     follower.assign(at(0), &given).unwrap();
     let answer = Answer {
-        conversation: follower.said().conversation(),
+        conversation: follower.message().conversation(),
         verdict: Verdict::Cut { to: Offset(8) },
         high_watermark: Offset(10),
     };
-    follower.hear(at(0), 1, &Message::Answer(answer)).unwrap();
+    follower.receive(at(0), 1, &Message::Answer(answer)).unwrap();
     assert_eq!(follower.replica.high_watermark(), Offset(0));
     follower.change_log(at(1));
     assert_eq!(follower.replica.high_watermark(), Offset(8));
@@ -231,5 +235,5 @@ fn a_watermark_that_came_with_an_answer_counts_after_the_cut() {
     let mut other = Peer::new(2, &[(1, 0), (2, 8)], 12);
     other.replica = Replica::open(member(2), LIMITS, Offset(9), None);
     other.assign(at(0), &given).unwrap();
-    assert_eq!(other.hear(at(0), 1, &Message::Answer(answer)), Err(Ignored::Malformed));
+    assert_eq!(other.receive(at(0), 1, &Message::Answer(answer)), Err(Ignored::Malformed));
 }

@@ -16,7 +16,7 @@ const STARTS: Starts = Starts { log_start: Offset(0), tier_end: Offset(30) };
 fn greeting(epochs: &[(i32, i64)], end: i64, in_sync: &[i32]) -> (Peer, crate::replication::Hello) {
     let mut follower = Peer::new(2, epochs, end);
     follower.assign(at(0), &assignment(5, 1, 1, in_sync)).unwrap();
-    let Message::Hello(hello) = follower.said() else { panic!("a follower says hello") };
+    let Message::Hello(hello) = follower.message() else { panic!("a follower says hello") };
     (follower, hello)
 }
 
@@ -28,12 +28,12 @@ fn answer(hello: &crate::replication::Hello, verdict: Verdict) -> Message {
 fn during_a_change_of_the_log_no_message_is_accepted() {
     let (mut follower, hello) = greeting(&[(1, 0), (2, 8)], 12, &[1, 3]);
     follower.assign(at(0), &Assignment { starts: STARTS, ..assignment(5, 2, 1, &[1, 3]) }).unwrap();
-    follower.hear(at(1), 1, &answer(&hello, Verdict::Reset { start: Offset(30) })).unwrap();
-    assert_eq!(follower.hear(at(1), 1, &Message::Void(hello.conversation)), Err(Ignored::WrongState));
+    follower.receive(at(1), 1, &answer(&hello, Verdict::Reset { start: Offset(30) })).unwrap();
+    assert_eq!(follower.receive(at(1), 1, &Message::Void(hello.conversation)), Err(Ignored::WrongState));
     let mut next = hello;
     next.conversation.handshake.count += 1;
     for verdict in [Verdict::Reset { start: Offset(40) }, Verdict::Cut { to: Offset(3) }] {
-        assert_eq!(follower.hear(at(1), 1, &answer(&next, verdict)), Err(Ignored::WrongState));
+        assert_eq!(follower.receive(at(1), 1, &answer(&next, verdict)), Err(Ignored::WrongState));
     }
     follower.change_log(at(2));
     assert_eq!((follower.replica.role(), follower.end), (RoleName::Following, 30));
@@ -43,11 +43,11 @@ fn during_a_change_of_the_log_no_message_is_accepted() {
 fn a_member_of_the_isr_does_not_drop_its_log() {
     let (mut follower, hello) = greeting(&[(1, 0)], 10, &[1, 2, 3]);
     let reset = answer(&hello, Verdict::Reset { start: Offset(30) });
-    assert_eq!(follower.hear(at(1), 1, &reset), Err(Ignored::InSync));
+    assert_eq!(follower.receive(at(1), 1, &reset), Err(Ignored::InSync));
     assert_eq!(follower.replica.role(), RoleName::Handshaking);
     // The answer may overtake the assignment that takes the replica out of the ISR.
     follower.assign(at(2), &Assignment { starts: STARTS, ..assignment(5, 2, 1, &[1, 3]) }).unwrap();
-    follower.hear(at(3), 1, &reset).unwrap();
+    follower.receive(at(3), 1, &reset).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Resetting);
 }
 
@@ -57,7 +57,7 @@ fn a_page_that_no_history_has_is_not_judged() {
     let (_, mut hello) = greeting(&[(2, 0)], 10, &[1, 2, 3]);
     hello.conversation.handshake.count = 99;
     (hello.history.newer, hello.history.has_older) = (usize::MAX, true);
-    assert_eq!(leader.hear(at(1), 2, &Message::Hello(hello)), Err(Ignored::Malformed));
+    assert_eq!(leader.receive(at(1), 2, &Message::Hello(hello)), Err(Ignored::Malformed));
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn older_pages_are_sent_in_turn_and_only_while_there_are_any() {
     let (mut follower, hello) = greeting(&[(1, 0), (2, 5), (3, 6)], 12, &[1, 2, 3]);
     assert_eq!(hello.history.starts.len(), LIMITS.history_page_max);
     let older = |newer| answer(&hello, Verdict::OlderPage { newer });
-    assert_eq!(follower.hear(at(1), 1, &older(1)), Err(Ignored::WrongState));
-    follower.hear(at(1), 1, &older(2)).unwrap();
-    let Message::Hello(second) = follower.said() else { panic!("the requested page") };
+    assert_eq!(follower.receive(at(1), 1, &older(1)), Err(Ignored::WrongState));
+    follower.receive(at(1), 1, &older(2)).unwrap();
+    let Message::Hello(second) = follower.message() else { panic!("the requested page") };
     assert_eq!((second.history.newer, second.history.has_older), (2, false));
-    assert_eq!(follower.hear(at(1), 1, &older(4)), Err(Ignored::WrongState));
+    assert_eq!(follower.receive(at(1), 1, &older(4)), Err(Ignored::WrongState));
     follower.with(|replica, log| replica.handle_timeout(at(20), log));
-    assert_eq!(follower.said(), Message::Hello(second), "it goes on asking");
+    assert_eq!(follower.message(), Message::Hello(second), "it goes on asking");
 }
 
 #[test]
@@ -83,12 +83,12 @@ fn brokers_with_pages_of_different_length_understand_each_other() {
     follower.replica = Replica::open(member(2), limits, Offset(0), None);
     leader.assign(at(0), &given).unwrap();
     follower.assign(at(0), &given).unwrap();
-    let mut hello = follower.said();
-    let first = leader.hear(at(0), 2, &hello).and_then(|()| follower.hear(at(0), 1, &leader.said()));
+    let mut hello = follower.message();
+    let first = leader.receive(at(0), 2, &hello).and_then(|()| follower.receive(at(0), 1, &leader.message()));
     assert_eq!(first, Ok(()));
-    hello = follower.said();
-    leader.hear(at(0), 2, &hello).unwrap();
-    let Message::Answer(answer) = leader.said() else { panic!("a hello is answered") };
+    hello = follower.message();
+    leader.receive(at(0), 2, &hello).unwrap();
+    let Message::Answer(answer) = leader.message() else { panic!("a hello is answered") };
     assert_eq!(answer.verdict, Verdict::Cut { to: Offset(2) });
 }
 
@@ -106,7 +106,7 @@ fn a_read_that_returns_nothing_is_repeated_after_a_pause() {
     };
     return_nothing(&mut leader, at(1));
     leader.append(at(2), 1);
-    assert!(!leader.asked.iter().any(is_read), "it does not ask for the same again and again");
+    assert!(!leader.actions.iter().any(is_read), "it does not ask for the same again and again");
     assert_eq!(leader.replica.poll_timeout(), Some(at(1).plus(LIMITS.retry_interval)));
     leader.with(|replica, log| replica.handle_timeout(at(1).plus(LIMITS.retry_interval), log));
     return_nothing(&mut leader, at(6));
@@ -128,8 +128,8 @@ fn batches_of_another_log_are_not_appended() {
         let (mut sent, _) = leader.push(at(1), 2).unwrap();
         (sent.first, sent.end, sent.previous_epoch) = (Offset(range.start), Offset(range.end), None);
         push(&mut sent);
-        let heard = follower.hear_batches(at(1), 1, &Message::Push(sent), &batches(range, epoch));
-        (heard, follower.end)
+        let received = follower.receive_batches(at(1), 1, &Message::Push(sent), &batches(range, epoch));
+        (received, follower.end)
     };
     assert_eq!(check(&|_| {}, 10..14, 5), (Ok(()), 14));
     assert_eq!(check(&|_| {}, 10..14, 2), (Err(Ignored::PreviousDiffers), 10));
@@ -173,10 +173,10 @@ fn a_leader_with_nothing_to_read_is_idle_after_a_failed_read() {
     let failed = leader.with(|replica, log| replica.on_batches_read(resent_at, log, &read));
     assert_eq!(failed, Err(Ignored::WrongCompletion));
     let ack = Ack { conversation: push.conversation, durable_end: Offset(20) };
-    leader.hear(at(22), 2, &Message::Ack(ack)).unwrap();
-    leader.asked.clear();
+    leader.receive(at(22), 2, &Message::Ack(ack)).unwrap();
+    leader.actions.clear();
     (23..60).for_each(|millis| leader.time_out(at(millis)));
-    assert!(leader.asked.len() <= 5, "only heartbeats are due: {:?}", leader.asked);
+    assert!(leader.actions.len() <= 5, "only heartbeats are due: {:?}", leader.actions);
 }
 
 /// A leader may name an offset within a batch. The log is then cut lower, and may differ from the
@@ -185,10 +185,10 @@ fn a_leader_with_nothing_to_read_is_idle_after_a_failed_read() {
 fn after_a_cut_within_a_batch_the_logs_are_compared_again() {
     let (mut follower, hello) = greeting(&[(1, 0), (2, 8)], 12, &[1, 2, 3]);
     follower.batch_ends = vec![4, 8, 12];
-    follower.hear(at(1), 1, &answer(&hello, Verdict::Cut { to: Offset(10) })).unwrap();
+    follower.receive(at(1), 1, &answer(&hello, Verdict::Cut { to: Offset(10) })).unwrap();
     follower.change_log(at(2));
     assert_eq!(follower.replica.role(), RoleName::Handshaking);
-    let Message::Hello(next) = follower.said() else { panic!("a follower says hello") };
+    let Message::Hello(next) = follower.message() else { panic!("a follower says hello") };
     assert_eq!((next.end, next.conversation.handshake.count), (Offset(8), hello.conversation.handshake.count + 1));
 }
 
@@ -198,11 +198,11 @@ fn no_reset_moves_the_start_beyond_the_start_that_the_controller_has() {
     let (mut follower, hello) = greeting(&[(1, 0)], 10, &[1, 3]);
     let reset = |start| answer(&hello, Verdict::Reset { start: Offset(start) });
     for start in [1, i64::MAX - 1] {
-        assert_eq!(follower.hear(at(1), 1, &reset(start)), Err(Ignored::WrongState));
+        assert_eq!(follower.receive(at(1), 1, &reset(start)), Err(Ignored::WrongState));
     }
     follower.assign(at(2), &Assignment { starts: STARTS, ..assignment(5, 2, 1, &[1, 3]) }).unwrap();
-    assert_eq!(follower.hear(at(3), 1, &reset(31)), Err(Ignored::WrongState));
-    follower.hear(at(3), 1, &reset(30)).unwrap();
+    assert_eq!(follower.receive(at(3), 1, &reset(31)), Err(Ignored::WrongState));
+    follower.receive(at(3), 1, &reset(30)).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Resetting);
 }
 
@@ -213,7 +213,7 @@ fn a_page_is_neither_empty_nor_longer_than_every_leader_accepts() {
         let mut follower = Peer::new(2, &epochs, 300);
         follower.replica = Replica::open(member(2), ReplicationLimits { history_page_max, ..LIMITS }, Offset(0), None);
         follower.assign(at(0), &assignment(301, 1, 1, &[1, 2, 3])).unwrap();
-        let Message::Hello(hello) = follower.said() else { panic!("a follower says hello") };
+        let Message::Hello(hello) = follower.message() else { panic!("a follower says hello") };
         hello.history.starts.len()
     };
     assert_eq!([0, 1, 300, usize::MAX].map(page), [1, 1, 256, 256]);
@@ -230,7 +230,7 @@ fn batches_may_be_read_and_acknowledged_before_their_append_is_reported() {
     leader.with(|replica, log| replica.check_invariants(log));
     let ack = Message::Ack(Ack { conversation: push.conversation, durable_end: Offset(16) });
     leader.end = 18;
-    leader.hear(at(1), 2, &ack).unwrap();
+    leader.receive(at(1), 2, &ack).unwrap();
     assert_eq!(leader.push(at(1), 2).unwrap().1, 16..18);
     leader.with(|replica, log| replica.check_invariants(log));
 }

@@ -36,7 +36,7 @@ impl Number<'_> {
 }
 
 fn conversation_numbers(Conversation { epoch, handshake }: &mut Conversation) -> [Number<'_>; 3] {
-    [Number::Epoch(epoch), Number::Count(&mut handshake.run.0), Number::Count(&mut handshake.count)]
+    [Number::Epoch(epoch), Number::Count(&mut handshake.broker_epoch.0), Number::Count(&mut handshake.count)]
 }
 
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ fn greeting_in(in_sync: &[i32]) -> (Peer, Vec<Delivery>) {
     follower.starts = Starts { log_start: Offset(0), tier_end: START };
     let given = Assignment { starts: follower.starts, ..assignment(5, 1, 1, in_sync) };
     follower.assign(at(0), &given).unwrap();
-    let conversation = follower.said().conversation();
+    let conversation = follower.message().conversation();
     let verdicts = [Verdict::Cut { to: Offset(8) }, Verdict::OlderPage { newer: 2 }, Verdict::Reset { start: START }];
     let of = |verdict| Delivery::plain(1, Message::Answer(Answer { conversation, verdict, high_watermark: Offset(6) }));
     (follower, verdicts.map(of).to_vec())
@@ -140,7 +140,7 @@ fn greeting_in(in_sync: &[i32]) -> (Peer, Vec<Delivery>) {
 
 fn truncating() -> (Peer, Vec<Delivery>) {
     let (mut follower, answers) = greeting();
-    follower.hear(at(1), 1, &answers[0].message).unwrap();
+    follower.receive(at(1), 1, &answers[0].message).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Truncating);
     let void = Delivery::plain(1, Message::Void(answers[0].message.conversation()));
     (follower, [answers, vec![void]].concat())
@@ -150,11 +150,11 @@ fn led() -> (Peer, Vec<Delivery>) {
     let (mut leader, mut follower) = following();
     leader.append(at(1), 4);
     let (push, range) = leader.push(at(1), 2).unwrap();
-    follower.hear_batches(at(1), 1, &Message::Push(push), &batches(range, 5)).unwrap();
+    follower.receive_batches(at(1), 1, &Message::Push(push), &batches(range, 5)).unwrap();
     follower.sync(at(1));
-    let ack = follower.said();
+    let ack = follower.message();
     follower.with(|replica, log| replica.handle_timeout(at(60), log));
-    (leader, vec![Delivery::plain(2, ack), Delivery::plain(2, follower.said())])
+    (leader, vec![Delivery::plain(2, ack), Delivery::plain(2, follower.message())])
 }
 
 /// A leader whose read for a push returned nothing, and acknowledgements of an earlier push.
@@ -190,16 +190,16 @@ fn no_changed_number_makes_a_replica_panic_or_drop_committed_records() {
         let (_, honest) = state();
         for delivery in honest.iter().flat_map(Delivery::mutants) {
             let (mut peer, _) = state();
-            let asked_before = peer.asked.len();
+            let actions_before = peer.actions.len();
             let (end, high_watermark) = (peer.end, peer.replica.high_watermark());
-            let heard = peer.hear_batches(at(70), delivery.from, &delivery.message, &delivery.batches);
-            assert!(heard.is_ok() || peer.end == end, "{delivery:?} is ignored, and changes the log");
+            let received = peer.receive_batches(at(70), delivery.from, &delivery.message, &delivery.batches);
+            assert!(received.is_ok() || peer.end == end, "{delivery:?} is ignored, and changes the log");
             assert!(
                 peer.end >= end && peer.epochs.windows(2).all(|pair| pair[0].epoch < pair[1].epoch),
                 "{delivery:?}"
             );
-            for asked in &peer.asked[asked_before..] {
-                match asked {
+            for action in &peer.actions[actions_before..] {
+                match action {
                     Action::Truncate { to } => assert!((high_watermark..=Offset(end)).contains(to), "{delivery:?}"),
                     Action::Reset { start } => {
                         let is_allowed = Some(*start) <= reset_max && start.0 >= 0;

@@ -9,8 +9,8 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset, ProducerEpoch, Produc
 
 use crate::log::EpochStart;
 use crate::replication::{
-    Action, Assignment, BatchesRead, Ignored, LogView, Member, Message, PartitionEpoch, Push, Replica,
-    ReplicationLimits, Run, Starts,
+    Action, Assignment, BatchesRead, BrokerEpoch, Ignored, LogView, Member, Message, PartitionEpoch, Push, Replica,
+    ReplicationLimits, Starts,
 };
 
 pub const LIMITS: ReplicationLimits = ReplicationLimits {
@@ -30,10 +30,10 @@ pub fn at(millis: u64) -> Instant {
 }
 
 pub fn member(broker: i32) -> Member {
-    Member { broker: BrokerId(broker), run: Run(u64::from(broker.unsigned_abs())) }
+    Member { broker: BrokerId(broker), broker_epoch: BrokerEpoch(u64::from(broker.unsigned_abs())) }
 }
 
-/// An assignment to brokers 1 to 3, whose leader is in its first run.
+/// An assignment to brokers 1 to 3, whose leader has registered once.
 pub fn assignment(leader_epoch: i32, partition_epoch: u32, leader: i32, in_sync: &[i32]) -> Assignment {
     Assignment {
         leader_epoch: LeaderEpoch(leader_epoch),
@@ -75,7 +75,7 @@ pub struct Peer {
     /// The ends of its batches, in order. Each record is a batch if there are none.
     pub batch_ends: Vec<i64>,
     /// The actions that are not executed yet.
-    pub asked: Vec<Action>,
+    pub actions: Vec<Action>,
 }
 
 impl Peer {
@@ -92,7 +92,7 @@ impl Peer {
             end,
             epochs: epochs.collect(),
             batch_ends: Vec::new(),
-            asked: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Peer {
             if let Action::BeginEpoch { epoch } = action {
                 self.epochs.push(EpochStart { epoch, start: Offset(self.end) });
             }
-            self.asked.push(action);
+            self.actions.push(action);
         }
         answer
     }
@@ -119,11 +119,11 @@ impl Peer {
         self.with(|replica, log| replica.handle_assignment(now, log, given.clone()))
     }
 
-    pub fn hear(&mut self, now: Instant, from: i32, message: &Message) -> Result<(), Ignored> {
-        self.hear_batches(now, from, message, &[])
+    pub fn receive(&mut self, now: Instant, from: i32, message: &Message) -> Result<(), Ignored> {
+        self.receive_batches(now, from, message, &[])
     }
 
-    pub fn hear_batches(
+    pub fn receive_batches(
         &mut self,
         now: Instant,
         from: i32,
@@ -182,12 +182,12 @@ impl Peer {
 
     /// Takes the oldest action of a kind, which must exist.
     pub fn take(&mut self, is_wanted: impl Fn(&Action) -> bool) -> Action {
-        let index = self.asked.iter().position(is_wanted);
-        self.asked.remove(index.unwrap_or_else(|| panic!("nothing of that kind: {:?}", self.asked)))
+        let index = self.actions.iter().position(is_wanted);
+        self.actions.remove(index.unwrap_or_else(|| panic!("nothing of that kind: {:?}", self.actions)))
     }
 
     /// Takes the oldest message that is no heartbeat, which must exist.
-    pub fn said(&mut self) -> Message {
+    pub fn message(&mut self) -> Message {
         let is_heartbeat = |message: &Message| matches!(message, Message::Push(_));
         match self.take(|action| matches!(action, Action::Send { message, .. } if !is_heartbeat(message))) {
             Action::Send { message, .. } => message,
@@ -196,15 +196,15 @@ impl Peer {
     }
 
     pub fn says_nothing(&self) -> bool {
-        !self.asked.iter().any(|action| matches!(action, Action::Send { .. }))
+        !self.actions.iter().any(|action| matches!(action, Action::Send { .. }))
     }
 
     /// Executes the requested read for one follower.
     pub fn push(&mut self, now: Instant, follower: i32) -> Option<(Push, Range<i64>)> {
-        let index = self.asked.iter().position(
+        let index = self.actions.iter().position(
             |action| matches!(action, Action::ReadBatches { follower: wanted, .. } if wanted.0 == follower),
         )?;
-        let Action::ReadBatches { follower, handshake, first, .. } = self.asked.remove(index) else { return None };
+        let Action::ReadBatches { follower, handshake, first, .. } = self.actions.remove(index) else { return None };
         let bytes = usize::try_from(self.end - first.0).unwrap() * 10;
         let read = BatchesRead { follower, handshake, first, end: Offset(self.end), bytes };
         let push = self.with(|replica, log| replica.on_batches_read(now, log, &read)).unwrap();
@@ -226,10 +226,10 @@ pub fn following() -> (Peer, Peer) {
 
 /// Delivers a handshake, from the hello to the acknowledgement.
 pub fn shake_hands(now: Instant, leader: &mut Peer, follower: &mut Peer, broker: i32) {
-    let hello = follower.said();
-    leader.hear(now, broker, &hello).unwrap();
-    let answer = leader.said();
-    follower.hear(now, 1, &answer).unwrap();
-    let ack = follower.said();
-    leader.hear(now, broker, &ack).unwrap();
+    let hello = follower.message();
+    leader.receive(now, broker, &hello).unwrap();
+    let answer = leader.message();
+    follower.receive(now, 1, &answer).unwrap();
+    let ack = follower.message();
+    leader.receive(now, broker, &ack).unwrap();
 }

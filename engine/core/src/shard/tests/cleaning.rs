@@ -7,10 +7,10 @@ use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
 use super::requests::{batch, id};
-use crate::parts::tests::part;
 use crate::shard::error::ReadError;
 use crate::shard::request::{ColdRead, TrimTo};
 use crate::shard::{Fact, MoveError, NoPlan};
+use crate::tagged_fields::tests::tagged_field;
 use crate::wal::ReadRange;
 use crate::wal::segments::Located;
 
@@ -30,7 +30,7 @@ fn full() -> Driver {
     driver.trim(1, TrimTo::HighWatermark);
     assert!(driver.commit());
     driver.turn();
-    assert_eq!(driver.moves.iter().map(|asked| asked.read.id).collect::<Vec<_>>(), [id(0)]);
+    assert_eq!(driver.moves.iter().map(|requested| requested.read.id).collect::<Vec<_>>(), [id(0)]);
     driver
 }
 
@@ -67,11 +67,11 @@ fn a_full_log_is_freed_by_moving_live_batches() {
 #[test]
 fn parts_that_a_later_build_wrote_after_a_batch_move_with_it() {
     let mut driver = full();
-    let asked = driver.moves.remove(0);
-    let stored = driver.slots.read(&asked.read, &asked.plan.location).unwrap();
-    let with_part = Bytes::from([&stored[0][..], &part(9, b"of the tier")].concat());
-    let read = asked.read;
-    driver.end_move(asked, Ok(vec![with_part.clone()]));
+    let requested = driver.moves.remove(0);
+    let stored = driver.slots.read(&requested.read, &requested.plan.location).unwrap();
+    let with_field = Bytes::from([&stored[0][..], &tagged_field(9, b"of the tier")].concat());
+    let read = requested.read;
+    driver.end_move(requested, Ok(vec![with_field.clone()]));
     // It moves again when its present segment is the oldest.
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -81,7 +81,7 @@ fn parts_that_a_later_build_wrote_after_a_batch_move_with_it() {
         let located = driver.shard.table().locate(read.id, range);
         let Some(Located::Batches(location)) = located else { panic!("{read} is in the log") };
         seen.push(location.generation);
-        assert_eq!(driver.slots.read(&read, &location), Ok(vec![with_part.clone()]));
+        assert_eq!(driver.slots.read(&read, &location), Ok(vec![with_field.clone()]));
         while driver.shard.table().generations().next() < Some(location.generation) {
             driver.append(1, &[50_000]);
             driver.settle();
@@ -100,13 +100,13 @@ fn parts_that_a_later_build_wrote_after_a_batch_move_with_it() {
 #[test]
 fn a_move_that_cannot_continue_is_tried_again_by_the_clock() {
     let mut driver = full();
-    let asked = driver.moves.pop().unwrap();
+    let requested = driver.moves.pop().unwrap();
     // A check during the read has no effect and leaves none scheduled.
     commit_all(&mut driver);
     driver.turn_in(Duration::from_secs(2));
     assert!(driver.moves.is_empty() && !driver.begin_commit());
-    let read = asked.read;
-    driver.end_move(asked, Err(MoveError::Later { reason: "there is no memory".to_owned() }));
+    let read = requested.read;
+    driver.end_move(requested, Err(MoveError::Later { reason: "there is no memory".to_owned() }));
     driver.turn();
     // There is no commit to wait for.
     assert!(driver.moves.is_empty() && !driver.begin_commit());
@@ -149,7 +149,7 @@ fn a_move_of_a_deleted_partition_is_dropped() {
 #[test]
 fn a_segment_that_is_being_read_is_freed_soon_after() {
     let mut driver = full();
-    let asked = driver.moves.pop().unwrap();
+    let requested = driver.moves.pop().unwrap();
     driver.delete(&[0, 2]);
     driver.settle();
     let freed_before = freed(&driver);
@@ -157,7 +157,7 @@ fn a_segment_that_is_being_read_is_freed_soon_after() {
     assert_eq!(freed(&driver), freed_before, "a reader holds the segment");
     let checks_again = driver.shard.poll_timeout();
     assert!(checks_again <= driver.now.at.plus(Duration::from_millis(20)));
-    drop(asked);
+    drop(requested);
     driver.turn_in(Duration::from_millis(20));
     assert!(freed(&driver) > freed_before);
     assert!(driver.shard.poll_timeout() > driver.now.at.plus(Duration::from_millis(20)), "no reader is waited for");
@@ -166,8 +166,8 @@ fn a_segment_that_is_being_read_is_freed_soon_after() {
 #[test]
 fn unreadable_batches_are_marked_and_hold_up_no_others() {
     let mut driver = full();
-    let asked = driver.moves.pop().unwrap();
-    driver.end_move(asked, Err(MoveError::Damaged { until: Offset(1), reason: "checksum".to_owned() }));
+    let requested = driver.moves.pop().unwrap();
+    driver.end_move(requested, Err(MoveError::Damaged { until: Offset(1), reason: "checksum".to_owned() }));
     driver.settle();
     let is_marked = |fact: &Fact| matches!(fact, Fact::RangeDamaged { id: of, first: Offset(0), end: Offset(1), .. } if *of == id(0));
     assert_eq!(driver.facts.iter().filter(|fact| is_marked(fact)).count(), 1);
@@ -204,7 +204,11 @@ fn batches_in_flight_are_not_moved() {
     assert_eq!(driver.shard.table().relocation(), None, "its commit is in flight");
     driver.end_commit();
     driver.turn();
-    assert_eq!(driver.moves.iter().map(|asked| asked.read.id).collect::<Vec<_>>(), [id(0)], "the commit is durable");
+    assert_eq!(
+        driver.moves.iter().map(|requested| requested.read.id).collect::<Vec<_>>(),
+        [id(0)],
+        "the commit is durable"
+    );
     driver.settle();
     assert_eq!(driver.on_disk(0), [batch(3_000).len(); 3]);
 }

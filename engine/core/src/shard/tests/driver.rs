@@ -14,8 +14,8 @@ use crate::log::{AppendFrontier, Gaps, LogLimits, Replicas};
 use crate::shard::request::ColdRead;
 use crate::shard::starting::{log_limits, replay_partitions};
 use crate::shard::{
-    CommitSteps, DiskStep, Fact, Gathering, LogRebuild, MoveError, NewView, Now, PartitionKey, Preparation, ReadPlan,
-    Shard, ShardConfig, SyncPolicy, Urgency,
+    CommitBuilder, CommitSteps, DiskStep, Fact, LogRebuild, MoveError, NewView, Now, PartitionKey, Preparation,
+    ReadPlan, Shard, ShardConfig, SyncPolicy, Urgency,
 };
 use crate::wal::group::HEADER_LENGTH;
 use crate::wal::recovery::{CorruptionPolicy, ReadRequest, RecoveryError};
@@ -167,7 +167,7 @@ impl Driver {
         let partitions =
             replay_partitions(&recovered, setting.gaps, limits, setting.replicas, now.wall, &mut table).unwrap();
         let memory = VecMemory::new(setting.piece, setting.budget);
-        let gathering = Gathering::new(WAL, table, memory, SyncPolicy::EachCommit);
+        let builder = CommitBuilder::new(WAL, table, memory, SyncPolicy::EachCommit);
         let Setting { proof_after, slow_commit, retention_interval, gathered_bytes_max, waits_max, .. } = setting;
         let config = ShardConfig {
             proof_after,
@@ -181,7 +181,7 @@ impl Driver {
             replicas: setting.replicas,
         };
         let mut driver = Self {
-            shard: Shard::new(config, gathering, partitions, now).unwrap(),
+            shard: Shard::new(config, builder, partitions, now).unwrap(),
             slots,
             setting,
             now,

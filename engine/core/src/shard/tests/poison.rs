@@ -93,7 +93,7 @@ fn no_frame_is_written_after_a_failure() {
     assert!(driver.begin_commit());
     driver.fail_commit();
     // Even if a frame is staged after the failure.
-    driver.shard.staging.gathering_mut().stage_proof().unwrap();
+    driver.shard.staging.builder_mut().stage_proof().unwrap();
     driver.turn();
     assert!(!driver.begin_commit());
 }

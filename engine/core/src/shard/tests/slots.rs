@@ -87,7 +87,9 @@ impl Slots {
                     return Ok(found);
                 }
                 let at = extent.group_offset as usize;
-                found.push(Bytes::copy_from_slice(&bytes[at + batch.with_parts.start..at + batch.with_parts.end]));
+                found.push(Bytes::copy_from_slice(
+                    &bytes[at + batch.with_tagged_fields.start..at + batch.with_tagged_fields.end],
+                ));
             }
         }
         Ok(found)

@@ -156,7 +156,7 @@ proptest! {
             }
             map.check_invariants();
             for offset in 0..end {
-                let of_map = map.find(Offset(offset)).map(|stretch| (stretch.generation, stretch.first <= Offset(offset)));
+                let of_map = map.find(Offset(offset)).map(|segment_range| (segment_range.generation, segment_range.first <= Offset(offset)));
                 let of_spans = spans.find(Offset(offset)).map(|span| (span.generation, span.first <= Offset(offset)));
                 prop_assert_eq!(of_map, of_spans, "offset {}", offset);
             }

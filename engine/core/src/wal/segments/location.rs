@@ -61,14 +61,14 @@ pub enum LocatedExtents {
 
 /// A range of offsets that one segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct SegmentRange {
     pub first: Offset,
     pub end: Offset,
     pub generation: SegmentGeneration,
     pub is_damaged: bool,
 }
 
-impl Stretch {
+impl SegmentRange {
     pub(in crate::wal) const fn of(span: &Span) -> Self {
         let Span { first, end, generation, is_damaged, .. } = *span;
         Self { first, end, generation, is_damaged }
@@ -92,16 +92,16 @@ pub enum SegmentContent<'a> {
 }
 
 impl Location {
-    /// The location of `range` in `stretch`, which is not damaged and holds offsets at or after the
-    /// beginning of `range`.
+    /// The location of `range` in `segment_range`, which is not damaged and holds offsets at or
+    /// after the beginning of `range`.
     pub(in crate::wal) fn of(
-        stretch: &Stretch,
+        segment_range: &SegmentRange,
         range: ReadRange,
         segment: &SharedSegment,
         content: SegmentContent<'_>,
     ) -> Option<Self> {
-        let from = range.from.max(stretch.first);
-        let mut until = stretch.end.min(range.until);
+        let from = range.from.max(segment_range.first);
+        let mut until = segment_range.end.min(range.until);
         let (extents, runs) = match content {
             SegmentContent::Known(known) => {
                 let extents = known.wanted(ReadRange { from, until, bytes: range.bytes });
@@ -113,7 +113,7 @@ impl Location {
             SegmentContent::Indexed(trailer) => (LocatedExtents::Indexed(trailer), Vec::new()),
         };
         let SharedSegment { slot, generation, shape, .. } = *segment;
-        let (end, segment_until) = (segment.durable_end(), stretch.end);
+        let (end, segment_until) = (segment.durable_end(), segment_range.end);
         Some(Self { slot, generation, shape, end, from, until, segment_until, extents, runs })
     }
 }
@@ -130,9 +130,9 @@ impl<'a> Locations<'a> {
     /// See [`super::SegmentTable::locate`].
     pub fn locate(self, id: TopicIdPartition, range: ReadRange) -> Option<Located> {
         let span = self.partitions.of(id)?.spans().find(range.from)?;
-        let stretch = Stretch::of(span);
+        let segment_range = SegmentRange::of(span);
         if span.is_damaged {
-            return Some(stretch.damaged_from(range.from));
+            return Some(segment_range.damaged_from(range.from));
         }
         let segment = self.segments.segment(span.generation)?;
         let content = match (&segment.index, segment.trailer) {
@@ -140,7 +140,7 @@ impl<'a> Locations<'a> {
             (None, Some(trailer)) => SegmentContent::Indexed(trailer),
             (None, None) => return None,
         };
-        Location::of(&stretch, range, &segment.shared, content).map(Located::Batches)
+        Location::of(&segment_range, range, &segment.shared, content).map(Located::Batches)
     }
 
     /// See [`super::SegmentTable::location_map`].

@@ -9,38 +9,38 @@ use super::disk::{Disk, Shard, State, batch, partition, shape};
 use crate::wal::{Control, GroupKind};
 
 /// A small generator, so that a seed gives a whole history.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+impl Rng {
+    fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
+        usize::try_from(self.0 >> 33).unwrap() % bound
     }
 }
 
-fn work(shard: &mut Shard, dice: &mut Dice) {
-    let id = partition(i32::try_from(dice.roll(4)).unwrap());
+fn work(shard: &mut Shard, rng: &mut Rng) {
+    let id = partition(i32::try_from(rng.below(4)).unwrap());
     if !shard.state.contains_key(&id) {
         let epoch = rustmq_model::LeaderEpoch(3);
         shard.control(id, Control::Open { epoch, log_start: Offset(0) });
         return;
     }
-    match dice.roll(17) {
-        16 if dice.roll(4) == 0 => {
+    match rng.below(17) {
+        16 if rng.below(4) == 0 => {
             // Truncates to the start of a batch, as a follower does whose log diverges.
             let bases =
                 shard.served.get(&id).into_iter().flat_map(|batches| batches.keys().copied()).collect::<Vec<_>>();
             if !bases.is_empty() {
-                shard.control(id, Control::Truncate { end: Offset(bases[dice.roll(bases.len())]) });
+                shard.control(id, Control::Truncate { end: Offset(bases[rng.below(bases.len())]) });
             }
         }
         0 => {
             let log_start =
-                Offset(i64::try_from(dice.roll(usize::try_from(shard.end_offset(id).0).unwrap() + 1)).unwrap());
+                Offset(i64::try_from(rng.below(usize::try_from(shard.end_offset(id).0).unwrap() + 1)).unwrap());
             let log_start = log_start.max(super::disk::log_start(&shard.state[&id]));
             shard.control(id, Control::Trim { log_start });
         }
-        1 if dice.roll(8) == 0 => {
+        1 if rng.below(8) == 0 => {
             shard.control(id, Control::Close);
         }
         2 => {
@@ -56,8 +56,8 @@ fn work(shard: &mut Shard, dice: &mut Dice) {
             }
         }
         _ => {
-            let fill = u8::try_from(dice.roll(256)).unwrap();
-            let full = !shard.append(id, &batch(1 + dice.roll(3), dice.roll(1_500), fill));
+            let fill = u8::try_from(rng.below(256)).unwrap();
+            let full = !shard.append(id, &batch(1 + rng.below(3), rng.below(1_500), fill));
             if full {
                 let log_start = shard.end_offset(id);
                 shard.control(id, Control::Trim { log_start });
@@ -87,13 +87,13 @@ fn check_space_returns(shard: &mut Shard, seed: u64) {
 }
 
 /// Crashes the shard. Returns the disk, and the states that recovery may find on it.
-fn crash(mut shard: Shard, dice: &mut Dice) -> (Disk, Vec<State>) {
+fn crash(mut shard: Shard, rng: &mut Rng) -> (Disk, Vec<State>) {
     let mut allowed = vec![shard.durable_state.clone()];
     let mut whole = true;
     for (write, state) in std::mem::take(&mut shard.in_flight) {
-        let all = dice.roll(3) == 0;
+        let all = rng.below(3) == 0;
         // A group counts only if all groups before it are whole.
-        whole &= shard.disk.write_some(&write, |_| all || dice.roll(2) == 0);
+        whole &= shard.disk.write_some(&write, |_| all || rng.below(2) == 0);
         if whole {
             allowed.push(state);
         }
@@ -108,7 +108,7 @@ fn check_history(seed: u64) {
 /// Runs the history of a WAL of at most `segments_max` segments, on a disk with room for `room`
 /// slots.
 fn check_history_on(seed: u64, segments_max: u32, room: usize) {
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     let mut disk = Disk::default();
     let mut allowed = vec![State::default()];
     for _ in 0..12 {
@@ -117,26 +117,26 @@ fn check_history_on(seed: u64, segments_max: u32, room: usize) {
         assert_eq!(Some(&shard.state), allowed.last(), "seed {seed}: exactly the whole groups are found");
         shard.durable_state = shard.state.clone();
         shard.prove();
-        if dice.roll(4) > 0 {
+        if rng.below(4) > 0 {
             shard.sync();
-            for _ in 0..dice.roll(120) {
-                work(&mut shard, &mut dice);
+            for _ in 0..rng.below(120) {
+                work(&mut shard, &mut rng);
             }
-            if dice.roll(4) == 0 {
+            if rng.below(4) == 0 {
                 check_space_returns(&mut shard, seed);
             }
-            if dice.roll(2) == 0 {
+            if rng.below(2) == 0 {
                 shard.commit();
                 shard.check_served();
             }
-            if dice.roll(4) == 0 {
+            if rng.below(4) == 0 {
                 shard.half_roll();
             }
         }
         let slots = shard.disk.0.len();
         let slots_max = (segments_max as usize + 1).min(room);
         assert!(slots <= slots_max, "seed {seed}: {slots} slots, at most one more than the capacity");
-        (disk, allowed) = crash(shard, &mut dice);
+        (disk, allowed) = crash(shard, &mut rng);
     }
 }
 

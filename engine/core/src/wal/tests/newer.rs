@@ -5,8 +5,8 @@ use bytes::Bytes;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId};
 
 use super::disk::{BLOCK, Disk, Shard, WAL, batch, partition, shape};
-use crate::parts::CRITICAL;
-use crate::parts::tests::part;
+use crate::tagged_fields::CRITICAL;
+use crate::tagged_fields::tests::tagged_field;
 use crate::wal::read_check::{self, GroupCheck};
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
@@ -70,11 +70,11 @@ fn version(frame: &mut [u8]) {
     frame[32] = 2;
 }
 
-/// Replaces the producers of an expiry frame by a part.
-fn with_part(tag: u16) -> impl Fn(&mut [u8]) {
+/// Replaces the producers of an expiry frame by a tagged field.
+fn with_field(tag: u16) -> impl Fn(&mut [u8]) {
     move |frame| {
         frame[41..45].fill(0);
-        frame[45..77].copy_from_slice(&part(tag, &[0xAB; 26]));
+        frame[45..77].copy_from_slice(&tagged_field(tag, &[0xAB; 26]));
     }
 }
 
@@ -102,7 +102,7 @@ fn a_critical_extension_is_refused_by_name_whether_it_is_proven_or_not() {
     let frames: [(Change<'_>, Unknown); 3] = [
         (&kind, Unknown::Kind { code: 12 }),
         (&version, Unknown::Version { code: 8, version: 2 }),
-        (&with_part(tag), Unknown::Part { code: 8, tag }),
+        (&with_field(tag), Unknown::TaggedField { code: 8, tag }),
     ];
     let headers: [(Change<'_>, Unknown); 2] =
         [(&of_version_3, Unknown::GroupVersion { version: 3 }), (&of_kind_9, Unknown::GroupKind { code: 9 })];
@@ -137,7 +137,7 @@ fn a_critical_extension_is_refused_by_name_whether_it_is_proven_or_not() {
 #[test]
 fn an_optional_part_changes_nothing() {
     let (mut shard, at) = log();
-    put(&mut shard.disk, at, &foreign(at, WalSession(1), WalPosition::default(), with_part(9)));
+    put(&mut shard.disk, at, &foreign(at, WalSession(1), WalPosition::default(), with_field(9)));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     let last = recovered.partitions[&partition(0)].last().unwrap();
     let expected = Control::Expiry { decided_at: Offset(3), producers: Vec::new() };
@@ -230,7 +230,7 @@ fn a_segment_of_a_later_version_is_not_taken_for_a_free_slot_when_its_header_is_
 fn a_critical_part_of_an_index_refuses_the_segment() {
     for tag in [9, CRITICAL | 9] {
         let (mut shard, at) = log();
-        let index = [shard.table.index_payload().unwrap(), part(tag, b"of the segment")].concat();
+        let index = [shard.table.index_payload().unwrap(), tagged_field(tag, b"of the segment")].concat();
         let mut region = vec![0; 4 * BLOCK];
         let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
         writer.put_index(&mut region, &index);
@@ -259,19 +259,19 @@ fn a_critical_part_of_an_index_refuses_the_segment() {
     }
 }
 
-/// Asserts that a start and a repair refuse an index at this place with a part of this tag, if the
-/// tag is critical.
+/// Asserts that a start and a repair refuse an index at this place with a tagged field of this tag,
+/// if the tag is critical.
 fn check_index(disk: &Disk, at: WalPosition, tag: u16) {
     for policy in POLICIES {
         let recovered = disk.recover(shape(32), policy).map(|recovered| recovered.partitions.len());
-        let unknown = Unknown::Part { code: 10, tag };
+        let unknown = Unknown::TaggedField { code: 10, tag };
         let newer = RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown };
         assert_eq!(recovered, if tag == 9 { Ok(1) } else { Err(newer) }, "{policy:?}");
     }
 }
 
 /// Writes a group with `put` and checks it. Returns its bytes, and its first batch without and with
-/// its parts.
+/// its tagged fields.
 fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<u8>, Option<(Bytes, Bytes)>) {
     let mut region = vec![0; 4 * BLOCK];
     let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
@@ -283,7 +283,7 @@ fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<
     };
     let found = group.batches_of(partition(0)).next().map(|found| {
         let slice = |range: &std::ops::Range<usize>| Bytes::copy_from_slice(&region[range.clone()]);
-        (slice(&found.range), slice(&found.with_parts))
+        (slice(&found.range), slice(&found.with_tagged_fields))
     });
     (region, found)
 }
@@ -291,20 +291,20 @@ fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<
 #[test]
 fn the_parts_of_a_batch_move_with_it_and_readers_do_not_see_them() {
     let (_, at) = log();
-    let (stored, parts) = (batch(1, 100, 7), [part(9, b"of the tier"), part(10, b"")].concat());
-    let payload = [&stored[..], &parts].concat();
+    let (stored, fields) = (batch(1, 100, 7), [tagged_field(9, b"of the tier"), tagged_field(10, b"")].concat());
+    let payload = [&stored[..], &fields].concat();
     let (_, found) = read(at, |writer, region| {
         writer.put_batch(region, partition(0), &payload, Offset(2), LeaderEpoch(3));
     });
-    let (alone, with_parts) = found.unwrap();
+    let (alone, with_tagged_fields) = found.unwrap();
     assert_eq!(alone.len(), stored.len());
-    assert_eq!(with_parts[..], [&alone[..], &parts].concat());
+    assert_eq!(with_tagged_fields[..], [&alone[..], &fields].concat());
     let elsewhere = WalPosition { offset: at.offset + 512, ..at };
     let (mut region, found) = read(elsewhere, |writer, region| {
-        writer.put_relocated(region, partition(0), &with_parts);
+        writer.put_relocated(region, partition(0), &with_tagged_fields);
     });
-    assert_eq!(found, Some((alone, with_parts)));
-    // The frame's checksum covers the parts: the batch's own does not.
+    assert_eq!(found, Some((alone, with_tagged_fields)));
+    // The frame's checksum covers the tagged fields: the batch's own does not.
     let part_at = group::HEADER_LENGTH as usize + frame::HEADER_LENGTH as usize + stored.len() + 8;
     region[part_at] ^= 1;
     let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
@@ -321,15 +321,15 @@ fn a_group_with_a_critical_extension_is_neither_damaged_nor_served() {
     };
     check(&foreign(at, WalSession(1), WalPosition::default(), kind), Unknown::Kind { code: 12 });
     check(&foreign(at, WalSession(1), WalPosition::default(), version), Unknown::Version { code: 8, version: 2 });
-    // A batch on each side of the one with the part.
+    // A batch on each side of the one with the tagged field.
     let mut region = vec![0; 8 * BLOCK];
     let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
-    for (base, parts) in (2..).zip([Vec::new(), part(CRITICAL | 5, b"sealed"), Vec::new()]) {
-        let payload = [&batch(1, 100, 7)[..], &parts].concat();
+    for (base, fields) in (2..).zip([Vec::new(), tagged_field(CRITICAL | 5, b"sealed"), Vec::new()]) {
+        let payload = [&batch(1, 100, 7)[..], &fields].concat();
         writer.put_batch(&mut region, partition(0), &payload, Offset(base), LeaderEpoch(3));
     }
     writer.finish(&mut region, GroupKind::Data, WalPosition::default());
-    check(&region, Unknown::Part { code: 1, tag: CRITICAL | 5 });
+    check(&region, Unknown::TaggedField { code: 1, tag: CRITICAL | 5 });
     of_version_3(&mut region);
     check(&region, Unknown::GroupVersion { version: 3 });
     let size = read_check::group_size(place, at.offset, &region);
@@ -342,13 +342,13 @@ fn a_group_with_a_critical_extension_is_neither_damaged_nor_served() {
 #[test]
 fn a_batch_with_a_critical_part_is_not_served_and_ends_a_start() {
     let (mut shard, at) = log();
-    let payload = [&batch(1, 100, 7)[..], &part(CRITICAL | 5, b"sealed")].concat();
+    let payload = [&batch(1, 100, 7)[..], &tagged_field(CRITICAL | 5, b"sealed")].concat();
     let (region, found) = read(at, |writer, region| {
         writer.put_batch(region, partition(0), &payload, Offset(2), LeaderEpoch(3));
     });
     assert_eq!(found, None);
     put(&mut shard.disk, at, &region[..2 * BLOCK]);
     let refused = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap_err();
-    let unknown = Unknown::Part { code: 1, tag: CRITICAL | 5 };
+    let unknown = Unknown::TaggedField { code: 1, tag: CRITICAL | 5 };
     assert_eq!(refused, RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown });
 }

@@ -9,12 +9,12 @@ use rustmq_model::batch::BatchHeader;
 
 use self::driver::{Driver, TRAILER};
 use super::{NoRoom, SyncPolicy};
-use crate::parts::tests::part;
 use crate::shard::DiskStep::{self, Sync, Write, WriteSynced};
 use crate::shard::LogVersion;
 use crate::shard::tests::batch;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::BLOCK;
+use crate::tagged_fields::tests::tagged_field;
 use crate::wal::recovery::RecoveryError;
 use crate::wal::{RecoveredWal, SlotId};
 
@@ -44,9 +44,9 @@ fn outline(steps: &[DiskStep]) -> Vec<(&'static str, SlotId, usize, usize)> {
 fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_stops() {
     let mut driver = driver();
     (0..6).for_each(|_| driver.append(0, 1_000).unwrap());
-    let first = driver.gathering.take_commit().unwrap();
+    let first = driver.builder.take_commit().unwrap();
     (0..10).for_each(|_| driver.append(0, 1_000).unwrap());
-    let second = driver.gathering.take_commit().unwrap();
+    let second = driver.builder.take_commit().unwrap();
     assert!(first.steps.iter().all(|step| !matches!(step, Write { slot, .. } if *slot != FIRST)));
     let start = outline(&first.steps).iter().map(|(.., end)| *end).max().unwrap();
 
@@ -80,7 +80,7 @@ fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_stop
     }
     driver.finish(second);
     assert_eq!(driver.recovered(0), 16);
-    driver.gathering.table.check_invariants();
+    driver.builder.table.check_invariants();
 }
 
 #[derive(Debug)]
@@ -99,19 +99,19 @@ struct EarlyEnd {
 fn end_early(batches: usize, size: usize, has_memory: bool) -> Option<EarlyEnd> {
     let mut driver = driver();
     driver.append(0, 1_000).unwrap();
-    let first = driver.gathering.take_commit().unwrap();
+    let first = driver.builder.take_commit().unwrap();
     let steps = first.steps.clone();
     (0..batches).for_each(|_| driver.append(0, 1_000).unwrap());
-    if driver.gathering.table.segment_count() > 1 {
+    if driver.builder.table.segment_count() > 1 {
         return None;
     }
-    driver.gathering.memory.fails_after = (!has_memory).then_some(driver.gathering.memory.taken());
+    driver.builder.memory.fails_after = (!has_memory).then_some(driver.builder.memory.taken());
     let room = driver.room(size);
     driver.finish(first);
-    driver.gathering.memory.fails_after = (!has_memory).then_some(driver.gathering.memory.taken());
+    driver.builder.memory.fails_after = (!has_memory).then_some(driver.builder.memory.taken());
     assert!(driver.commit());
     Some(EarlyEnd {
-        is_at_roll: driver.gathering.table.segment_count() > 1,
+        is_at_roll: driver.builder.table.segment_count() > 1,
         is_short: matches!(room, Err(NoRoom::Memory(_))),
         restart: driver.recover_damaged(&steps),
     })
@@ -136,13 +136,13 @@ fn a_commit_proves_the_durable_ones_before_it_whatever_ended_its_groups() {
 #[test]
 fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() {
     let mut driver = driver();
-    let taken = driver.gathering.memory.taken();
+    let taken = driver.builder.memory.taken();
     driver.append(0, 100).unwrap();
     let large = PIECE + 1_000;
     driver.append(0, large).unwrap();
     driver.append(0, 100).unwrap();
-    assert_eq!(driver.gathering.memory.taken(), taken + 1);
-    let commit = driver.gathering.take_commit().unwrap();
+    assert_eq!(driver.builder.memory.taken(), taken + 1);
+    let commit = driver.builder.take_commit().unwrap();
     let steps = outline(&commit.steps);
     assert_eq!(steps.len(), 3, "a group in each chunk, and the sync: {steps:?}");
     assert_eq!(steps[0].3, steps[1].2, "no gap is between them");
@@ -166,9 +166,9 @@ fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() 
 #[test]
 fn readers_get_batches_without_the_parts_after_them() {
     let mut driver = driver();
-    driver.append_with_parts(0, 100, &part(9, b"of the tier")).unwrap();
+    driver.append_with_tagged_fields(0, 100, &tagged_field(9, b"of the tier")).unwrap();
     driver.append(0, 100).unwrap();
-    let commit = driver.gathering.take_commit().unwrap();
+    let commit = driver.builder.take_commit().unwrap();
     for staged in &commit.batches {
         assert_eq!(staged.batch.bytes.len(), batch(100).len());
         assert_eq!(staged.batch.bytes[16..], batch(100)[16..]);
@@ -181,19 +181,19 @@ fn readers_get_batches_without_the_parts_after_them() {
 fn a_proof_without_room_is_left_out_and_the_segment_is_sealed_without_an_index() {
     let mut driver = driver();
     driver.append(0, 100).unwrap();
-    driver.gathering.stage_proof().unwrap();
-    let commit = driver.gathering.take_commit().unwrap();
+    driver.builder.stage_proof().unwrap();
+    let commit = driver.builder.take_commit().unwrap();
     assert_eq!((commit.steps.len(), commit.holds_frames), (1, true), "no proof while a group is open");
     driver.finish(commit);
     let mut end = 0;
-    while let ((), Some(proof)) = (driver.gathering.stage_proof().unwrap(), driver.gathering.take_commit()) {
+    while let ((), Some(proof)) = (driver.builder.stage_proof().unwrap(), driver.builder.take_commit()) {
         assert!(!proof.holds_frames);
         end = outline(&proof.steps)[0].3;
         driver.finish(proof);
     }
     assert_eq!(end, TRAILER, "proofs fill the segment");
     driver.append(0, 100).unwrap();
-    let commit = driver.gathering.take_commit().unwrap();
+    let commit = driver.builder.take_commit().unwrap();
     let sealed = [("sync", FIRST, 0, 0), ("write", SECOND, 0, BLOCK), ("sync", SECOND, 0, 0)];
     assert_eq!(outline(&commit.steps)[..3], sealed);
     driver.finish(commit);
@@ -209,17 +209,17 @@ fn fill_with_a_failure(after: Option<usize>) -> (usize, bool) {
     let mut driver = Driver::new(memory, SyncPolicy::EachCommit);
     let mut has_failed_to_roll = false;
     for number in 0..BATCHES {
-        let (before, in_use) = (driver.gathering.memory.fails_after, driver.gathering.table.segment_count());
+        let (before, in_use) = (driver.builder.memory.fails_after, driver.builder.table.segment_count());
         match driver.append(0, 700) {
-            Ok(()) => assert_eq!(driver.gathering.memory.fails_after, before, "a failure is reported"),
+            Ok(()) => assert_eq!(driver.builder.memory.fails_after, before, "a failure is reported"),
             Err(error) => {
                 assert!(matches!(error, NoRoom::Memory(_)), "{error}");
-                let table = &driver.gathering.table;
+                let table = &driver.builder.table;
                 assert!(
                     table.next_position().is_some(),
                     "a sealed segment has a successor, and a started one has its header"
                 );
-                let rolled = |driver: &Driver| driver.gathering.table.segment_count() > in_use;
+                let rolled = |driver: &Driver| driver.builder.table.segment_count() > in_use;
                 let had_rolled = rolled(&driver);
                 driver.commit();
                 assert_eq!(driver.recovered(0), number, "the staged batches are as durable as without the failure");
@@ -233,9 +233,9 @@ fn fill_with_a_failure(after: Option<usize>) -> (usize, bool) {
     }
     driver.commit();
     assert_eq!(driver.recovered(0), BATCHES);
-    assert!(driver.gathering.table.segment_count() >= 4);
-    driver.gathering.table.check_invariants();
-    (driver.gathering.memory.taken(), has_failed_to_roll)
+    assert!(driver.builder.table.segment_count() >= 4);
+    driver.builder.table.check_invariants();
+    (driver.builder.memory.taken(), has_failed_to_roll)
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_log_continues_after_a_shortage_of_memory_at_any_chunk() {
 
 /// Commits one batch in a chunk of its own.
 fn fill_chunk(driver: &mut Driver, number: i32) {
-    driver.append(number, driver.gathering.memory.piece - BLOCK).unwrap();
+    driver.append(number, driver.builder.memory.piece - BLOCK).unwrap();
     assert!(driver.commit());
 }
 
@@ -261,21 +261,21 @@ fn the_oldest_chunks_are_evicted_before_a_new_one_is_taken() {
     for number in [0, 1, 0] {
         fill_chunk(&mut driver, number);
     }
-    let evicted = |driver: &Driver, from: usize| driver.gathering.memory.evicted[from..].to_vec();
+    let evicted = |driver: &Driver, from: usize| driver.builder.memory.evicted[from..].to_vec();
     assert_eq!(evicted(&driver, 0), [], "all of it fits");
-    let held = driver.gathering.memory.readable[&keys[0]].in_memory().next().unwrap().bytes.clone();
+    let held = driver.builder.memory.readable[&keys[0]].in_memory().next().unwrap().bytes.clone();
     for number in [0, 1, 0, 0] {
         fill_chunk(&mut driver, number);
     }
     let through = |number: usize, offset| (keys[number], Offset(offset));
     // A reader holds a batch of the oldest chunk, so the next oldest is evicted at once.
     assert_eq!(evicted(&driver, 0), [through(0, 0), through(1, 0), through(0, 1), through(0, 2)]);
-    assert_eq!(driver.gathering.memory.most, 4 * PIECE, "never beyond the budget");
+    assert_eq!(driver.builder.memory.most, 4 * PIECE, "never beyond the budget");
     drop(held);
-    driver.gathering.memory.budget = 0;
-    driver.gathering.make_room(0);
+    driver.builder.memory.budget = 0;
+    driver.builder.make_room(0);
     assert_eq!(evicted(&driver, 4), [through(1, 1), through(0, 3)]);
-    let left = |number: usize| driver.gathering.memory.readable[&keys[number]].in_memory().map(|batch| batch.base.0);
+    let left = |number: usize| driver.builder.memory.readable[&keys[number]].in_memory().map(|batch| batch.base.0);
     assert_eq!((Vec::from_iter(left(0)), left(1).count()), (vec![4], 0), "the newest chunk stays");
     fill_chunk(&mut driver, 1);
     assert_eq!(evicted(&driver, 6), [through(0, 4)], "a chunk is taken beyond the budget if none can be evicted");
@@ -294,25 +294,25 @@ fn a_deleted_partition_and_its_successor_are_distinguished_within_one_commit() {
     driver.append(0, 200).unwrap();
     let after = driver.key(0);
     let sizes = [100, PIECE, 200].map(|size| batch(size).len() as u64);
-    let staged = |key| driver.gathering.staged_bytes(key, LogVersion::default());
+    let staged = |key| driver.builder.staged_bytes(key, LogVersion::default());
     assert_eq!([staged(before), staged(after), staged(driver.key(1))], [sizes[0] + sizes[1], sizes[2], sizes[0]]);
-    let commit = driver.gathering.take_commit().unwrap();
+    let commit = driver.builder.take_commit().unwrap();
     let staged: Vec<_> = commit.batches.iter().map(|staged| (staged.key, staged.batch.base.0)).collect();
     assert_eq!(staged, [(before, 0), (driver.key(1), 0), (before, 1), (after, 0)]);
     driver.finish(commit);
-    let staged_after = driver.gathering.staged_bytes(after, LogVersion::default());
+    let staged_after = driver.builder.staged_bytes(after, LogVersion::default());
     assert_eq!((driver.recovered(0), staged_after), (1, 0));
 }
 
 #[test]
 fn commits_that_are_not_synced_prove_nothing() {
     let mut driver = Driver::new(VecMemory::new(PIECE, AMPLE), SyncPolicy::Never);
-    let before = driver.gathering.table.provable();
+    let before = driver.builder.table.provable();
     driver.append(0, 100).unwrap();
-    let commit = driver.gathering.take_commit().unwrap();
+    let commit = driver.builder.take_commit().unwrap();
     assert!(matches!(commit.steps[..], [Write { .. }]));
     let end = commit.end;
     driver.finish(commit);
-    let table = &driver.gathering.table;
+    let table = &driver.builder.table;
     assert_eq!((table.durable(), table.provable()), (end, before));
 }

@@ -48,7 +48,7 @@ pub enum NoRoom {
 /// The log of a staged batch: the frame names the partition by its id, the published batch by its
 /// key.
 #[derive(Clone, Copy, Debug)]
-pub struct BatchOf {
+pub struct LogIdentity {
     pub id: TopicIdPartition,
     pub key: PartitionKey,
     pub version: LogVersion,
@@ -77,9 +77,9 @@ struct OpenBatch {
     range: Range<usize>,
 }
 
-/// Gathers frames for the next commit, also while earlier commits are in flight. See the module.
+/// Gathers the frames of the next commit, even while earlier commits are in flight. See the module.
 #[derive(Debug)]
-pub struct Gathering<M: ReaderMemory> {
+pub struct CommitBuilder<M: ReaderMemory> {
     wal: WalId,
     pub table: SegmentTable,
     memory: M,
@@ -97,7 +97,7 @@ pub struct Gathering<M: ReaderMemory> {
     syncs: SyncPolicy,
 }
 
-impl<M: ReaderMemory> Gathering<M> {
+impl<M: ReaderMemory> CommitBuilder<M> {
     #[must_use]
     pub fn new(wal: WalId, table: SegmentTable, memory: M, syncs: SyncPolicy) -> Self {
         let end = table.durable();
@@ -238,8 +238,8 @@ impl<M: ReaderMemory> Gathering<M> {
     }
 
     /// `header` has the base offset and leader epoch that the log assigned.
-    pub fn stage_batch(&mut self, of: BatchOf, bytes: &[u8], header: &BatchHeader, now: Timestamp) {
-        let BatchOf { id, key, version } = of;
+    pub fn stage_batch(&mut self, of: LogIdentity, bytes: &[u8], header: &BatchHeader, now: Timestamp) {
+        let LogIdentity { id, key, version } = of;
         let (group, ()) = self.stage(|open, region| {
             let range = open.writer.put_batch(region, id, bytes, header.base_offset, header.leader_epoch);
             open.batches.push(OpenBatch { key, version, header: *header, range });

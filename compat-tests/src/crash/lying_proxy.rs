@@ -1,10 +1,10 @@
-//! A man in the middle that acknowledges produce requests which it never passes on: "an ack before
-//! the write" as clients see it. Honest until told to lie. It lies to one batch per partition and
-//! request, as librdkafka sends them.
+//! A proxy that acknowledges produce requests without forwarding them: for clients, a broker that
+//! acknowledges before it writes. It is honest until `lie` is called. It lies about one batch per
+//! partition and request, as librdkafka sends them.
 
 use super::admin::Admin;
-use super::audit::Place;
-use crate::door::Door;
+use super::audit::TopicPartition;
+use crate::proxy_listener::ProxyListener;
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, BytesMut};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -19,43 +19,43 @@ use std::thread;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Where it asks for offsets.
+    /// The broker whose offsets it asks for.
     upstream: AtomicU16,
     lying: AtomicBool,
     lies: AtomicU64,
     /// The offset that the next lie names.
-    next: Mutex<BTreeMap<Place, i64>>,
+    next: Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
 /// Listens from `start` until the process ends.
 #[derive(Debug)]
-pub struct Liar {
-    door: Door,
+pub struct LyingProxy {
+    listener: ProxyListener,
     shared: Arc<Shared>,
 }
 
-impl Liar {
-    pub fn start() -> Result<Liar> {
+impl LyingProxy {
+    pub fn start() -> Result<LyingProxy> {
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
-        let door = Door::open(move |client, broker| serve(client, broker, &serving))?;
-        Ok(Liar { door, shared })
+        let listener = ProxyListener::open(move |client, broker| serve(client, broker, &serving))?;
+        Ok(LyingProxy { listener, shared })
     }
 
     pub fn port(&self) -> u16 {
-        self.door.port()
+        self.listener.port()
     }
 
     pub fn connect_to(&self, port: u16) {
         self.shared.upstream.store(port, Ordering::SeqCst);
-        self.door.connect_to(port);
+        self.listener.connect_to(port);
     }
 
     pub fn lie(&self, lying: bool) {
         self.shared.lying.store(lying, Ordering::SeqCst);
     }
 
-    /// Requests that were acknowledged and not passed on.
+    /// The number of requests that were acknowledged and not forwarded.
     pub fn lies(&self) -> u64 {
         self.shared.lies.load(Ordering::SeqCst)
     }
@@ -78,7 +78,7 @@ fn serve(client: TcpStream, broker: TcpStream, shared: &Arc<Shared>) -> Result<(
     Ok(())
 }
 
-/// Takes one request and passes it on, or answers it itself.
+/// Reads one request, and forwards it or answers it itself.
 fn pass(client: &mut TcpStream, broker: &mut TcpStream, shared: &Shared) -> Result<()> {
     let mut length = [0; 4];
     client.read_exact(&mut length)?;
@@ -107,7 +107,7 @@ fn answer_to(frame: &[u8], shared: &Shared) -> Result<BytesMut> {
     for topic in request.topic_data {
         let mut partitions = Vec::new();
         for data in topic.partition_data {
-            let place = Place::new(&topic.name, data.index);
+            let place = TopicPartition::new(&topic.name, data.index);
             let base_offset = shared.take(&place, records_in(&data.records.unwrap_or_default())?)?;
             partitions.push(PartitionProduceResponse::default().with_index(data.index).with_base_offset(base_offset));
         }
@@ -120,7 +120,7 @@ fn answer_to(frame: &[u8], shared: &Shared) -> Result<BytesMut> {
     Ok(answer)
 }
 
-/// The number of records of a batch, from its last offset delta.
+/// The number of records in a batch, from its last offset delta.
 fn records_in(mut batch: &[u8]) -> Result<i64> {
     const LAST_OFFSET_DELTA: usize = 23;
     batch = batch.get(LAST_OFFSET_DELTA..LAST_OFFSET_DELTA + 4).context("a short batch")?;
@@ -128,8 +128,8 @@ fn records_in(mut batch: &[u8]) -> Result<i64> {
 }
 
 impl Shared {
-    /// The offset that a truthful broker would give to the next `records` of a place.
-    fn take(&self, place: &Place, records: i64) -> Result<i64> {
+    /// The offset that an honest broker would give to the next `records` of a place.
+    fn take(&self, place: &TopicPartition, records: i64) -> Result<i64> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if !next.contains_key(place) {
             let ends = Admin::connect(self.upstream.load(Ordering::SeqCst))?.ends(std::slice::from_ref(place))?;

@@ -1,6 +1,6 @@
-//! Rings of imports: no more than two files import each other, directly or by way of others, so
-//! that each file can be read with what it stands on. Tests are not looked at, and a name that a
-//! module passes on counts as an import of the file that it comes from.
+//! Import cycles: at most two files may import each other, directly or through others. So each file
+//! can be read after the files that it builds on. Ignores tests. A name that a module re-exports
+//! counts as an import of the file that defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::finding::Finding;
 use crate::manifests::Member;
 use crate::sources;
 
-/// The crates that are searched for rings, by the start of their folder's path.
-const RINGLESS: &[&str] = &["controller/api", "engine/", "kafka-gateway", "net", "node"];
-/// Two nouns may know each other; three are a knot.
-const RING_MAX: usize = 2;
-/// Modules that pass one name on to each other.
+/// The crates that are searched for cycles, by the start of their folder's path.
+const ACYCLIC: &[&str] = &["controller/api", "engine/", "kafka-gateway", "net", "node"];
+/// Two files may describe one noun from two sides; three form a knot.
+const CYCLE_FILES_MAX: usize = 2;
+/// The most re-exports that one name is followed through.
 const HOPS_MAX: usize = 8;
 
 /// The names on the way to a module or to something in it, from the crate's root.
@@ -26,7 +26,7 @@ type ModulePath = Vec<String>;
 struct Module {
     file: String,
     imports: BTreeSet<ModulePath>,
-    /// What it passes on, by the name that it passes it on under.
+    /// The paths that the module re-exports, by their new names.
     exports: BTreeMap<String, ModulePath>,
 }
 
@@ -41,7 +41,7 @@ impl Module {
 }
 
 pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
-    if !RINGLESS.iter().any(|folder| member.folder.starts_with(folder)) {
+    if !ACYCLIC.iter().any(|folder| member.folder.starts_with(folder)) {
         return Ok(Vec::new());
     }
     let source = format!("{}/src/", member.folder);
@@ -51,10 +51,10 @@ pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
         let module = Module::parse(file, &text, &path)?;
         modules.insert(path, module);
     }
-    Ok(rings(&modules))
+    Ok(cycles(&modules))
 }
 
-/// `wal/scan.rs` is `wal::scan`; `None` for tests.
+/// The module of a file: `wal::scan` for `wal/scan.rs`. `None` for tests.
 fn module_path(file: &str) -> Option<ModulePath> {
     let mut path: ModulePath = file.strip_suffix(".rs")?.split('/').map(str::to_owned).collect();
     path.pop_if(|last| matches!(last.as_str(), "mod" | "lib" | "main"));
@@ -69,8 +69,8 @@ struct Imports<'a> {
 }
 
 impl Imports<'_> {
-    /// From the crate's root. What begins with another name may be a module in this one, or another
-    /// crate.
+    /// The path from the crate's root. A path that begins with any other name may start at a module
+    /// inside this one, or at another crate.
     fn absolute(&self, names: &[String]) -> ModulePath {
         let mut path = self.of.to_vec();
         let mut names = names;
@@ -87,22 +87,22 @@ impl Imports<'_> {
         path
     }
 
-    fn take(&mut self, tree: &syn::UseTree, before: &[String], is_passed_on: bool) {
+    fn take(&mut self, tree: &syn::UseTree, before: &[String], is_reexport: bool) {
         let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
         match tree {
-            syn::UseTree::Path(path) => self.take(&path.tree, &with(&path.ident), is_passed_on),
+            syn::UseTree::Path(path) => self.take(&path.tree, &with(&path.ident), is_reexport),
             syn::UseTree::Group(group) => {
-                group.items.iter().for_each(|tree| self.take(tree, before, is_passed_on));
+                group.items.iter().for_each(|tree| self.take(tree, before, is_reexport));
             }
             syn::UseTree::Glob(_) => drop(self.paths.insert(self.absolute(before))),
-            syn::UseTree::Name(name) => self.name(&with(&name.ident), &name.ident, is_passed_on),
-            syn::UseTree::Rename(name) => self.name(&with(&name.ident), &name.rename, is_passed_on),
+            syn::UseTree::Name(name) => self.name(&with(&name.ident), &name.ident, is_reexport),
+            syn::UseTree::Rename(name) => self.name(&with(&name.ident), &name.rename, is_reexport),
         }
     }
 
-    fn name(&mut self, names: &[String], known_as: &syn::Ident, is_passed_on: bool) {
+    fn name(&mut self, names: &[String], known_as: &syn::Ident, is_reexport: bool) {
         let path = self.absolute(names);
-        if is_passed_on {
+        if is_reexport {
             self.exports.insert(known_as.to_string(), path);
         } else {
             self.paths.insert(path);
@@ -115,7 +115,7 @@ impl Visit<'_> for Imports<'_> {
         self.take(&item.tree, &[], !matches!(item.vis, syn::Visibility::Inherited));
     }
 
-    /// `super::group::LENGTH` in the midst of code.
+    /// Takes paths within code, such as `super::group::LENGTH`.
     fn visit_path(&mut self, path: &syn::Path) {
         let names: ModulePath = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if names.len() > 1 && matches!(names[0].as_str(), "crate" | "super" | "self") {
@@ -131,7 +131,7 @@ impl Visit<'_> for Imports<'_> {
     }
 }
 
-/// The module in whose file the path ends.
+/// The module whose file defines the last name of the path.
 fn resolve<'a>(path: &[String], modules: &'a BTreeMap<ModulePath, Module>) -> Option<&'a ModulePath> {
     let mut path = path.to_vec();
     for _ in 0..HOPS_MAX {
@@ -145,27 +145,28 @@ fn resolve<'a>(path: &[String], modules: &'a BTreeMap<ModulePath, Module>) -> Op
     None
 }
 
-fn rings(modules: &BTreeMap<ModulePath, Module>) -> Vec<Finding> {
+fn cycles(modules: &BTreeMap<ModulePath, Module>) -> Vec<Finding> {
     let mut imports: BTreeMap<&ModulePath, BTreeSet<&ModulePath>> = BTreeMap::new();
     for (path, module) in modules {
         let found = module.imports.iter().filter_map(|import| resolve(import, modules));
-        // The crate's root and modules that hold modules say what there is.
+        // The crate's root imports every module, and so would be part of every cycle.
         imports.insert(path, found.filter(|found| *found != path && !found.is_empty()).collect());
     }
     let reached: BTreeMap<_, _> = modules.keys().map(|path| (path, reach(path, &imports))).collect();
     let mut findings = Vec::new();
     for (path, module) in modules {
-        let ring: Vec<_> = reached[path].iter().filter(|other| reached[*other].contains(path)).collect();
-        if ring.len() > RING_MAX && ring.first().is_some_and(|first| **first == path) {
-            let names: Vec<String> = ring.iter().map(|path| path.join("::")).collect();
-            let message = format!("{} import each other in a ring: give what they share a file", names.join(", "));
+        let cycle: Vec<_> = reached[path].iter().filter(|other| reached[*other].contains(path)).collect();
+        if cycle.len() > CYCLE_FILES_MAX && cycle.first().is_some_and(|first| **first == path) {
+            let names: Vec<String> = cycle.iter().map(|path| path.join("::")).collect();
+            let message =
+                format!("{} import each other in a cycle: move what they share to a file of its own", names.join(", "));
             findings.push(Finding::of_file(&module.file, message));
         }
     }
     findings
 }
 
-/// Everything that the module imports, directly or not.
+/// All modules that the module imports, directly or through others.
 fn reach<'a>(
     from: &'a ModulePath,
     imports: &BTreeMap<&'a ModulePath, BTreeSet<&'a ModulePath>>,
@@ -184,7 +185,7 @@ mod tests {
 
     use std::collections::BTreeMap;
 
-    use super::{Module, module_path, rings};
+    use super::{Module, cycles, module_path};
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
         let module = |(file, text): &(&str, &str)| {
@@ -193,27 +194,28 @@ mod tests {
             Some((path, module))
         };
         let modules: BTreeMap<_, _> = files.iter().filter_map(module).collect();
-        rings(&modules).iter().map(ToString::to_string).collect()
+        cycles(&modules).iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn a_ring_of_three_files_is_found_whatever_way_the_names_come() {
+    fn a_cycle_of_three_files_is_found_however_the_names_are_imported() {
         let root = ("lib.rs", "mod wal; mod disk;");
-        let ring = [
+        let cycle = [
             root,
             ("wal/mod.rs", "pub mod group; pub mod frame; pub use group::{Group as Whole, Part};"),
             ("wal/group.rs", "use crate::disk::{self, Disk};"),
             ("wal/frame.rs", "use super::{Whole, frame::Other};"),
             ("disk.rs", "fn f() -> u32 { crate::wal::frame::LENGTH }"),
         ];
-        let expected =
-            ["disk.rs: disk, wal::frame, wal::group import each other in a ring: give what they share a file"];
-        assert_eq!(found(&ring), expected);
-        // Two may, and tests are not looked at.
-        let mut pair = ring;
+        let expected = [
+            "disk.rs: disk, wal::frame, wal::group import each other in a cycle: move what they share to a file of its own",
+        ];
+        assert_eq!(found(&cycle), expected);
+        // Two files may, and tests are ignored.
+        let mut pair = cycle;
         pair[4] = ("disk.rs", "use crate::wal::Part; #[cfg(test)] mod tests { use crate::wal::frame::Frame; }");
         assert_eq!(found(&pair), Vec::<String>::new());
-        pair[4] = ("disk/tests.rs", ring[4].1);
+        pair[4] = ("disk/tests.rs", cycle[4].1);
         assert_eq!(found(&pair), Vec::<String>::new());
     }
 }

@@ -1,4 +1,4 @@
-//! Drives a gathering alone: the test decides when a commit ends.
+//! Drives a commit builder alone: the test decides when a commit ends.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
 use crate::log::{LogLimits, PartitionLog};
-use crate::shard::gathering::{BatchOf, Gathering, NoRoom, Room};
+use crate::shard::commit_builder::{CommitBuilder, LogIdentity, NoRoom, Room};
 use crate::shard::request::LogConfig;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::{BLOCK, Slots, WAL, shape};
@@ -23,7 +23,7 @@ pub(super) const TRAILER: usize = (BLOCKS - 1) * BLOCK;
 
 #[derive(Debug)]
 pub(super) struct Driver {
-    pub gathering: Gathering<VecMemory>,
+    pub builder: CommitBuilder<VecMemory>,
     pub slots: Slots,
     partitions: Partitions,
     /// The offset after the last staged batch.
@@ -37,9 +37,9 @@ impl Driver {
         let recovered = Slots::default().recover(shape, CorruptionPolicy::Refuse).unwrap();
         let config = SegmentTableConfig { wal: WAL, shape, segments_max: 4 * SEGMENTS_MIN };
         let table = SegmentTable::new(config, &recovered);
-        let gathering = Gathering::new(WAL, table, memory, syncs);
+        let builder = CommitBuilder::new(WAL, table, memory, syncs);
         let (slots, partitions, ends) = (Slots::default(), Partitions::default(), BTreeMap::new());
-        let mut driver = Self { gathering, slots, partitions, ends };
+        let mut driver = Self { builder, slots, partitions, ends };
         (0..2).for_each(|number| driver.open(number));
         driver.commit();
         driver
@@ -52,7 +52,7 @@ impl Driver {
     pub(super) fn open(&mut self, number: i32) {
         let control = Control::Open { epoch: LeaderEpoch(3), log_start: Offset(0) };
         self.room(control.payload_length()).unwrap();
-        self.gathering.stage_control(id(number), &control);
+        self.builder.stage_control(id(number), &control);
         let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(3), Offset(0));
         let key = self.partitions.insert(id(number), log, LogConfig::unlimited(), 0).key;
         self.ends.insert(key, 0);
@@ -60,35 +60,35 @@ impl Driver {
 
     pub(super) fn close(&mut self, number: i32) {
         self.room(Control::Close.payload_length()).unwrap();
-        self.gathering.stage_control(id(number), &Control::Close);
+        self.builder.stage_control(id(number), &Control::Close);
         self.partitions.close(self.key(number));
     }
 
     /// Makes room for a frame.
     pub(super) fn room(&mut self, payload: usize) -> Result<(), NoRoom> {
-        while let Some(slot) = self.gathering.table.poll_reserve() {
+        while let Some(slot) = self.builder.table.poll_reserve() {
             self.slots.prepare(slot, Preparation::Reserved, shape(BLOCKS as u64));
-            self.gathering.table.on_slot_reserved(slot);
+            self.builder.table.on_slot_reserved(slot);
         }
-        while self.gathering.room(payload, Purpose::Append)? == Room::Rolled {}
+        while self.builder.room(payload, Purpose::Append)? == Room::Rolled {}
         Ok(())
     }
 
     pub(super) fn append(&mut self, number: i32, size: usize) -> Result<(), NoRoom> {
-        self.append_with_parts(number, size, &[])
+        self.append_with_tagged_fields(number, size, &[])
     }
 
-    /// Appends a batch with parts, as a later build may write it.
-    pub(super) fn append_with_parts(&mut self, number: i32, size: usize, parts: &[u8]) -> Result<(), NoRoom> {
-        let batch = [&batch(size)[..], parts].concat();
+    /// Appends a batch with tagged fields, as a later build may write it.
+    pub(super) fn append_with_tagged_fields(&mut self, number: i32, size: usize, fields: &[u8]) -> Result<(), NoRoom> {
+        let batch = [&batch(size)[..], fields].concat();
         self.room(batch.len())?;
         let (of, header) = (
-            BatchOf { id: id(number), key: self.key(number), version: LogVersion::default() },
+            LogIdentity { id: id(number), key: self.key(number), version: LogVersion::default() },
             BatchHeader::parse(&batch).unwrap(),
         );
         let end = self.ends.get_mut(&of.key).unwrap();
         let header = BatchHeader { base_offset: Offset(*end), leader_epoch: LeaderEpoch(3), ..header };
-        self.gathering.stage_batch(of, &batch, &header, Timestamp(1_000));
+        self.builder.stage_batch(of, &batch, &header, Timestamp(1_000));
         *end += 1;
         Ok(())
     }
@@ -96,17 +96,17 @@ impl Driver {
     /// Writes the commit to disk, and publishes it.
     pub(super) fn finish(&mut self, commit: Commit) {
         self.slots.execute(&commit.steps);
-        self.gathering.on_committed(commit.end);
-        self.gathering.on_published(&commit.batches);
+        self.builder.on_committed(commit.end);
+        self.builder.on_published(&commit.batches);
         for StagedBatch { key, batch, .. } in commit.batches {
-            self.gathering.memory_mut().readable.entry(key).or_default().show(batch);
+            self.builder.memory_mut().readable.entry(key).or_default().show(batch);
         }
-        self.gathering.make_room(0);
+        self.builder.make_room(0);
     }
 
     /// Makes the next commit, and returns whether there was one.
     pub(super) fn commit(&mut self) -> bool {
-        let commit = self.gathering.take_commit();
+        let commit = self.builder.take_commit();
         let is_some = commit.is_some();
         commit.into_iter().for_each(|commit| self.finish(commit));
         is_some

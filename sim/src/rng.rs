@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A random number generator (xorshift64*, Marsaglia 2003 and Vigna 2016). Its numbers are part of
 /// the meaning of a seed: they must not change.
 #[derive(Clone, Debug)]
-pub struct Dice {
+pub struct Rng {
     state: u64,
 }
 
@@ -44,7 +44,7 @@ impl Delay {
     }
 }
 
-impl Dice {
+impl Rng {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         // Mixing sets neighbouring seeds far apart. The generator never leaves the state zero.
@@ -104,13 +104,13 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use super::{Chance, Delay, Dice};
+    use super::{Chance, Delay, Rng};
 
     #[test]
     fn a_seed_gives_the_same_numbers_in_every_build() {
         let drawn = |seed| {
-            let mut dice = Dice::new(seed);
-            [dice.roll(), dice.roll(), dice.between(0, 999)]
+            let mut rng = Rng::new(seed);
+            [rng.roll(), rng.roll(), rng.between(0, 999)]
         };
         assert_eq!(drawn(0), [0xe45c_24c7_740f_6fbf, 0x29e0_5eda_15f5_d258, 512]);
         assert_eq!(drawn(1), [0x2421_9948_2e2a_2419, 0x5698_29e5_3c66_fbb3, 606]);
@@ -118,36 +118,36 @@ mod tests {
 
     #[test]
     fn neighbouring_seeds_and_forks_draw_different_numbers() {
-        let first = (0..10_000).map(|seed| Dice::new(seed).roll()).collect::<BTreeSet<_>>();
+        let first = (0..10_000).map(|seed| Rng::new(seed).roll()).collect::<BTreeSet<_>>();
         assert_eq!(first.len(), 10_000);
-        let mut dice = Dice::new(7);
-        let mut fork = dice.fork();
-        assert_ne!(dice.roll(), fork.roll());
+        let mut rng = Rng::new(7);
+        let mut fork = rng.fork();
+        assert_ne!(rng.roll(), fork.roll());
     }
 
     #[test]
     fn every_number_below_a_bound_is_drawn_equally_often() {
-        let mut dice = Dice::new(3);
+        let mut rng = Rng::new(3);
         let mut counts = [0; 7];
-        (0..70_000).for_each(|_| counts[dice.below(7)] += 1);
+        (0..70_000).for_each(|_| counts[rng.below(7)] += 1);
         assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
-        assert_eq!((0..100).map(|_| dice.between(u64::MAX - 1, u64::MAX)).min(), Some(u64::MAX - 1));
-        assert_eq!(dice.between(5, 5), 5);
+        assert_eq!((0..100).map(|_| rng.between(u64::MAX - 1, u64::MAX)).min(), Some(u64::MAX - 1));
+        assert_eq!(rng.between(5, 5), 5);
     }
 
     #[test]
     fn events_happen_as_often_as_their_probability_says() {
-        let mut dice = Dice::new(4);
-        let mut of_thousands = |chance| (0..100_000).filter(|_| dice.happens(chance)).count() / 1_000;
+        let mut rng = Rng::new(4);
+        let mut of_thousands = |chance| (0..100_000).filter(|_| rng.happens(chance)).count() / 1_000;
         assert_eq!([of_thousands(Chance::NEVER), of_thousands(Chance::ALWAYS)], [0, 100]);
         assert!((24..=26).contains(&of_thousands(Chance::percent(25))));
     }
 
     #[test]
     fn a_delay_includes_both_of_its_bounds() {
-        let mut dice = Dice::new(5);
+        let mut rng = Rng::new(5);
         let delay = Delay { least: Duration::from_nanos(10), most: Duration::from_nanos(12) };
-        let drawn = (0..100).map(|_| dice.delay(delay).as_nanos()).collect::<BTreeSet<_>>();
+        let drawn = (0..100).map(|_| rng.delay(delay).as_nanos()).collect::<BTreeSet<_>>();
         assert_eq!(drawn, BTreeSet::from([10, 11, 12]));
     }
 }
