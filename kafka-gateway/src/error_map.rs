@@ -140,15 +140,4 @@ const fn group(error: &GroupError) -> ResponseError {
 }
 
 #[cfg(test)]
-mod tests {
-    use kafka_protocol::ResponseError;
-    use rustmq_broker_service::BrokerError;
-
-    use super::code;
-
-    #[test]
-    fn a_read_that_has_to_wait_has_a_code_that_consumers_expect_of_a_fetch() {
-        let busy = BrokerError::Busy { what: "The queue of reads from disk" };
-        assert_eq!(code(&busy), ResponseError::KafkaStorageError.code());
-    }
-}
+mod tests;
