@@ -1,141 +1,353 @@
-//! Every refusal of the broker and its Kafka error code: the one place where the two meet. Both
-//! maps are exhaustive, so that a new refusal does not compile before it has a code.
+//! Every error of the broker and its Kafka error code: the one place where the two meet. Each map
+//! is exhaustive, so that a new error does not compile before it has a code.
 
-use kafka_protocol::ResponseError;
+use std::fmt::Display;
+
+use kafka_protocol::ResponseError as ErrorCode;
 use kafka_protocol::protocol::StrBytes;
 use rustmq_broker_service::groups::GroupError;
-use rustmq_broker_service::{BrokerError, Rejection};
+use rustmq_broker_service::{
+    AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
+    DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, FetchError, FindCoordinatorError, GroupOffsetError,
+    ListOffsetsError, LocateError, MetadataError, ProduceError, ProducerIdError, Rejection, StorageError, UnknownTopic,
+    UnreadableError,
+};
 
 /// No error.
 pub const NONE: i16 = 0;
 
-pub const UNSUPPORTED_VERSION: i16 = ResponseError::UnsupportedVersion.code();
-pub const INVALID_REQUIRED_ACKS: i16 = ResponseError::InvalidRequiredAcks.code();
-pub const INVALID_REQUEST: i16 = ResponseError::InvalidRequest.code();
-pub const INVALID_REPLICA_ASSIGNMENT: i16 = ResponseError::InvalidReplicaAssignment.code();
-pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = ResponseError::UnknownTopicOrPartition.code();
-pub const LEADER_NOT_AVAILABLE: i16 = ResponseError::LeaderNotAvailable.code();
-pub const COORDINATOR_NOT_AVAILABLE: i16 = ResponseError::CoordinatorNotAvailable.code();
-pub const GROUP_ID_NOT_FOUND: i16 = ResponseError::GroupIdNotFound.code();
-pub const FETCH_SESSION_ID_NOT_FOUND: i16 = ResponseError::FetchSessionIdNotFound.code();
-pub const INVALID_FETCH_SESSION_EPOCH: i16 = ResponseError::InvalidFetchSessionEpoch.code();
-pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = ResponseError::FetchSessionTopicIdError.code();
-pub const INCONSISTENT_TOPIC_ID: i16 = ResponseError::InconsistentTopicId.code();
-pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = ResponseError::UnsupportedCompressionType.code();
-pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ResponseError::TransactionalIdAuthorizationFailed.code();
-pub const MISMATCHED_ENDPOINT_TYPE: i16 = ResponseError::MismatchedEndpointType.code();
+pub const UNSUPPORTED_VERSION: i16 = ErrorCode::UnsupportedVersion.code();
+pub const INVALID_REQUIRED_ACKS: i16 = ErrorCode::InvalidRequiredAcks.code();
+pub const INVALID_REQUEST: i16 = ErrorCode::InvalidRequest.code();
+pub const INVALID_REPLICA_ASSIGNMENT: i16 = ErrorCode::InvalidReplicaAssignment.code();
+pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = ErrorCode::UnknownTopicOrPartition.code();
+pub const LEADER_NOT_AVAILABLE: i16 = ErrorCode::LeaderNotAvailable.code();
+pub const COORDINATOR_NOT_AVAILABLE: i16 = ErrorCode::CoordinatorNotAvailable.code();
+pub const GROUP_ID_NOT_FOUND: i16 = ErrorCode::GroupIdNotFound.code();
+pub const FETCH_SESSION_ID_NOT_FOUND: i16 = ErrorCode::FetchSessionIdNotFound.code();
+pub const INVALID_FETCH_SESSION_EPOCH: i16 = ErrorCode::InvalidFetchSessionEpoch.code();
+pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = ErrorCode::FetchSessionTopicIdError.code();
+pub const INCONSISTENT_TOPIC_ID: i16 = ErrorCode::InconsistentTopicId.code();
+pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = ErrorCode::UnsupportedCompressionType.code();
+pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ErrorCode::TransactionalIdAuthorizationFailed.code();
+pub const MISMATCHED_ENDPOINT_TYPE: i16 = ErrorCode::MismatchedEndpointType.code();
 
-/// The code of a refusal.
-pub const fn code(error: &BrokerError) -> i16 {
-    kafka(error).code()
+/// An error that a client can be told of.
+pub trait KafkaError: Display {
+    fn kafka(&self) -> ErrorCode;
+}
+
+/// The code of an error.
+pub fn code(error: &impl KafkaError) -> i16 {
+    error.kafka().code()
 }
 
 /// The code of a coordinator's refusal.
-pub const fn group_code(error: &GroupError) -> i16 {
-    group(error).code()
+pub fn group_code(error: &GroupError) -> i16 {
+    code(error)
 }
 
 /// The code of a result.
-pub fn outcome<T>(result: &Result<T, BrokerError>) -> i16 {
+pub fn outcome<T>(result: &Result<T, impl KafkaError>) -> i16 {
     result.as_ref().err().map_or(NONE, code)
 }
 
 /// The code of a coordinator's result.
 pub fn group_outcome<T>(result: &Result<T, GroupError>) -> i16 {
-    result.as_ref().err().map_or(NONE, group_code)
+    outcome(result)
 }
 
 /// The text that goes with a code.
-pub fn message(error: &BrokerError) -> Option<StrBytes> {
+pub fn message(error: &impl KafkaError) -> Option<StrBytes> {
     Some(StrBytes::from_string(error.to_string()))
 }
 
-const fn kafka(error: &BrokerError) -> ResponseError {
-    match error {
-        BrokerError::UnknownTopic { .. } | BrokerError::UnknownPartition { .. } => {
-            ResponseError::UnknownTopicOrPartition
-        }
-        BrokerError::UnknownTopicId { .. } => ResponseError::UnknownTopicId,
-        BrokerError::InvalidTopicName { .. } | BrokerError::InternalTopic { .. } => {
-            ResponseError::InvalidTopicException
-        }
-        BrokerError::NotLeader { .. } => ResponseError::NotLeaderOrFollower,
-        BrokerError::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
-        BrokerError::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
-        BrokerError::OffsetOutOfRange { .. } => ResponseError::OffsetOutOfRange,
-        BrokerError::CorruptBatch { .. } => ResponseError::CorruptMessage,
-        BrokerError::UnsupportedCompression { .. } => ResponseError::UnsupportedCompressionType,
-        BrokerError::InvalidRecord { .. } => ResponseError::InvalidRecord,
-        BrokerError::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
-        // Kafka's code for what does not decompress, which producers do not send again.
-        BrokerError::UndecodableRecords { .. } => ResponseError::UnknownServerError,
-        BrokerError::RecordTooLarge { .. } | BrokerError::DecompressedTooLarge { .. } => ResponseError::MessageTooLarge,
-        BrokerError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
-        BrokerError::RequestTimedOut { .. } | BrokerError::NotBegun { .. } => ResponseError::RequestTimedOut,
-        BrokerError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
-        BrokerError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
-        BrokerError::InvalidTransaction { .. } => ResponseError::InvalidTxnState,
-        // Retriable for producers and consumers alike; consumers take a timeout in a fetch for a
-        // broker gone mad.
-        BrokerError::Busy { .. }
-        | BrokerError::TooManyProducers { .. }
-        | BrokerError::StorageFull
-        | BrokerError::Storage { .. } => ResponseError::KafkaStorageError,
-        BrokerError::ControllerUnavailable { .. } => ResponseError::RequestTimedOut,
-        BrokerError::PolicyViolation { .. } => ResponseError::PolicyViolation,
-        BrokerError::InvalidRequest { .. } => ResponseError::InvalidRequest,
-        BrokerError::Unsupported { .. } => ResponseError::UnsupportedVersion,
-        BrokerError::TopicDeletionDisabled => ResponseError::TopicDeletionDisabled,
-        BrokerError::Rejected(rejection) => rejected(rejection),
-        BrokerError::Group(error) => group(error),
-        // Clients ask for metadata again and come back, here or elsewhere.
-        BrokerError::Stopping => ResponseError::NotLeaderOrFollower,
+/// A refusal of the gateway itself: the broker offers nothing of the kind.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{what} is not supported by this version of RustMQ.")]
+pub struct Unsupported {
+    pub what: &'static str,
+}
+
+impl KafkaError for Unsupported {
+    fn kafka(&self) -> ErrorCode {
+        ErrorCode::UnsupportedVersion
     }
 }
 
-const fn rejected(rejection: &Rejection) -> ResponseError {
-    match rejection {
-        Rejection::InvalidTopicName { .. } | Rejection::NameCollision { .. } => ResponseError::InvalidTopicException,
-        Rejection::TopicAlreadyExists { .. } => ResponseError::TopicAlreadyExists,
-        Rejection::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
-        Rejection::UnknownTopicId { .. } => ResponseError::UnknownTopicId,
-        Rejection::TopicIdInUse { .. }
-        | Rejection::DuplicateItem { .. }
-        | Rejection::UnknownBroker { .. }
-        | Rejection::InvalidBrokerConfig { .. } => ResponseError::InvalidRequest,
-        Rejection::InvalidPartitions { .. } | Rejection::NotAnIncrease { .. } => ResponseError::InvalidPartitions,
-        Rejection::TooManyPartitionsInTopic { .. } | Rejection::TooManyPartitionsInCluster { .. } => {
-            ResponseError::PolicyViolation
-        }
-        Rejection::InvalidReplicationFactor { .. } => ResponseError::InvalidReplicationFactor,
-        Rejection::InvalidReplicaAssignment { .. } => ResponseError::InvalidReplicaAssignment,
-        Rejection::InvalidConfig { .. } => ResponseError::InvalidConfig,
-        Rejection::InvalidFeatureLevel { .. } => ResponseError::InvalidUpdateVersion,
-        Rejection::NotBootstrapped | Rejection::BrokerIdsExhausted | Rejection::ProducerIdsExhausted => {
-            ResponseError::UnknownServerError
+// Shared by many operations.
+
+impl KafkaError for UnknownTopic {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Name(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::Id(_) => ErrorCode::UnknownTopicId,
         }
     }
 }
 
-const fn group(error: &GroupError) -> ResponseError {
-    match error {
-        GroupError::UnknownMemberId => ResponseError::UnknownMemberId,
-        GroupError::IllegalGeneration => ResponseError::IllegalGeneration,
-        GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
-        GroupError::InconsistentGroupProtocol => ResponseError::InconsistentGroupProtocol,
-        GroupError::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
-        GroupError::MemberIdRequired { .. } => ResponseError::MemberIdRequired,
-        GroupError::FencedInstanceId => ResponseError::FencedInstanceId,
-        GroupError::GroupMaxSizeReached { .. } => ResponseError::GroupMaxSizeReached,
-        GroupError::InvalidGroupId => ResponseError::InvalidGroupId,
-        GroupError::GroupIdNotFound => ResponseError::GroupIdNotFound,
-        GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
-        GroupError::GroupSubscribedToTopic => ResponseError::GroupSubscribedToTopic,
-        GroupError::OffsetMetadataTooLarge { .. } => ResponseError::OffsetMetadataTooLarge,
-        GroupError::CoordinatorLoadInProgress => ResponseError::CoordinatorLoadInProgress,
-        GroupError::NotCoordinator => ResponseError::NotCoordinator,
-        GroupError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
-        GroupError::RecordTooLarge => ResponseError::UnknownServerError,
+impl KafkaError for LocateError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            Self::NotOpened(error) => error.kafka(),
+        }
+    }
+}
+
+// KAFKA_STORAGE_ERROR is retriable for producers and consumers alike. A consumer that a fetch tells
+// of a timeout takes the broker to be broken.
+
+impl KafkaError for StorageError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Full | Self::Failed(_) => ErrorCode::KafkaStorageError,
+            // Clients ask for metadata again and come back, here or elsewhere.
+            Self::Stopping => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl KafkaError for UnreadableError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Damaged { .. } | Self::Failed(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for CommandError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Rejected(rejection) => rejection.kafka(),
+            Self::Unavailable(_) | Self::UnexpectedOutcome => ErrorCode::RequestTimedOut,
+            Self::Stopping => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+// Records.
+
+impl KafkaError for ProduceError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            Self::Batch(refusal) => refusal.kafka(),
+            Self::NotForTheLog(_) => ErrorCode::InvalidRecord,
+            Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::InvalidTransaction(_) => ErrorCode::InvalidTxnState,
+            Self::TooManyProducers { .. } => ErrorCode::KafkaStorageError,
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::Storage(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for BatchRefusal {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Damaged(_) => ErrorCode::CorruptMessage,
+            Self::UnknownCodec { .. } => ErrorCode::UnsupportedCompressionType,
+            // Kafka's code for what does not decompress, which producers do not send again.
+            Self::Undecodable { .. } => ErrorCode::UnknownServerError,
+            Self::DecompressedTooLarge { .. } | Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::Invalid(_) => ErrorCode::InvalidRecord,
+            Self::Transactional => ErrorCode::UnsupportedVersion,
+            Self::ClaimsAppendTime | Self::TimestampsOutOfRange { .. } => ErrorCode::InvalidTimestamp,
+        }
+    }
+}
+
+impl KafkaError for FetchError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            Self::Unreadable(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for ListOffsetsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            Self::Busy => ErrorCode::KafkaStorageError,
+            Self::Unreadable(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DeleteRecordsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            Self::NotDeletable { .. } => ErrorCode::PolicyViolation,
+            Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            Self::Storage(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for ProducerIdError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::EmptyTransactionalId => ErrorCode::InvalidRequest,
+            Self::Transactional => ErrorCode::UnsupportedVersion,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+// Topics and configs.
+
+impl KafkaError for MetadataError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::NotCreated(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for AutoCreationError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::Refused(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for CreateTopicsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::ReservedName { .. } => ErrorCode::InvalidRequest,
+            Self::TooManyPartitions => ErrorCode::PolicyViolation,
+            Self::NotBegun => ErrorCode::RequestTimedOut,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for CreatePartitionsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::OffsetsTopic => ErrorCode::InvalidRequest,
+            Self::NotBegun => ErrorCode::RequestTimedOut,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DeleteTopicsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Disabled => ErrorCode::TopicDeletionDisabled,
+            Self::NotBegun => ErrorCode::RequestTimedOut,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DescribeConfigsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::InvalidBrokerId(_) | Self::AnotherBroker { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for AlterConfigsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::InvalidBrokerId(_) => ErrorCode::InvalidRequest,
+            Self::Group => ErrorCode::UnsupportedVersion,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for Rejection {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName { .. } | Self::NameCollision { .. } => ErrorCode::InvalidTopicException,
+            Self::TopicAlreadyExists { .. } => ErrorCode::TopicAlreadyExists,
+            Self::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+            Self::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+            Self::TopicIdInUse { .. }
+            | Self::DuplicateItem { .. }
+            | Self::UnknownBroker { .. }
+            | Self::InvalidBrokerConfig { .. } => ErrorCode::InvalidRequest,
+            Self::InvalidPartitions { .. } | Self::NotAnIncrease { .. } => ErrorCode::InvalidPartitions,
+            Self::TooManyPartitionsInTopic { .. } | Self::TooManyPartitionsInCluster { .. } => {
+                ErrorCode::PolicyViolation
+            }
+            Self::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+            Self::InvalidReplicaAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
+            Self::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+            Self::InvalidFeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
+            Self::NotBootstrapped | Self::BrokerIdsExhausted | Self::ProducerIdsExhausted => {
+                ErrorCode::UnknownServerError
+            }
+        }
+    }
+}
+
+// Groups.
+
+impl KafkaError for FindCoordinatorError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::NoOffsetsTopic(_) | Self::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl KafkaError for GroupOffsetError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::Group(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for GroupError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownMemberId => ErrorCode::UnknownMemberId,
+            Self::IllegalGeneration => ErrorCode::IllegalGeneration,
+            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            Self::InvalidSessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
+            Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
+            Self::FencedInstanceId => ErrorCode::FencedInstanceId,
+            Self::GroupMaxSizeReached { .. } => ErrorCode::GroupMaxSizeReached,
+            Self::InvalidGroupId => ErrorCode::InvalidGroupId,
+            Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            Self::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            Self::RecordTooLarge => ErrorCode::UnknownServerError,
+        }
     }
 }
 

@@ -46,6 +46,12 @@ impl Timestamp {
     pub const NONE: Self = Self(-1);
 }
 
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     /// A time before 1970 counts as 0.
     fn from(time: SystemTime) -> Self {

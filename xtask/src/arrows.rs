@@ -67,6 +67,12 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
         "OpenError",
         "ReadError",
         "TrimError",
+        // The causes in these: `log/rejection.rs` and `shard/failure.rs` in `engine/core/src`.
+        "BatchRejection",
+        "ReadFailure",
+        "ReadFailureCause",
+        "TransactionRejection",
+        "WalFailure",
         // How far a log has come: `engine/core/src/log/frontiers.rs`.
         "AppendFrontier",
         "Frontiers",

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_broker_core::groups::request::{
     GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember, OffsetCommit,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
@@ -19,8 +20,8 @@ use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicNam
 
 use crate::broker::Broker;
 use crate::coordination::GroupWait;
-use crate::error::BrokerError;
-use crate::view::{OFFSETS_TOPIC, TopicRef};
+use crate::topics::AutoCreationError;
+use crate::view::{OFFSETS_TOPIC, TopicRef, UnknownPartition, UnknownTopic};
 
 /// Offsets to commit for a group.
 #[derive(Clone, Debug)]
@@ -57,25 +58,63 @@ pub enum OffsetsWanted {
 pub struct FetchedOffset {
     pub topic: TopicRef,
     pub partition: PartitionId,
-    pub committed: Result<Option<CommittedOffset>, BrokerError>,
+    pub committed: Result<Option<CommittedOffset>, UnknownTopic>,
+}
+
+/// Why the coordinator of a group is not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindCoordinatorError {
+    /// The reason may pass: clients ask again.
+    #[error(transparent)]
+    NoOffsetsTopic(AutoCreationError),
+    #[error("the coordinator cannot serve the group now; try again")]
+    NotAvailable,
+}
+
+impl FindCoordinatorError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::Unavailable
+    }
+}
+
+/// Why the committed offset of one partition is neither stored nor deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupOffsetError {
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    #[error(transparent)]
+    UnknownPartition(#[from] UnknownPartition),
+    /// The group's coordinator judged: the inner error says what.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}
+
+impl GroupOffsetError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownTopic(error) => error.kind(),
+            Self::UnknownPartition(error) => error.kind(),
+            Self::Group(error) => error.kind(),
+        }
+    }
 }
 
 impl Broker {
     /// The broker that coordinates a group. The topic of committed offsets is created at the first
     /// call.
-    pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, BrokerError> {
+    pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
         if self.topic_id(OFFSETS_TOPIC).is_none() {
             let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
             if let Some(error) = failures.into_values().next() {
                 tracing::warn!(topic = OFFSETS_TOPIC, %error, "the topic of committed offsets was not created");
-                return Err(error);
+                return Err(FindCoordinatorError::NoOffsetsTopic(error));
             }
         }
-        if self.coordinators.coordinates(group) {
-            Ok(self.id)
-        } else {
-            Err(BrokerError::Group(GroupError::CoordinatorNotAvailable))
-        }
+        if self.coordinators.coordinates(group) { Ok(self.id) } else { Err(FindCoordinatorError::NotAvailable) }
     }
 
     /// `new_member` is filled in here.
@@ -118,10 +157,10 @@ impl Broker {
     pub fn commit_offsets(
         &self,
         commit: GroupCommit,
-    ) -> impl Future<Output = Vec<Result<(), BrokerError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Result<(), GroupOffsetError>>> + Send + use<> {
         let GroupCommit { group, member, instance, generation, retention, offsets } = commit;
         // A `None` takes the next of the coordinator's outcomes.
-        let mut refusals: Vec<Option<BrokerError>> = Vec::with_capacity(offsets.len());
+        let mut refusals: Vec<Option<GroupOffsetError>> = Vec::with_capacity(offsets.len());
         let mut accepted = Vec::with_capacity(offsets.len());
         for entry in offsets {
             match self.existing(&entry.topic, entry.partition) {
@@ -146,7 +185,7 @@ impl Broker {
                 Some(wait) => wait.await,
                 None => Ok(PartitionOutcomes::new()),
             };
-            merge(refusals, outcomes.map_err(BrokerError::Group))
+            merge(refusals, outcomes.map_err(GroupOffsetError::Group))
         }
     }
 
@@ -184,7 +223,7 @@ impl Broker {
         let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
             let committed = match (&topic, name) {
                 (_, Some(name)) => Ok(committed.get(&name).cloned().flatten()),
-                (TopicRef::Id(id), None) => Err(BrokerError::UnknownTopicId { id: *id }),
+                (TopicRef::Id(id), None) => Err(UnknownTopic::Id(*id)),
                 (TopicRef::Name(_), None) => Ok(None),
             };
             FetchedOffset { topic, partition, committed }
@@ -226,7 +265,7 @@ impl Broker {
         &self,
         group: GroupId,
         partitions: Vec<(String, PartitionId)>,
-    ) -> impl Future<Output = Result<Vec<Result<(), BrokerError>>, GroupError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Vec<Result<(), GroupOffsetError>>, GroupError>> + Send + use<> {
         let mut refusals = Vec::with_capacity(partitions.len());
         let mut accepted = Vec::with_capacity(partitions.len());
         for (topic, partition) in partitions {
@@ -247,10 +286,14 @@ impl Broker {
         async move { wait.await.map(|outcomes| merge(refusals, Ok(outcomes))) }
     }
 
-    fn existing(&self, topic: &TopicRef, partition: PartitionId) -> Result<(TopicPartition, TopicId), BrokerError> {
+    fn existing(
+        &self,
+        topic: &TopicRef,
+        partition: PartitionId,
+    ) -> Result<(TopicPartition, TopicId), GroupOffsetError> {
         let view = self.view.read();
         let topic = &view.find(topic)?.topic;
-        let unknown = || BrokerError::UnknownPartition { topic: topic.name.clone(), partition };
+        let unknown = || UnknownPartition { topic: topic.name.clone(), partition };
         topic.partition(partition).ok_or_else(unknown)?;
         Ok((TopicPartition { topic: topic.name.clone(), partition }, topic.id))
     }
@@ -259,9 +302,9 @@ impl Broker {
 /// The outcomes of a request's entries: its refusals, and between them the coordinator's answers in
 /// their order.
 fn merge(
-    refusals: Vec<Option<BrokerError>>,
-    outcomes: Result<PartitionOutcomes, BrokerError>,
-) -> Vec<Result<(), BrokerError>> {
+    refusals: Vec<Option<GroupOffsetError>>,
+    outcomes: Result<PartitionOutcomes, GroupOffsetError>,
+) -> Vec<Result<(), GroupOffsetError>> {
     let (mut answers, failure) = match outcomes {
         Ok(outcomes) => (outcomes.into_iter(), None),
         Err(error) => (PartitionOutcomes::new().into_iter(), Some(error)),
@@ -271,7 +314,7 @@ fn merge(
         (None, Some(error)) => Err(error.clone()),
         (None, None) => {
             let (_, outcome) = answers.next().expect("the coordinator answers every partition");
-            outcome.map_err(BrokerError::Group)
+            outcome.map_err(GroupOffsetError::Group)
         }
     });
     each.collect()

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_controller_core::{
     Command, CreatedTopic, DeletedTopic, ExtendedTopic, MorePartitions, NewTopic, Outcome, Placement, Rejection,
@@ -12,9 +13,9 @@ use rustmq_controller_core::{
 use rustmq_model::{BrokerId, TopicId};
 use tokio::time::timeout;
 
-use crate::broker::{Broker, unexpected};
+use crate::broker::Broker;
 use crate::clock::wall_clock;
-use crate::error::BrokerError;
+use crate::command::CommandError;
 use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
 
 /// Whether a request changes anything, or only asks whether it could.
@@ -46,6 +47,103 @@ pub enum TopicPlacement {
     Manual(BTreeMap<i32, Vec<BrokerId>>),
 }
 
+/// Why a topic is not created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateTopicsError {
+    #[error("The topic {name} is the cluster's own: clients cannot create it.")]
+    ReservedName { name: String },
+    #[error("Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them.")]
+    TooManyPartitions,
+    /// Nothing was done.
+    #[error("Creating topics did not begin within the request's timeout.")]
+    NotBegun,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl CreateTopicsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ReservedName { .. } | Self::TooManyPartitions => ErrorKind::Invalid,
+            Self::NotBegun => ErrorKind::Retry,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a topic that was asked for is neither there nor created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AutoCreationError {
+    /// It may still come.
+    #[error("Creating the topic took longer than the request's timeout.")]
+    TimedOut,
+    #[error(transparent)]
+    Refused(#[from] CreateTopicsError),
+}
+
+impl AutoCreationError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TimedOut => ErrorKind::Retry,
+            Self::Refused(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a topic is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteTopicsError {
+    #[error("Topics cannot be deleted here: delete.topic.enable is false.")]
+    Disabled,
+    /// Nothing was done.
+    #[error("Deleting topics did not begin within the request's timeout.")]
+    NotBegun,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl DeleteTopicsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Disabled => ErrorKind::Invalid,
+            Self::NotBegun => ErrorKind::Retry,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a topic gets no further partitions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreatePartitionsError {
+    #[error(
+        "The partitions of {OFFSETS_TOPIC} cannot be added to: groups are found by their number, and would lose their offsets."
+    )]
+    OffsetsTopic,
+    /// Nothing was done.
+    #[error("Creating partitions did not begin within the request's timeout.")]
+    NotBegun,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl CreatePartitionsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OffsetsTopic => ErrorKind::Invalid,
+            Self::NotBegun => ErrorKind::Retry,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
 /// Partitions that one request may create: Kafka's limit. The command is stored before it is
 /// judged, and everything waits for its end.
 const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
@@ -55,17 +153,17 @@ const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Creates topics. Answers in the order of the request; one that fails leaves the others.
-    /// `patience` bounds the wait for the command's turn, here and below: with
-    /// [`BrokerError::NotBegun`] nothing was done, and what is begun is answered when it is done.
+    /// `patience` bounds the wait for the command's turn, here and below: with `NotBegun` nothing
+    /// was done, and what is begun is answered when it is done.
     pub async fn create_topics(
         &self,
         topics: Vec<TopicCreation>,
         mode: Mode,
         patience: Duration,
-    ) -> Vec<Result<CreatedTopic, BrokerError>> {
+    ) -> Vec<Result<CreatedTopic, CreateTopicsError>> {
         let settings = self.settings();
         let judge = |topic: TopicCreation| match is_reserved(&topic.name) {
-            true => Err(reserved_name(&topic.name)),
+            true => Err(CreateTopicsError::ReservedName { name: topic.name }),
             false => Ok(new_topic(topic, &settings)),
         };
         let (topics, refusals) = split(topics.into_iter().map(judge));
@@ -74,17 +172,14 @@ impl Broker {
             return join(Vec::new(), refusals);
         }
         if topics.iter().map(partitions_wanted).sum::<u64>() > PARTITIONS_PER_REQUEST_MAX {
-            let reason = format!(
-                "Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them."
-            );
-            return join(vec![Err(BrokerError::PolicyViolation { reason }); count], refusals);
+            return join(vec![Err(CreateTopicsError::TooManyPartitions); count], refusals);
         }
         let limits = self.config.limits.partitions;
         let now = wall_clock();
         let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
-        let results = match self.submit_within(command, patience, "Creating topics").await {
+        let results = match self.submit_within(command, patience, CreateTopicsError::NotBegun).await {
             Ok(Outcome::TopicsCreated(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
+            Ok(other) => vec![Err(CommandError::unexpected(&other).into()); count],
             Err(error) => vec![Err(error); count],
         };
         join(results, refusals)
@@ -95,10 +190,10 @@ impl Broker {
         &self,
         topics: Vec<TopicRef>,
         patience: Duration,
-    ) -> Vec<Result<DeletedTopic, BrokerError>> {
+    ) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
         let count = topics.len();
         if !self.settings().delete_topics {
-            return vec![Err(BrokerError::TopicDeletionDisabled); count];
+            return vec![Err(DeleteTopicsError::Disabled); count];
         }
         if count == 0 {
             return Vec::new();
@@ -108,9 +203,9 @@ impl Broker {
             TopicRef::Id(id) => TopicSelector::Id(id),
         };
         let command = Command::DeleteTopics { topics: topics.into_iter().map(selector).collect() };
-        match self.submit_within(command, patience, "Deleting topics").await {
+        match self.submit_within(command, patience, DeleteTopicsError::NotBegun).await {
             Ok(Outcome::TopicsDeleted(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
+            Ok(other) => vec![Err(CommandError::unexpected(&other).into()); count],
             Err(error) => vec![Err(error); count],
         }
     }
@@ -121,9 +216,11 @@ impl Broker {
         topics: Vec<MorePartitions>,
         mode: Mode,
         patience: Duration,
-    ) -> Vec<Result<ExtendedTopic, BrokerError>> {
-        let judge =
-            |topic: MorePartitions| if topic.name == OFFSETS_TOPIC { Err(fixed_partitions()) } else { Ok(topic) };
+    ) -> Vec<Result<ExtendedTopic, CreatePartitionsError>> {
+        let judge = |topic: MorePartitions| match topic.name == OFFSETS_TOPIC {
+            true => Err(CreatePartitionsError::OffsetsTopic),
+            false => Ok(topic),
+        };
         let (topics, refusals) = split(topics.into_iter().map(judge));
         let count = topics.len();
         if count == 0 {
@@ -131,9 +228,9 @@ impl Broker {
         }
         let limits = self.config.limits.partitions;
         let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
-        let results = match self.submit_within(command, patience, "Creating partitions").await {
+        let results = match self.submit_within(command, patience, CreatePartitionsError::NotBegun).await {
             Ok(Outcome::PartitionsCreated(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
+            Ok(other) => vec![Err(CommandError::unexpected(&other).into()); count],
             Err(error) => vec![Err(error); count],
         };
         join(results, refusals)
@@ -141,7 +238,7 @@ impl Broker {
 
     /// Creates topics that were asked for and are not there. Answers those that it could not
     /// create, with the reason.
-    pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, BrokerError> {
+    pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
         let settings = self.settings();
         let brokers = self.view.read().state.brokers().len();
         let creation = |name: &String| match name.as_str() {
@@ -157,36 +254,37 @@ impl Broker {
         distinct.dedup();
         let topics = distinct.iter().map(creation).collect();
         let created = self.create_topics(topics, Mode::Apply, AUTO_CREATION_TIMEOUT);
-        let results = timeout(AUTO_CREATION_TIMEOUT, created).await.unwrap_or_else(|_| {
-            let late = BrokerError::RequestTimedOut { operation: "Creating the topic" };
-            vec![Err(late); distinct.len()]
-        });
-        let failed = |(name, result): (String, Result<CreatedTopic, BrokerError>)| match result {
+        let Ok(results) = timeout(AUTO_CREATION_TIMEOUT, created).await else {
+            return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect();
+        };
+        let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicsError>)| match result {
             // Somebody else was faster, which is as good.
-            Ok(_) | Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. })) => None,
-            Err(error) => Some((name, error)),
+            Ok(_) | Err(CreateTopicsError::Command(CommandError::Rejected(Rejection::TopicAlreadyExists { .. }))) => {
+                None
+            }
+            Err(error) => Some((name, error.into())),
         };
         distinct.into_iter().zip(results).filter_map(failed).collect()
     }
 }
 
 /// What is put to the controller, and for each item of the request why it is not, if it is not.
-fn split<T>(judged: impl Iterator<Item = Result<T, BrokerError>>) -> (Vec<T>, Vec<Option<BrokerError>>) {
+fn split<T, E>(judged: impl Iterator<Item = Result<T, E>>) -> (Vec<T>, Vec<Option<E>>) {
     let mut accepted = Vec::new();
-    let mut accept = |item: Result<T, BrokerError>| item.map(|item| accepted.push(item)).err();
+    let mut accept = |item: Result<T, E>| item.map(|item| accepted.push(item)).err();
     let refusals = judged.map(&mut accept).collect();
     (accepted, refusals)
 }
 
 /// The controller's results, one for each item that was put to it, with the refusals in their
 /// places.
-fn join<T>(results: Vec<Result<T, BrokerError>>, refusals: Vec<Option<BrokerError>>) -> Vec<Result<T, BrokerError>> {
+fn join<T, E>(results: Vec<Result<T, E>>, refusals: Vec<Option<E>>) -> Vec<Result<T, E>> {
     let mut results = results.into_iter();
     refusals.into_iter().filter_map(|refusal| refusal.map(Err).or_else(|| results.next())).collect()
 }
 
-fn each<T>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, BrokerError>> {
-    results.into_iter().map(|result| result.map_err(BrokerError::Rejected)).collect()
+fn each<T, E: From<CommandError>>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, E>> {
+    results.into_iter().map(|result| result.map_err(|rejection| CommandError::from(rejection).into())).collect()
 }
 
 /// As Kafka counts them: a count that is not positive is refused later, and by itself.
@@ -195,18 +293,6 @@ fn partitions_wanted(topic: &NewTopic) -> u64 {
         Placement::Count { partitions, .. } => u64::try_from(*partitions).unwrap_or(0),
         Placement::Manual(assignments) => assignments.len() as u64,
     }
-}
-
-fn reserved_name(name: &str) -> BrokerError {
-    let reason = format!("The topic {name} is the cluster's own: clients cannot create it.");
-    BrokerError::InvalidRequest { reason }
-}
-
-fn fixed_partitions() -> BrokerError {
-    let reason = format!(
-        "The partitions of {OFFSETS_TOPIC} cannot be added to: groups are found by their number, and would lose their offsets."
-    );
-    BrokerError::InvalidRequest { reason }
 }
 
 fn new_topic(topic: TopicCreation, settings: &EffectiveBrokerConfig) -> NewTopic {

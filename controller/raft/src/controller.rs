@@ -64,7 +64,7 @@ pub enum OpenError {
 
 /// A command that was not answered. It may have taken effect all the same, unless the error says
 /// otherwise.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// It has no effect: another node leads.
     #[error("this controller does not lead the metadata log")]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
-use rustmq_broker_service::{BrokerError, CreatedTopic, TopicCreation, TopicPlacement};
+use rustmq_broker_service::{CreateTopicsError, CreatedTopic, TopicCreation, TopicPlacement};
 use rustmq_model::BrokerId;
 
 use super::describe_configs;
@@ -91,7 +91,7 @@ fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
     Ok(TopicCreation { name: topic.name.to_string(), placement, configs })
 }
 
-fn failed(answer: CreatableTopicResult, error: &BrokerError) -> CreatableTopicResult {
+fn failed(answer: CreatableTopicResult, error: &CreateTopicsError) -> CreatableTopicResult {
     answer
         .with_error_code(error_map::code(error))
         .with_error_message(error_map::message(error))

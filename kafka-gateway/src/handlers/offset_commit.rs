@@ -7,7 +7,7 @@ use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartitio
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
-use rustmq_broker_service::{BrokerError, CommitEntry, GroupCommit, TopicRef};
+use rustmq_broker_service::{CommitEntry, GroupCommit, GroupOffsetError, TopicRef};
 use rustmq_model::{Offset, PartitionId};
 use uuid::Uuid;
 
@@ -94,9 +94,9 @@ fn by_id(call: &Call) -> Result<Asked, CallError> {
 }
 
 /// Older clients know a group that does not exist as one that has moved on.
-fn code(result: &Result<(), BrokerError>, version: i16) -> i16 {
+fn code(result: &Result<(), GroupOffsetError>, version: i16) -> i16 {
     match result {
-        Err(BrokerError::Group(GroupError::GroupIdNotFound)) if version < GROUP_ID_NOT_FOUND_FROM => {
+        Err(GroupOffsetError::Group(GroupError::GroupIdNotFound)) if version < GROUP_ID_NOT_FOUND_FROM => {
             error_map::group_code(&GroupError::IllegalGeneration)
         }
         _ => error_map::outcome(result),

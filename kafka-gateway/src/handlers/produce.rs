@@ -7,13 +7,13 @@ use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{ProduceRequest, TopicName};
-use rustmq_broker_service::{Acks, BrokerError, ProducePartition, ProduceWait, Produced, RecordFault};
+use rustmq_broker_service::{Acks, ProduceError, ProducePartition, ProduceWait, Produced};
 use rustmq_model::PartitionId;
 use rustmq_model::batch::{BatchHeader, Codec};
 use uuid::Uuid;
 
 use crate::call::{Call, CallError, Handling};
-use crate::error_map;
+use crate::error_map::{self, Unsupported};
 use crate::words;
 
 /// The first version of batches with magic 2. Older ones are advertised, since librdkafka reads the
@@ -47,7 +47,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         _ => return call.answer(&refuse_all(outline, error_map::INVALID_REQUIRED_ACKS)),
     };
     if request.transactional_id.is_some() {
-        let refused = BrokerError::Unsupported { what: "A transactional producer" };
+        let refused = Unsupported { what: "A transactional producer" };
         return match acks {
             Acks::None => Err(CallError::RefusedSilently { reason: refused.to_string() }),
             _ => call.answer(&refuse_all(outline, error_map::code(&refused))),
@@ -64,7 +64,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
 /// for metadata again (as on Kafka): at once if a batch is refused before it is handed over, else
 /// when the engine has refused or lost it.
 fn unanswered(outline: &Outline, wait: ProduceWait) -> Result<Handling, CallError> {
-    let refused = |error: &BrokerError| CallError::RefusedSilently { reason: error.to_string() };
+    let refused = |error: &ProduceError| CallError::RefusedSilently { reason: error.to_string() };
     if outline.iter().flat_map(|(_, _, places)| places).any(|place| place.refusal.is_some()) {
         return Err(CallError::RefusedSilently { reason: "it is compressed with zstd before version 7".to_owned() });
     }
@@ -109,7 +109,7 @@ fn in_brokers_words(request: ProduceRequest, acks: Acks, version: i16) -> rustmq
     rustmq_broker_service::ProduceRequest { acks, timeout, partitions: partitions.collect() }
 }
 
-fn response(outline: Outline, results: Vec<Result<Produced, BrokerError>>, version: i16) -> ProduceResponse {
+fn response(outline: Outline, results: Vec<Result<Produced, ProduceError>>, version: i16) -> ProduceResponse {
     let mut results = results.into_iter();
     fill(outline, |Place { index, refusal }| {
         if let Some(code) = refusal {
@@ -150,19 +150,15 @@ fn refused(index: i32, code: i16) -> PartitionProduceResponse {
         .with_log_start_offset(-1)
 }
 
-fn failed(index: i32, error: &BrokerError, version: i16) -> PartitionProduceResponse {
+fn failed(index: i32, error: &ProduceError, version: i16) -> PartitionProduceResponse {
     let partition = refused(index, error_map::code(error));
     if version < 8 {
         return partition;
     }
-    let faults: &[RecordFault] = match error {
-        BrokerError::InvalidRecord { records, .. } | BrokerError::InvalidTimestamp { records, .. } => records,
-        _ => &[],
-    };
-    let record_errors = faults.iter().map(|fault| {
+    let record_errors = error.record_faults().iter().map(|fault| {
         BatchIndexAndErrorMessage::default()
             .with_batch_index(fault.index)
-            .with_batch_index_error_message(Some(words::text(fault.reason.as_str())))
+            .with_batch_index_error_message(Some(words::text(fault.reason.to_string())))
     });
     partition.with_record_errors(record_errors.collect()).with_error_message(error_map::message(error))
 }

@@ -22,7 +22,8 @@ use rustmq_engine_api::published::{PartitionState, Published};
 use rustmq_engine_api::request::{DiskRead, DiskReads, Reply, Request, Submitted};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{
-    Append, AppendError, Appended, Directory, DriverKind, Frontiers, ReadBatches, ReadError, ShardHandle,
+    Append, AppendError, Appended, Directory, DriverKind, Frontiers, ReadBatches, ReadError, ReadFailure,
+    ReadFailureCause, ShardHandle,
 };
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
@@ -145,7 +146,10 @@ impl DiskReads for Disk {
         let answer = match found {
             Found::Batch(batch) => Ok(ReadBatches { batches: vec![batch], ..ReadBatches::default() }),
             Found::Lost { end } => Err(ReadError::Damaged { first: asked.read.from, end }),
-            Found::Unreadable => Err(ReadError::Storage { reason: "a bad sector".to_owned() }),
+            Found::Unreadable => {
+                let detail = "a bad sector".to_owned();
+                Err(ReadError::Storage(ReadFailure { cause: ReadFailureCause::Damage, detail }))
+            }
             Found::Closed => return Submitted::Taken,
             Found::Panic => panic!("on order"),
         };

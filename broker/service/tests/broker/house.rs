@@ -85,13 +85,13 @@ impl House {
         self.broker.create_topics(vec![topic], Mode::Apply, PATIENCE).await.remove(0).unwrap()
     }
 
-    pub async fn produce(&self, topic: &str, partition: i32, records: Bytes) -> Result<Produced, BrokerError> {
+    pub async fn produce(&self, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
         let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
         let request = ProduceRequest { acks: Acks::All, timeout: PATIENCE, partitions: vec![partition] };
         self.broker.produce(request).await.wait().await.remove(0)
     }
 
-    pub async fn fetch(&self, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, BrokerError> {
+    pub async fn fetch(&self, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, FetchError> {
         self.broker.fetch(fetch_request(topic, partition, from)).await.remove(0)
     }
 

@@ -13,7 +13,7 @@ use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, Pr
 
 use crate::house::{House, PATIENCE, batch_at, batch_of, fetch_request, named, records, values};
 
-type Answers = Vec<Result<FetchedPartition, BrokerError>>;
+type Answers = Vec<Result<FetchedPartition, FetchError>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_poll_is_woken_by_a_produce() {
@@ -60,7 +60,7 @@ async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_o
     let deletion = RecordDeletion { topic: named("orders"), partition: PartitionId(0), before };
     house.broker.delete_records(vec![deletion]).await.remove(0).unwrap();
     let taken_from = tokio::time::timeout(PATIENCE, taken_from).await.unwrap().unwrap().remove(0);
-    assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
+    assert!(matches!(taken_from, Err(FetchError::OffsetOutOfRange(_))), "{taken_from:?}");
     // Nobody has looked at it since, however long the trim took.
     let other = other.await.remove(0).unwrap();
     assert_eq!((values(&other), other.log_start), (vec!["v".to_owned()], Offset(2)));
@@ -187,9 +187,8 @@ async fn a_fetch_keeps_its_limits_but_always_has_one_batch() {
     assert_eq!(fetch(100_000).await, [2, 1]);
     let beyond = house.fetch("orders", 0, 3).await;
     let end = Offset(2);
-    let expected =
-        BrokerError::OffsetOutOfRange { requested: Offset(3), log_start: Offset(0), end, high_watermark: end };
-    assert_eq!(beyond.unwrap_err(), expected);
+    let expected = OffsetOutOfRange { requested: Offset(3), log_start: Offset(0), end, high_watermark: end };
+    assert_eq!(beyond.unwrap_err(), expected.into());
     house.stop().await;
 }
 
@@ -226,10 +225,11 @@ async fn one_bad_batch_leaves_the_others_alone() {
     ];
     let request = ProduceRequest { acks: Acks::Leader, timeout: PATIENCE, partitions };
     let results = house.broker.produce(request).await.wait().await;
-    assert!(matches!(&results[0], Err(BrokerError::CorruptBatch { .. })), "{results:?}");
+    assert!(matches!(&results[0], Err(ProduceError::Batch(BatchRefusal::Damaged(_)))), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().base_offset, Offset(0));
-    assert!(matches!(&results[2], Err(BrokerError::UnknownTopic { .. })));
-    assert!(matches!(&results[3], Err(BrokerError::InvalidRecord { records, .. }) if records.len() == 1));
+    assert!(matches!(&results[2], Err(ProduceError::Locate(LocateError::UnknownTopic(_)))));
+    assert!(matches!(&results[3], Err(ProduceError::Batch(BatchRefusal::Invalid(_)))));
+    assert_eq!(results[3].as_ref().unwrap_err().record_faults().len(), 1);
     let text = house.metrics();
     assert!(text.contains("rustmq_produce_records_total 1\n"), "{text}");
     assert!(text.contains("rustmq_produce_failures_total 3\n"), "{text}");
@@ -272,7 +272,7 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
         assert_eq!(produced.base_offset, Offset(i64::from(sequence)));
     }
     let gap = house.produce("orders", 0, batch(5)).await;
-    assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
+    assert!(matches!(gap, Err(ProduceError::OutOfOrderSequence { .. })), "{gap:?}");
     house.stop().await;
 
     let house = House::start(&dir).await;
@@ -281,7 +281,7 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
     assert_eq!(house.produce("orders", 0, batch(1)).await.unwrap().base_offset, Offset(1));
     let transactional = ProducerIdRequest { transactional_id: Some("t".to_owned()), current: None };
     let refused = house.broker.init_producer_id(transactional).await;
-    assert!(matches!(refused, Err(BrokerError::Unsupported { .. })));
+    assert!(matches!(refused, Err(ProducerIdError::Transactional)));
     assert_ne!(id, ProducerId::NONE);
     house.stop().await;
 }
@@ -327,7 +327,7 @@ async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
     };
     house.produce("orders", 0, batch(0)).await.unwrap();
     let gap = house.produce("orders", 0, batch(5)).await;
-    assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
+    assert!(matches!(gap, Err(ProduceError::OutOfOrderSequence { .. })), "{gap:?}");
     house.alter_broker("producer.id.expiration.ms", "1").await;
     // A producer that is not remembered begins where it likes.
     let forgotten = async { while house.produce("orders", 0, batch(5)).await.is_err() {} };
@@ -363,7 +363,7 @@ async fn offsets_are_found_by_place_time_and_epoch() {
     let without_records = EpochQuery { epoch: None, ..query.clone() };
     assert_eq!(house.broker.epoch_ends(&[without_records]), [Ok(None)], "0 would tell the reader to truncate its log");
     let ahead = EpochQuery { current_leader_epoch: Some(LeaderEpoch(7)), ..query };
-    let unknown = BrokerError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
+    let unknown = LocateError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
     assert_eq!(house.broker.epoch_ends(&[ahead]), [Err(unknown)]);
     house.stop().await;
 }
@@ -382,10 +382,10 @@ async fn deleted_records_stay_deleted() {
         house.broker.delete_records(vec![deletion]).await.remove(0)
     };
     assert_eq!(delete("orders", DeleteBefore::Offset(Offset(2))).await, Ok(Offset(2)));
-    assert!(matches!(house.fetch("orders", 0, 0).await, Err(BrokerError::OffsetOutOfRange { .. })));
+    assert!(matches!(house.fetch("orders", 0, 0).await, Err(FetchError::OffsetOutOfRange(_))));
     let above = delete("orders", DeleteBefore::Offset(Offset(9))).await;
-    assert!(matches!(above, Err(BrokerError::OffsetOutOfRange { .. })), "{above:?}");
-    assert!(matches!(delete("kept", DeleteBefore::HighWatermark).await, Err(BrokerError::PolicyViolation { .. })));
+    assert!(matches!(above, Err(DeleteRecordsError::OffsetOutOfRange(_))), "{above:?}");
+    assert!(matches!(delete("kept", DeleteBefore::HighWatermark).await, Err(DeleteRecordsError::NotDeletable { .. })));
     assert_eq!(house.offset("orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
     house.stop().await;
 

@@ -32,7 +32,7 @@ pub use epochs::{EpochEnd, EpochStart, end_offset_for};
 pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier, Replicas, WatermarkRule};
 pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim};
-pub use rejection::AppendRejection;
+pub use rejection::{AppendRejection, BatchRejection, TransactionRejection};
 pub use replay::{Gaps, ReplayError};
 pub use time_index::TimeIndex;
 

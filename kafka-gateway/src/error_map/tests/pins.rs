@@ -1,6 +1,6 @@
 //! The code and the text of every error, as clients know them.
 
-/// What a client is told of one error.
+/// One error as clients see it.
 pub struct Pin {
     pub name: &'static str,
     pub code: i16,
