@@ -1,10 +1,15 @@
-//! Every refusal of the broker and its Kafka error code: the one place where the two meet. Both
-//! maps are exhaustive, so that a new refusal does not compile before it has a code.
+//! Every error of the broker and its Kafka error code: the one place where the two meet. Each map
+//! is exhaustive, so that a new error does not compile before it has a code.
 
 use std::fmt::Display;
 
 use rustmq_broker_service::groups::GroupError;
-use rustmq_broker_service::{BrokerError, Rejection};
+use rustmq_broker_service::{
+    AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
+    DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, FetchError, FindCoordinatorError, GroupOffsetError,
+    ListOffsetsError, LocateError, MetadataError, ProduceError, ProducerIdError, Rejection, StorageError, UnknownTopic,
+    UnreadableError,
+};
 use rustmq_kafka_codec_messages::ErrorCode;
 
 /// No error.
@@ -30,24 +35,29 @@ pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ErrorCode::TransactionalI
 pub const REBOOTSTRAP_REQUIRED: i16 = ErrorCode::RebootstrapRequired as i16;
 pub const MISMATCHED_ENDPOINT_TYPE: i16 = ErrorCode::MismatchedEndpointType as i16;
 
-/// The code of a refusal.
-pub const fn code(error: &BrokerError) -> i16 {
-    kafka(error) as i16
+/// An error that a client can be told of.
+pub trait KafkaError: Display {
+    fn kafka(&self) -> ErrorCode;
+}
+
+/// The code of an error.
+pub fn code(error: &impl KafkaError) -> i16 {
+    error.kafka() as i16
 }
 
 /// The code of a coordinator's refusal.
-pub const fn group_code(error: &GroupError) -> i16 {
-    group(error) as i16
+pub fn group_code(error: &GroupError) -> i16 {
+    code(error)
 }
 
 /// The code of a result.
-pub fn outcome<T>(result: &Result<T, BrokerError>) -> i16 {
+pub fn outcome<T>(result: &Result<T, impl KafkaError>) -> i16 {
     result.as_ref().err().map_or(NONE, code)
 }
 
 /// The code of a coordinator's result.
 pub fn group_outcome<T>(result: &Result<T, GroupError>) -> i16 {
-    result.as_ref().err().map_or(NONE, group_code)
+    outcome(result)
 }
 
 /// The text that goes with a code. One that quotes a long name is cut to what a response can carry:
@@ -58,101 +68,294 @@ pub fn message(error: &(impl Display + ?Sized)) -> Option<String> {
     Some(text)
 }
 
-const fn kafka(error: &BrokerError) -> ErrorCode {
-    match error {
-        BrokerError::UnknownTopic { .. } | BrokerError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
-        BrokerError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
-        BrokerError::InvalidTopicName { .. } | BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopicException,
-        BrokerError::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
-        BrokerError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
-        BrokerError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
-        BrokerError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        BrokerError::CorruptBatch { .. } => ErrorCode::CorruptMessage,
-        BrokerError::UnsupportedCompression { .. } => ErrorCode::UnsupportedCompressionType,
-        BrokerError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
-        BrokerError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
-        // Kafka's code for what does not decompress, which producers do not send again.
-        BrokerError::UndecodableRecords { .. } => ErrorCode::UnknownServerError,
-        BrokerError::RecordTooLarge { .. } | BrokerError::DecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
-        BrokerError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
-        BrokerError::RequestTimedOut { .. } | BrokerError::NotBegun { .. } => ErrorCode::RequestTimedOut,
-        BrokerError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-        BrokerError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-        BrokerError::InvalidTransaction { .. } => ErrorCode::InvalidTxnState,
-        // Retriable for producers and consumers alike; consumers take a timeout in a fetch for a
-        // broker gone mad.
-        BrokerError::Busy { .. }
-        | BrokerError::TooManyProducers { .. }
-        | BrokerError::StorageFull
-        | BrokerError::Storage { .. } => ErrorCode::KafkaStorageError,
-        BrokerError::ControllerUnavailable { .. } => ErrorCode::RequestTimedOut,
-        BrokerError::PolicyViolation { .. } => ErrorCode::PolicyViolation,
-        BrokerError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
-        BrokerError::Unsupported { .. } => ErrorCode::UnsupportedVersion,
-        BrokerError::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
-        BrokerError::Rejected(rejection) => rejected(rejection),
-        BrokerError::Group(error) => group(error),
-        // Clients ask for metadata again and come back, here or elsewhere.
-        BrokerError::Stopping => ErrorCode::NotLeaderOrFollower,
+/// A refusal of the gateway itself: the broker offers nothing of the kind.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{what} is not supported by this version of RustMQ.")]
+pub struct Unsupported {
+    pub what: &'static str,
+}
+
+impl KafkaError for Unsupported {
+    fn kafka(&self) -> ErrorCode {
+        ErrorCode::UnsupportedVersion
     }
 }
 
-const fn rejected(rejection: &Rejection) -> ErrorCode {
-    match rejection {
-        Rejection::InvalidTopicName { .. } | Rejection::NameCollision { .. } => ErrorCode::InvalidTopicException,
-        Rejection::TopicAlreadyExists { .. } => ErrorCode::TopicAlreadyExists,
-        Rejection::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
-        Rejection::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
-        Rejection::TopicIdInUse { .. }
-        | Rejection::DuplicateItem { .. }
-        | Rejection::UnknownBroker { .. }
-        | Rejection::InvalidBrokerConfig { .. } => ErrorCode::InvalidRequest,
-        Rejection::InvalidPartitions { .. } | Rejection::NotAnIncrease { .. } => ErrorCode::InvalidPartitions,
-        Rejection::TooManyPartitionsInTopic { .. } | Rejection::TooManyPartitionsInCluster { .. } => {
-            ErrorCode::PolicyViolation
-        }
-        Rejection::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
-        Rejection::InvalidReplicaAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
-        Rejection::InvalidConfig { .. } => ErrorCode::InvalidConfig,
-        Rejection::InvalidFeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
-        Rejection::NotBootstrapped | Rejection::BrokerIdsExhausted | Rejection::ProducerIdsExhausted => {
-            ErrorCode::UnknownServerError
+// Shared by many operations.
+
+impl KafkaError for UnknownTopic {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Name(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::Id(_) => ErrorCode::UnknownTopicId,
         }
     }
 }
 
-const fn group(error: &GroupError) -> ErrorCode {
-    match error {
-        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
-        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
-        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
-        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
-        GroupError::InvalidSessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
-        GroupError::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
-        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
-        GroupError::GroupMaxSizeReached { .. } => ErrorCode::GroupMaxSizeReached,
-        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
-        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
-        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
-        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
-        GroupError::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
-        GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
-        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
-        GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
-        GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
+impl KafkaError for LocateError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            Self::NotOpened(error) => error.kafka(),
+        }
+    }
+}
+
+// KAFKA_STORAGE_ERROR is retriable for producers and consumers alike. A consumer that a fetch tells
+// of a timeout takes the broker to be broken.
+
+impl KafkaError for StorageError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Full | Self::Failed(_) => ErrorCode::KafkaStorageError,
+            // Clients ask for metadata again and come back, here or elsewhere.
+            Self::Stopping => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl KafkaError for UnreadableError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Damaged { .. } | Self::Failed(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for CommandError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Rejected(rejection) => rejection.kafka(),
+            Self::Unavailable(_) | Self::UnexpectedOutcome => ErrorCode::RequestTimedOut,
+            Self::Stopping => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+// Records.
+
+impl KafkaError for ProduceError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            Self::Batch(refusal) => refusal.kafka(),
+            Self::NotForTheLog(_) => ErrorCode::InvalidRecord,
+            Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::InvalidTransaction(_) => ErrorCode::InvalidTxnState,
+            Self::TooManyProducers { .. } => ErrorCode::KafkaStorageError,
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::Storage(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for BatchRefusal {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Damaged(_) => ErrorCode::CorruptMessage,
+            Self::UnknownCodec { .. } => ErrorCode::UnsupportedCompressionType,
+            // Kafka's code for what does not decompress, which producers do not send again.
+            Self::Undecodable { .. } => ErrorCode::UnknownServerError,
+            Self::DecompressedTooLarge { .. } | Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::Invalid(_) => ErrorCode::InvalidRecord,
+            Self::Transactional => ErrorCode::UnsupportedVersion,
+            Self::ClaimsAppendTime | Self::TimestampsOutOfRange { .. } => ErrorCode::InvalidTimestamp,
+        }
+    }
+}
+
+impl KafkaError for FetchError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            Self::Unreadable(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for ListOffsetsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            Self::Busy => ErrorCode::KafkaStorageError,
+            Self::Unreadable(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DeleteRecordsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            Self::NotDeletable { .. } => ErrorCode::PolicyViolation,
+            Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            Self::Storage(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for ProducerIdError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::EmptyTransactionalId => ErrorCode::InvalidRequest,
+            Self::Transactional => ErrorCode::UnsupportedVersion,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+// Topics and configs.
+
+impl KafkaError for MetadataError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::NotCreated(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for AutoCreationError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::Refused(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for CreateTopicsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::ReservedName { .. } => ErrorCode::InvalidRequest,
+            Self::TooManyPartitions => ErrorCode::PolicyViolation,
+            Self::NotBegun => ErrorCode::RequestTimedOut,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for CreatePartitionsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::OffsetsTopic => ErrorCode::InvalidRequest,
+            Self::NotBegun => ErrorCode::RequestTimedOut,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DeleteTopicsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Disabled => ErrorCode::TopicDeletionDisabled,
+            Self::NotBegun => ErrorCode::RequestTimedOut,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DescribeConfigsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::InvalidBrokerId(_) | Self::AnotherBroker { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for AlterConfigsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::InvalidBrokerId(_) => ErrorCode::InvalidRequest,
+            Self::Group => ErrorCode::UnsupportedVersion,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for Rejection {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName { .. } | Self::NameCollision { .. } => ErrorCode::InvalidTopicException,
+            Self::TopicAlreadyExists { .. } => ErrorCode::TopicAlreadyExists,
+            Self::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+            Self::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+            Self::TopicIdInUse { .. }
+            | Self::DuplicateItem { .. }
+            | Self::UnknownBroker { .. }
+            | Self::InvalidBrokerConfig { .. } => ErrorCode::InvalidRequest,
+            Self::InvalidPartitions { .. } | Self::NotAnIncrease { .. } => ErrorCode::InvalidPartitions,
+            Self::TooManyPartitionsInTopic { .. } | Self::TooManyPartitionsInCluster { .. } => {
+                ErrorCode::PolicyViolation
+            }
+            Self::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+            Self::InvalidReplicaAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
+            Self::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+            Self::InvalidFeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
+            Self::NotBootstrapped | Self::BrokerIdsExhausted | Self::ProducerIdsExhausted => {
+                ErrorCode::UnknownServerError
+            }
+        }
+    }
+}
+
+// Groups.
+
+impl KafkaError for FindCoordinatorError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::NoOffsetsTopic(_) | Self::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl KafkaError for GroupOffsetError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::Group(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for GroupError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownMemberId => ErrorCode::UnknownMemberId,
+            Self::IllegalGeneration => ErrorCode::IllegalGeneration,
+            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            Self::InvalidSessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
+            Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
+            Self::FencedInstanceId => ErrorCode::FencedInstanceId,
+            Self::GroupMaxSizeReached { .. } => ErrorCode::GroupMaxSizeReached,
+            Self::InvalidGroupId => ErrorCode::InvalidGroupId,
+            Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            Self::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            Self::RecordTooLarge => ErrorCode::UnknownServerError,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use rustmq_broker_service::BrokerError;
-    use rustmq_kafka_codec_messages::ErrorCode;
-
-    use super::code;
-
-    #[test]
-    fn a_read_that_has_to_wait_has_a_code_that_consumers_expect_of_a_fetch() {
-        let busy = BrokerError::Busy { what: "The queue of reads from disk" };
-        assert_eq!(code(&busy), ErrorCode::KafkaStorageError as i16);
-    }
-}
+mod tests;

@@ -54,6 +54,12 @@ impl Timestamp {
     }
 }
 
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     /// A time before 1970 counts as 0.
     fn from(time: SystemTime) -> Self {

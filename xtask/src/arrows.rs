@@ -72,6 +72,12 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "OpenError",
             "ReadError",
             "TrimError",
+            // The causes in these: `log/rejection.rs` and `shard/failure.rs` in `engine/core/src`.
+            "BatchRejection",
+            "ReadFailure",
+            "ReadFailureCause",
+            "TransactionRejection",
+            "WalFailure",
             // The frontiers of a log: `engine/core/src/log/frontiers.rs`.
             "AppendFrontier",
             "Frontiers",
@@ -110,6 +116,8 @@ const WORDS: &[(&str, &str, &[&str])] = &[
         "broker/service",
         "broker/core",
         &[
+            // The caller's next step after an error: `broker/core/src/error_kind.rs`.
+            "ErrorKind",
             // Groups: `broker/core/src/groups`.
             "ClassicState",
             "CommittedOffset",

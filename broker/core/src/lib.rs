@@ -7,6 +7,9 @@
 //! the gateway translates.
 
 pub mod coordinator;
+mod error_kind;
 pub mod groups;
 pub mod producer_ids;
 pub mod replicas;
+
+pub use error_kind::ErrorKind;

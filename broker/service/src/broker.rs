@@ -19,17 +19,28 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::wall_clock;
+use crate::command::CommandError;
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::coordination::{GroupCoordinators, GroupKind};
-use crate::error::{BrokerError, StartError};
 use crate::failure::FailureNotice;
 use crate::metadata_follower::{CatchUp, MetadataFollower};
 use crate::metrics::{LagCollector, Metrics};
 use crate::validation::CompressedRecords;
-use crate::view::{ClusterView, Located, TopicRef};
+use crate::view::{ClusterView, LocateError, Located, TopicRef};
 
 /// Requests to catch up that wait for the follower; more of them wait for room.
 const CATCH_UPS_MAX: usize = 64;
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the controller refused '{command}': {source}")]
+    Unavailable { command: &'static str, source: SubmitError },
+    #[error("the controller refused '{command}': {source}")]
+    Rejected { command: &'static str, source: Rejection },
+    #[error("the controller refused '{command}': an answer to something else: {outcome:?}")]
+    UnexpectedOutcome { command: &'static str, outcome: Box<Outcome> },
+}
 
 /// One broker of the cluster. All methods may be called from any task of the runtime that it was
 /// started on.
@@ -149,38 +160,38 @@ impl Broker {
         topic: &TopicRef,
         partition: PartitionId,
         believed: Option<LeaderEpoch>,
-    ) -> Result<Located, BrokerError> {
+    ) -> Result<Located, LocateError> {
         self.view.read().locate(topic, partition, believed)
     }
 
     /// Puts a command to the controller, and lets this broker catch up with it.
-    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, BrokerError> {
-        let applied = self.controller.submit(command, None).await;
-        self.follow(applied.map_err(|error| unavailable(&error))?).await
-    }
-
-    /// As [`Self::submit`], for a request with a timeout, which bounds the wait for the command's
-    /// turn: [`BrokerError::NotBegun`] says that nothing was done. What is begun is answered when
-    /// it is done, however long that takes.
-    pub(crate) async fn submit_within(
-        &self,
-        command: Command,
-        patience: Duration,
-        operation: &'static str,
-    ) -> Result<Outcome, BrokerError> {
-        let applied = self.controller.submit(command, Some(patience)).await.map_err(|error| match error {
-            SubmitError::Late => BrokerError::NotBegun { operation },
-            SubmitError::NotLeader | SubmitError::Stopped { .. } => unavailable(&error),
-        })?;
+    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, CommandError> {
+        let applied = self.controller.submit(command, None).await?;
         self.follow(applied).await
     }
 
+    /// As [`Self::submit`], for a request with a timeout, which bounds the wait for the command's
+    /// turn: `not_begun` says that nothing was done. What is begun is answered when it is done,
+    /// however long that takes.
+    pub(crate) async fn submit_within<E: From<CommandError>>(
+        &self,
+        command: Command,
+        patience: Duration,
+        not_begun: E,
+    ) -> Result<Outcome, E> {
+        let applied = self.controller.submit(command, Some(patience)).await.map_err(|error| match error {
+            SubmitError::Late => not_begun,
+            SubmitError::NotLeader | SubmitError::Stopped { .. } => CommandError::Unavailable(error).into(),
+        })?;
+        Ok(self.follow(applied).await?)
+    }
+
     /// Returns when the view of this broker has what the command has done.
-    async fn follow(&self, applied: Applied) -> Result<Outcome, BrokerError> {
+    async fn follow(&self, applied: Applied) -> Result<Outcome, CommandError> {
         let outcome = applied.result?;
         let (caught_up, wait) = oneshot::channel();
-        self.catch_ups.send(caught_up).await.map_err(|_| BrokerError::Stopping)?;
-        wait.await.map_err(|_| BrokerError::Stopping)?;
+        self.catch_ups.send(caught_up).await.map_err(|_| CommandError::Stopping)?;
+        wait.await.map_err(|_| CommandError::Stopping)?;
         Ok(outcome)
     }
 
@@ -196,16 +207,6 @@ impl Broker {
     }
 }
 
-fn unavailable(error: &SubmitError) -> BrokerError {
-    BrokerError::ControllerUnavailable { reason: error.to_string() }
-}
-
-/// What the controller answered in another shape than its command has.
-pub(crate) fn unexpected(outcome: &Outcome) -> BrokerError {
-    tracing::error!(?outcome, "the controller answered as if to another command");
-    BrokerError::ControllerUnavailable { reason: "it answered as if to another command".to_owned() }
-}
-
 /// Resolves when the broker is told to stop.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error says that the broker is gone, which is as good.
@@ -213,10 +214,10 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 async fn register(config: &BrokerConfig, controller: &dyn Controller) -> Result<BrokerId, StartError> {
-    let refused = |command: &'static str, reason: String| StartError::Controller { command, reason };
     let submit = async |command: &'static str, request: Command| {
-        let applied = controller.submit(request, None).await.map_err(|error| refused(command, error.to_string()))?;
-        applied.result.map_err(|error: Rejection| refused(command, error.to_string()))
+        let applied = controller.submit(request, None).await;
+        let applied = applied.map_err(|source| StartError::Unavailable { command, source })?;
+        applied.result.map_err(|source| StartError::Rejected { command, source })
     };
     // As on a fresh Apache Kafka, where every description of a topic prints it.
     let broker_defaults = Configs::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
@@ -231,7 +232,7 @@ async fn register(config: &BrokerConfig, controller: &dyn Controller) -> Result<
     let command = Command::RegisterBroker { broker: registration, now: wall_clock() };
     match submit("register broker", command).await? {
         Outcome::BrokerRegistered { id } => Ok(id),
-        other => Err(refused("register broker", format!("an answer to something else: {other:?}"))),
+        other => Err(StartError::UnexpectedOutcome { command: "register broker", outcome: Box::new(other) }),
     }
 }
 

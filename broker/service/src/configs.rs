@@ -4,16 +4,16 @@
 //! Names, defaults, bounds and documentation are the controller's catalogue; what is described is
 //! what is in force.
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::configs::DescribedConfig;
-use rustmq_controller_core::{
-    Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome, Rejection,
-};
-use rustmq_model::{BrokerId, TopicName};
+use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome};
+use rustmq_model::{BrokerId, TopicName, TopicNameError};
 
-use crate::broker::{Broker, unexpected};
-use crate::error::BrokerError;
+use crate::broker::Broker;
+use crate::command::{CommandError, each};
 use crate::refusals::Refusals;
 use crate::topics::Mode;
+use crate::view::UnknownTopic;
 
 /// What configs are asked of, as the client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +45,66 @@ pub enum ResourceKind {
     Group,
 }
 
+/// A broker is named by something else than its number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{name}' is not a broker id.")]
+pub struct InvalidBrokerId {
+    pub name: String,
+}
+
+/// Why the configs of a resource are not described.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DescribeConfigsError {
+    #[error(transparent)]
+    InvalidTopicName(#[from] TopicNameError),
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    #[error(transparent)]
+    InvalidBrokerId(#[from] InvalidBrokerId),
+    /// Each broker knows its own configuration file alone.
+    #[error("Configs of broker {asked} are asked of that broker; this is {this}.")]
+    AnotherBroker { asked: BrokerId, this: BrokerId },
+}
+
+impl DescribeConfigsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownTopic(error) => error.kind(),
+            Self::InvalidTopicName(_) | Self::InvalidBrokerId(_) | Self::AnotherBroker { .. } => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// Why the configs of a resource stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AlterConfigsError {
+    #[error(transparent)]
+    InvalidTopicName(#[from] TopicNameError),
+    #[error(transparent)]
+    InvalidBrokerId(#[from] InvalidBrokerId),
+    #[error("Altering the configs of a group is not supported by this version of RustMQ.")]
+    Group,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl AlterConfigsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidTopicName(_) | Self::InvalidBrokerId(_) | Self::Group => ErrorKind::Invalid,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
 impl Broker {
     /// Configs in force with where they come from, in the order of the queries.
     #[must_use]
-    pub fn describe_configs(&self, queries: &[ConfigQuery]) -> Vec<Result<Vec<DescribedConfig>, BrokerError>> {
+    pub fn describe_configs(&self, queries: &[ConfigQuery]) -> Vec<Result<Vec<DescribedConfig>, DescribeConfigsError>> {
         queries.iter().map(|query| self.describe(query)).collect()
     }
 
@@ -59,15 +115,14 @@ impl Broker {
         view.state.broker_layers(self.id, &self.config.kafka).under_topic(&created.configs).describe_topic()
     }
 
-    fn describe(&self, query: &ConfigQuery) -> Result<Vec<DescribedConfig>, BrokerError> {
+    fn describe(&self, query: &ConfigQuery) -> Result<Vec<DescribedConfig>, DescribeConfigsError> {
         let view = self.view.read();
         let static_configs = &self.config.kafka;
         let mut configs = match &query.resource {
             ResourceName::Topic(name) => {
-                let legal = TopicName::new(name);
-                let name = legal.map_err(|error| BrokerError::InvalidTopicName { reason: error.to_string() })?;
+                let name = TopicName::new(name)?;
                 let layers = view.state.topic_layers(&name, self.id, static_configs);
-                let unknown = || BrokerError::UnknownTopic { name: name.as_str().to_owned() };
+                let unknown = || UnknownTopic::Name(name.as_str().to_owned());
                 layers.ok_or_else(unknown)?.describe_topic()
             }
             ResourceName::Broker(name) if name.is_empty() => {
@@ -79,8 +134,7 @@ impl Broker {
             ResourceName::Broker(name) => {
                 let id = broker_id(name)?;
                 if id != self.id {
-                    let reason = format!("Configs of broker {name} are asked of that broker; this is {}.", self.id.0);
-                    return Err(BrokerError::InvalidRequest { reason });
+                    return Err(DescribeConfigsError::AnotherBroker { asked: id, this: self.id });
                 }
                 view.state.broker_layers(id, static_configs).describe_broker()
             }
@@ -98,7 +152,7 @@ impl Broker {
         &self,
         alterations: Vec<ResourceAlteration>,
         mode: Mode,
-    ) -> Vec<Result<(), BrokerError>> {
+    ) -> Vec<Result<(), AlterConfigsError>> {
         let judge = |ResourceAlteration { resource, change }| {
             config_resource(&resource).map(|resource| ConfigAlteration { resource, change })
         };
@@ -110,14 +164,14 @@ impl Broker {
         &self,
         alterations: Vec<ConfigAlteration>,
         mode: Mode,
-    ) -> Result<Vec<Result<(), Rejection>>, BrokerError> {
+    ) -> Result<Vec<Result<(), AlterConfigsError>>, AlterConfigsError> {
         if alterations.is_empty() {
             return Ok(Vec::new());
         }
         let command = Command::AlterConfigs { alterations, validate_only: mode.is_rehearsal() };
         match self.submit(command).await? {
-            Outcome::ConfigsAltered(results) => Ok(results),
-            other => Err(unexpected(&other)),
+            Outcome::ConfigsAltered(results) => Ok(each(results)),
+            other => Err(CommandError::unexpected(&other).into()),
         }
     }
 
@@ -144,21 +198,15 @@ impl Broker {
     }
 }
 
-fn broker_id(name: &str) -> Result<BrokerId, BrokerError> {
-    let invalid = |_| BrokerError::InvalidRequest { reason: format!("'{name}' is not a broker id.") };
-    name.parse().map(BrokerId).map_err(invalid)
+fn broker_id(name: &str) -> Result<BrokerId, InvalidBrokerId> {
+    name.parse().map(BrokerId).map_err(|_| InvalidBrokerId { name: name.to_owned() })
 }
 
-fn config_resource(resource: &ResourceName) -> Result<ConfigResource, BrokerError> {
+fn config_resource(resource: &ResourceName) -> Result<ConfigResource, AlterConfigsError> {
     match resource {
-        ResourceName::Topic(name) => {
-            let legal = TopicName::new(name);
-            legal
-                .map(ConfigResource::Topic)
-                .map_err(|error| BrokerError::InvalidTopicName { reason: error.to_string() })
-        }
+        ResourceName::Topic(name) => Ok(ConfigResource::Topic(TopicName::new(name)?)),
         ResourceName::Broker(name) if name.is_empty() => Ok(ConfigResource::BrokerDefault),
-        ResourceName::Broker(name) => broker_id(name).map(ConfigResource::Broker),
-        ResourceName::Group(_) => Err(BrokerError::Unsupported { what: "Altering the configs of a group" }),
+        ResourceName::Broker(name) => Ok(ConfigResource::Broker(broker_id(name)?)),
+        ResourceName::Group(_) => Err(AlterConfigsError::Group),
     }
 }

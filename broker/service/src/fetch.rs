@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{
     AbortedTransaction, Awaited, EpochEnd, FetchWaiter, Frontiers, Isolation, READ_WAIT_MAX, ReadBatches, ReadError,
     ReadRequest,
@@ -13,8 +14,8 @@ use rustmq_model::{LeaderEpoch, Offset, PartitionId};
 use tokio::time::Instant;
 
 use crate::broker::{Broker, stopped};
-use crate::error::BrokerError;
-use crate::view::TopicRef;
+use crate::storage::{OffsetOutOfRange, UnreadableError};
+use crate::view::{LocateError, TopicRef};
 
 /// How long a fetch reads from disk, and waits for its turn to, at least, however short its own
 /// wait, before it answers with what it has.
@@ -58,6 +59,29 @@ pub struct FetchedPartition {
     pub diverging: Option<EpochEnd>,
 }
 
+/// Why a partition answers no batches.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    #[error(transparent)]
+    OffsetOutOfRange(#[from] OffsetOutOfRange),
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableError),
+}
+
+impl FetchError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Locate(error) => error.kind(),
+            Self::OffsetOutOfRange(_) => ErrorKind::Invalid,
+            Self::Unreadable(error) => error.kind(),
+        }
+    }
+}
+
 impl FetchRequest {
     fn cap(&mut self, bytes_max: usize) {
         self.max_bytes = self.max_bytes.min(bytes_max);
@@ -97,7 +121,7 @@ struct Share {
 
 /// One look at all partitions.
 struct Pass {
-    results: Vec<Result<FetchedPartition, BrokerError>>,
+    results: Vec<Result<FetchedPartition, FetchError>>,
     bytes: usize,
     /// An error or a divergence, which the reader must hear of at once.
     is_urgent: bool,
@@ -111,7 +135,7 @@ impl Broker {
     ///
     /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
     /// not above `max_bytes`: then there is nothing to wait for.
-    pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
+    pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, FetchError>> {
         request.cap(usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
         let deadline = started + request.max_wait;
@@ -190,12 +214,12 @@ impl Broker {
         request: &FetchRequest,
         partition: &FetchPartition,
         share: Share,
-    ) -> Result<FetchedPartition, BrokerError> {
+    ) -> Result<FetchedPartition, FetchError> {
         let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
             let frontiers = located.reader.frontiers();
             let Some(end) = located.reader.end_offset_for_epoch(epoch) else {
-                return Err(BrokerError::out_of_range(partition.from, frontiers));
+                return Err(OffsetOutOfRange::new(partition.from, frontiers).into());
             };
             if end.epoch < epoch || end.end_offset < partition.from {
                 return Ok(FetchedPartition { frontiers, diverging: Some(end), ..FetchedPartition::default() });
@@ -213,11 +237,16 @@ impl Broker {
             located.reader.read_in_memory(request).map(Option::unwrap_or_default)
         };
         let read = match read {
+            Ok(read) => read,
             // Others have read from disk all the while that it waited: nothing now, and the reader
             // comes again.
             Err(ReadError::Busy) => ReadBatches::default(),
-            Err(ReadError::Closed) => return Err(located.gone()),
-            read => read?,
+            Err(ReadError::Closed) => return Err(located.gone().into()),
+            Err(ReadError::OutOfRange { requested, frontiers }) => {
+                return Err(OffsetOutOfRange::new(requested, frontiers).into());
+            }
+            Err(ReadError::Damaged { first, end }) => return Err(UnreadableError::Damaged { first, end }.into()),
+            Err(ReadError::Storage(failure)) => return Err(UnreadableError::Failed(failure).into()),
         };
         let ReadBatches { batches, aborted, frontiers } = read;
         // What has answered nothing has not looked at the frontiers.

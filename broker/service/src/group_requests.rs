@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_broker_core::groups::request::{
     GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember, OffsetCommit,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
@@ -19,9 +20,9 @@ use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicNam
 
 use crate::broker::Broker;
 use crate::coordination::GroupWait;
-use crate::error::BrokerError;
 use crate::refusals::Refusals;
-use crate::view::{OFFSETS_TOPIC, TopicRef};
+use crate::topics::AutoCreationError;
+use crate::view::{OFFSETS_TOPIC, TopicRef, UnknownPartition, UnknownTopic};
 
 /// Offsets to commit for a group.
 #[derive(Clone, Debug)]
@@ -58,25 +59,63 @@ pub enum OffsetsWanted {
 pub struct FetchedOffset {
     pub topic: TopicRef,
     pub partition: PartitionId,
-    pub committed: Result<Option<CommittedOffset>, BrokerError>,
+    pub committed: Result<Option<CommittedOffset>, UnknownTopic>,
+}
+
+/// Why the coordinator of a group is not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindCoordinatorError {
+    /// The reason may pass: clients ask again.
+    #[error(transparent)]
+    NoOffsetsTopic(AutoCreationError),
+    #[error("the coordinator cannot serve the group now; try again")]
+    NotAvailable,
+}
+
+impl FindCoordinatorError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::Unavailable
+    }
+}
+
+/// Why the committed offset of one partition is neither stored nor deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupOffsetError {
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    #[error(transparent)]
+    UnknownPartition(#[from] UnknownPartition),
+    /// The group's coordinator judged: the inner error says what.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}
+
+impl GroupOffsetError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownTopic(error) => error.kind(),
+            Self::UnknownPartition(error) => error.kind(),
+            Self::Group(error) => error.kind(),
+        }
+    }
 }
 
 impl Broker {
     /// The broker that coordinates a group. The topic of committed offsets is created at the first
     /// call.
-    pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, BrokerError> {
+    pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
         if self.topic_id(OFFSETS_TOPIC).is_none() {
             let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
             if let Some(error) = failures.into_values().next() {
                 tracing::warn!(topic = OFFSETS_TOPIC, %error, "the topic of committed offsets was not created");
-                return Err(error);
+                return Err(FindCoordinatorError::NoOffsetsTopic(error));
             }
         }
-        if self.coordinators.coordinates(group) {
-            Ok(self.id)
-        } else {
-            Err(BrokerError::Group(GroupError::CoordinatorNotAvailable))
-        }
+        if self.coordinators.coordinates(group) { Ok(self.id) } else { Err(FindCoordinatorError::NotAvailable) }
     }
 
     /// `new_member` is filled in here.
@@ -119,9 +158,9 @@ impl Broker {
     pub fn commit_offsets(
         &self,
         commit: GroupCommit,
-    ) -> impl Future<Output = Vec<Result<(), BrokerError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Result<(), GroupOffsetError>>> + Send + use<> {
         let GroupCommit { group, member, instance, generation, retention, offsets } = commit;
-        let judge = |entry: CommitEntry| -> Result<OffsetCommit, BrokerError> {
+        let judge = |entry: CommitEntry| -> Result<OffsetCommit, GroupOffsetError> {
             let (partition, topic_id) = self.existing(&entry.topic, entry.partition)?;
             let CommitEntry { offset, leader_epoch, metadata, .. } = entry;
             Ok(OffsetCommit { partition, topic_id, offset, leader_epoch, metadata })
@@ -140,7 +179,7 @@ impl Broker {
                 Some(wait) => wait.await,
                 None => Ok(PartitionOutcomes::new()),
             };
-            refusals.join(outcomes.map(of_each).map_err(BrokerError::Group))
+            refusals.join(outcomes.map(of_each).map_err(GroupOffsetError::Group))
         }
     }
 
@@ -178,7 +217,7 @@ impl Broker {
         let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
             let committed = match (&topic, name) {
                 (_, Some(name)) => Ok(committed.get(&name).cloned().flatten()),
-                (TopicRef::Id(id), None) => Err(BrokerError::UnknownTopicId { id: *id }),
+                (TopicRef::Id(id), None) => Err(UnknownTopic::Id(*id)),
                 (TopicRef::Name(_), None) => Ok(None),
             };
             FetchedOffset { topic, partition, committed }
@@ -220,7 +259,7 @@ impl Broker {
         &self,
         group: GroupId,
         partitions: Vec<(String, PartitionId)>,
-    ) -> impl Future<Output = Result<Vec<Result<(), BrokerError>>, GroupError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Vec<Result<(), GroupOffsetError>>, GroupError>> + Send + use<> {
         let judge =
             |(topic, partition)| self.existing(&TopicRef::Name(topic), partition).map(|(partition, _)| partition);
         let (accepted, refusals) = Refusals::split(partitions.into_iter().map(judge));
@@ -233,16 +272,20 @@ impl Broker {
         async move { wait.await.map(|outcomes| refusals.join(Ok(of_each(outcomes)))) }
     }
 
-    fn existing(&self, topic: &TopicRef, partition: PartitionId) -> Result<(TopicPartition, TopicId), BrokerError> {
+    fn existing(
+        &self,
+        topic: &TopicRef,
+        partition: PartitionId,
+    ) -> Result<(TopicPartition, TopicId), GroupOffsetError> {
         let view = self.view.read();
         let topic = &view.find(topic)?.topic;
-        let unknown = || BrokerError::UnknownPartition { topic: topic.name.clone(), partition };
+        let unknown = || UnknownPartition { topic: topic.name.clone(), partition };
         topic.partition(partition).ok_or_else(unknown)?;
         Ok((TopicPartition { topic: topic.name.clone(), partition }, topic.id))
     }
 }
 
 /// The coordinator's outcomes, in the order of the partitions that it was asked about.
-fn of_each(outcomes: PartitionOutcomes) -> impl Iterator<Item = Result<(), GroupError>> {
-    outcomes.into_iter().map(|(_, outcome)| outcome)
+fn of_each(outcomes: PartitionOutcomes) -> impl Iterator<Item = Result<(), GroupOffsetError>> {
+    outcomes.into_iter().map(|(_, outcome)| outcome.map_err(GroupOffsetError::Group))
 }

@@ -6,13 +6,17 @@
 //! `produce` with `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`,
 //! `group_requests` over `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or
 //! orders metadata: the engine and the controller do.
+//!
+//! Each operation has an error of its own in its file, and each error a kind ([`ErrorKind`]): the
+//! caller's next step. Errors that many operations share are in `view` ([`LocateError`]), `storage`
+//! and `command`.
 
 mod broker;
 mod clock;
+mod command;
 mod config;
 mod configs;
 mod coordination;
-mod error;
 mod failure;
 mod fetch;
 mod group_requests;
@@ -26,32 +30,44 @@ mod produce;
 mod producer_ids;
 mod records;
 mod refusals;
+mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topics;
 mod validation;
 mod view;
 
-pub use broker::Broker;
+pub use broker::{Broker, StartError};
+pub use command::CommandError;
 pub use config::{BrokerConfig, BrokerLimits, BrokerSettings};
-pub use configs::{ConfigQuery, ResourceAlteration, ResourceKind, ResourceName};
+pub use configs::{
+    AlterConfigsError, ConfigQuery, DescribeConfigsError, InvalidBrokerId, ResourceAlteration, ResourceKind,
+    ResourceName,
+};
 pub use coordination::GroupWait;
-pub use error::{BrokerError, RecordFault, StartError};
 pub use failure::FailureNotice;
-pub use fetch::{FetchPartition, FetchRequest, FetchedPartition};
-pub use group_requests::{CommitEntry, FetchedOffset, GroupCommit, OffsetsWanted};
+pub use fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
+pub use group_requests::{
+    CommitEntry, FetchedOffset, FindCoordinatorError, GroupCommit, GroupOffsetError, OffsetsWanted,
+};
 pub use log_dirs::{LogDir, LogDirSelection};
 pub use metadata::{
-    AutoCreation, BrokerNode, ClusterMetadata, PartitionMetadata, TopicAnswer, TopicMetadata, TopicSelection,
+    AutoCreation, BrokerNode, ClusterMetadata, MetadataError, PartitionMetadata, TopicAnswer, TopicMetadata,
+    TopicSelection,
 };
-pub use offsets::{EpochQuery, OffsetAt, OffsetQuery};
-pub use produce::{Acks, ProducePartition, ProduceRequest, ProduceWait, Produced};
-pub use producer_ids::ProducerIdRequest;
-pub use records::{DeleteBefore, RecordDeletion};
-pub use topics::{Mode, TopicCreation, TopicPlacement};
-pub use view::TopicRef;
+pub use offsets::{EpochQuery, ListOffsetsError, OffsetAt, OffsetQuery};
+pub use produce::{Acks, ProduceError, ProducePartition, ProduceRequest, ProduceWait, Produced};
+pub use producer_ids::{ProducerIdError, ProducerIdRequest};
+pub use records::{DeleteBefore, DeleteRecordsError, RecordDeletion};
+pub use storage::{OffsetOutOfRange, StorageError, UnreadableError};
+pub use topics::{
+    AutoCreationError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, Mode, TopicCreation, TopicPlacement,
+};
+pub use validation::{BatchRefusal, FaultReason, InvalidBatch, RecordFault};
+pub use view::{LocateError, TopicRef, UnknownPartition, UnknownTopic};
 
 /// Words of the layers below that requests and results are made of.
+pub use rustmq_broker_core::ErrorKind;
 pub use rustmq_controller_core::configs::{
     ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs, Synonym,
 };

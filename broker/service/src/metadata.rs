@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::Topic;
-use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, TopicId, TopicName};
+use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, TopicId, TopicName, TopicNameError};
 
 use crate::broker::Broker;
-use crate::error::BrokerError;
-use crate::view::{TopicRef, is_internal, is_reserved};
+use crate::topics::AutoCreationError;
+use crate::view::{TopicRef, UnknownTopic, is_internal, is_reserved};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicSelection {
@@ -28,7 +29,30 @@ pub enum AutoCreation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicAnswer {
     pub topic: TopicRef,
-    pub metadata: Result<TopicMetadata, BrokerError>,
+    pub metadata: Result<TopicMetadata, MetadataError>,
+}
+
+/// Why there is no metadata of a topic that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    #[error(transparent)]
+    InvalidTopicName(#[from] TopicNameError),
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    #[error(transparent)]
+    NotCreated(#[from] AutoCreationError),
+}
+
+impl MetadataError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidTopicName(_) => ErrorKind::Invalid,
+            Self::UnknownTopic(error) => error.kind(),
+            Self::NotCreated(error) => error.kind(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +107,7 @@ impl Broker {
         let mut answers: Vec<_> = named.map(|topic| self.answer(topic)).collect();
         if auto_creation == AutoCreation::Allowed && self.settings().auto_create_topics {
             let unknown = |answer: &TopicAnswer| match &answer.metadata {
-                Err(BrokerError::UnknownTopic { name }) if !is_reserved(name) => Some(name.clone()),
+                Err(MetadataError::UnknownTopic(UnknownTopic::Name(name))) if !is_reserved(name) => Some(name.clone()),
                 Ok(_) | Err(_) => None,
             };
             let missing: Vec<String> = answers.iter().filter_map(unknown).collect();
@@ -92,7 +116,7 @@ impl Broker {
                 for answer in answers.iter_mut().filter(|answer| answer.metadata.is_err()) {
                     let TopicRef::Name(name) = &answer.topic else { continue };
                     *answer = match failures.get(name) {
-                        Some(error) => TopicAnswer { topic: answer.topic.clone(), metadata: Err(error.clone()) },
+                        Some(error) => TopicAnswer { topic: answer.topic.clone(), metadata: Err(error.clone().into()) },
                         None => self.answer(answer.topic.clone()),
                     };
                 }
@@ -115,10 +139,9 @@ impl Broker {
         if let TopicRef::Name(name) = &topic
             && let Err(error) = TopicName::new(name)
         {
-            let metadata = Err(BrokerError::InvalidTopicName { reason: error.to_string() });
-            return TopicAnswer { topic, metadata };
+            return TopicAnswer { topic, metadata: Err(error.into()) };
         }
-        let metadata = self.view.read().find(&topic).map(|entry| describe(&entry.topic));
+        let metadata = self.view.read().find(&topic).map(|entry| describe(&entry.topic)).map_err(MetadataError::from);
         TopicAnswer { topic, metadata }
     }
 

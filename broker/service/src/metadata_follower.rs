@@ -12,21 +12,20 @@ use rustmq_broker_core::replicas::{LocalReplicas, OpenReplica, ReplicaAction, Re
 use rustmq_controller_api::{Subscription, Update};
 use rustmq_controller_core::configs::StaticConfigs;
 use rustmq_controller_core::{ClusterState, Delta};
-use rustmq_engine_api::{DeleteError, Engine, LogConfig, OpenPartition, PartitionReader};
+use rustmq_engine_api::{DeleteError, Engine, LogConfig, OpenError, OpenPartition, PartitionReader};
 use rustmq_model::{BrokerId, TopicId, TopicIdPartition, TopicName};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::broker::stopped;
 use crate::clock::Clock;
 use crate::coordination::GroupCoordinators;
-use crate::error::BrokerError;
 use crate::view::{ClusterView, OFFSETS_TOPIC, TopicEntry};
 
 /// Answered when the view holds everything that was submitted before.
 pub(crate) type CatchUp = oneshot::Sender<()>;
 
 pub(crate) struct MetadataFollower {
-    replicas: LocalReplicas<PartitionReader, BrokerError>,
+    replicas: LocalReplicas<PartitionReader, OpenError>,
     engine: Engine,
     view: Arc<RwLock<ClusterView>>,
     coordinators: Arc<GroupCoordinators>,
@@ -123,11 +122,11 @@ impl MetadataFollower {
             if let Err(error) = &result {
                 tracing::warn!(partition = %open.id, %error, "a partition was not opened: it is tried again");
             }
-            self.replicas.on_opened(now, open.id, result.map_err(BrokerError::from));
+            self.replicas.on_opened(now, open.id, result);
         }
     }
 
-    fn show(&self, shown: ShownTopic<PartitionReader, BrokerError>) {
+    fn show(&self, shown: ShownTopic<PartitionReader, OpenError>) {
         let entry = Arc::new(TopicEntry { topic: shown.topic, config: shown.config, replicas: shown.replicas });
         if entry.topic.name.as_str() == OFFSETS_TOPIC {
             self.coordinators.follow(&entry);

@@ -1,11 +1,12 @@
 //! Where a partition's log begins, ends, and what its offsets were at a time or in a leader epoch.
 
-use rustmq_engine_api::{EpochEnd, FoundOffset, Frontiers, Isolation, PartitionReader};
+use rustmq_broker_core::ErrorKind;
+use rustmq_engine_api::{EpochEnd, FoundOffset, Frontiers, Isolation, PartitionReader, ReadError};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
 use crate::broker::Broker;
-use crate::error::BrokerError;
-use crate::view::TopicRef;
+use crate::storage::{OffsetOutOfRange, UnreadableError};
+use crate::view::{LocateError, TopicRef};
 
 /// Which offset of a partition is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +43,40 @@ pub struct EpochQuery {
     pub epoch: Option<LeaderEpoch>,
 }
 
+/// Why no offset is answered for a partition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListOffsetsError {
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// The log was cut back during the search.
+    #[error(transparent)]
+    OffsetOutOfRange(#[from] OffsetOutOfRange),
+    #[error("The queue of reads from disk is at its limit: try again.")]
+    Busy,
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableError),
+}
+
+impl ListOffsetsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Locate(error) => error.kind(),
+            Self::OffsetOutOfRange(_) => ErrorKind::Invalid,
+            Self::Busy => ErrorKind::Retry,
+            Self::Unreadable(error) => error.kind(),
+        }
+    }
+}
+
 impl Broker {
     /// Offsets by place or time, in the order of the queries; `None` where no record is as asked.
     pub async fn list_offsets(
         &self,
         isolation: Isolation,
         queries: Vec<OffsetQuery>,
-    ) -> Vec<Result<Option<FoundOffset>, BrokerError>> {
+    ) -> Vec<Result<Option<FoundOffset>, ListOffsetsError>> {
         let mut results = Vec::with_capacity(queries.len());
         for query in queries {
             results.push(self.list_offset(isolation, &query).await);
@@ -56,8 +84,13 @@ impl Broker {
         results
     }
 
-    async fn list_offset(&self, isolation: Isolation, query: &OffsetQuery) -> Result<Option<FoundOffset>, BrokerError> {
-        let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
+    async fn list_offset(
+        &self,
+        isolation: Isolation,
+        query: &OffsetQuery,
+    ) -> Result<Option<FoundOffset>, ListOffsetsError> {
+        let located = self.locate(&query.topic, query.partition, query.current_leader_epoch)?;
+        let (reader, refused) = (&located.reader, |error| refusal(error, || located.gone()));
         let (frontiers, leader_epoch) = reader.frontiers_and_epoch();
         let limit = |frontiers: Frontiers| isolation.frontier().of(&frontiers);
         let timestamp = Timestamp::NONE;
@@ -67,12 +100,12 @@ impl Broker {
             OffsetAt::Latest => Ok(Some(FoundOffset { offset: limit(frontiers), timestamp, leader_epoch })),
             // Without an object tier everything is local.
             OffsetAt::Earliest | OffsetAt::EarliestLocal => {
-                let leader_epoch = epoch_at(&reader, frontiers.log_start, leader_epoch);
+                let leader_epoch = epoch_at(reader, frontiers.log_start, leader_epoch);
                 Ok(Some(FoundOffset { offset: frontiers.log_start, timestamp, leader_epoch }))
             }
             OffsetAt::LatestTiered => Ok(None),
-            OffsetAt::LargestTimestamp => Ok(below_limit(reader.max_timestamp().await?)),
-            OffsetAt::Timestamp(at) => Ok(below_limit(reader.offset_for_timestamp(at).await?)),
+            OffsetAt::LargestTimestamp => Ok(below_limit(reader.max_timestamp().await.map_err(refused)?)),
+            OffsetAt::Timestamp(at) => Ok(below_limit(reader.offset_for_timestamp(at).await.map_err(refused)?)),
         }
     }
 
@@ -80,12 +113,22 @@ impl Broker {
     /// this one (KIP-320). `None` where the log knows no epoch at or below the one asked for, and
     /// where none is asked for.
     #[must_use]
-    pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, BrokerError>> {
+    pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, LocateError>> {
         let end = |query: &EpochQuery| {
             let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
             Ok(query.epoch.and_then(|epoch| reader.end_offset_for_epoch(epoch)))
         };
         queries.iter().map(end).collect()
+    }
+}
+
+fn refusal(error: ReadError, gone: impl FnOnce() -> LocateError) -> ListOffsetsError {
+    match error {
+        ReadError::OutOfRange { requested, frontiers } => OffsetOutOfRange::new(requested, frontiers).into(),
+        ReadError::Closed => gone().into(),
+        ReadError::Busy => ListOffsetsError::Busy,
+        ReadError::Damaged { first, end } => UnreadableError::Damaged { first, end }.into(),
+        ReadError::Storage(failure) => UnreadableError::Failed(failure).into(),
     }
 }
 
@@ -99,4 +142,32 @@ fn epoch_at(reader: &PartitionReader, offset: Offset, current: LeaderEpoch) -> L
         epoch = before.epoch;
     }
     epoch
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_engine_api::{Frontiers, ReadError, ReadFailure, ReadFailureCause};
+    use rustmq_model::Offset;
+
+    use super::{ListOffsetsError, refusal};
+    use crate::storage::{OffsetOutOfRange, UnreadableError};
+    use crate::view::{LocateError, UnknownTopic};
+
+    #[test]
+    fn what_the_engine_refuses_keeps_its_facts() {
+        // Any error that can be told from the others.
+        let gone = || LocateError::from(UnknownTopic::Name("orders".to_owned()));
+        let check = |error: ReadError, expected: ListOffsetsError| assert_eq!(refusal(error, gone), expected);
+        let (requested, log_start, end) = (Offset(9), Offset(3), Offset(6));
+        let high_watermark = Offset(5);
+        let frontiers = Frontiers { log_start, durable_end: end, high_watermark, ..Frontiers::default() };
+        let outside = OffsetOutOfRange { requested, log_start, end, high_watermark };
+        check(ReadError::OutOfRange { requested, frontiers }, outside.into());
+        check(ReadError::Closed, gone().into());
+        check(ReadError::Busy, ListOffsetsError::Busy);
+        let damaged = UnreadableError::Damaged { first: log_start, end };
+        check(ReadError::Damaged { first: log_start, end }, damaged.into());
+        let failure = ReadFailure { cause: ReadFailureCause::Damage, detail: "checksum".to_owned() };
+        check(ReadError::Storage(failure.clone()), UnreadableError::Failed(failure).into());
+    }
 }

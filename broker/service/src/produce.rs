@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_api::{Append, AppendError, AppendFrontier, AppendWait, Appended};
-use rustmq_model::{Offset, PartitionId, Timestamp, TopicName};
+use rustmq_broker_core::ErrorKind;
+use rustmq_engine_api::{
+    Append, AppendError, AppendFrontier, AppendWait, Appended, BatchRejection, TransactionRejection,
+};
+use rustmq_model::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicName};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::clock::wall_clock;
-use crate::error::BrokerError;
 use crate::metrics::ProduceMetrics;
-use crate::validation::{InspectionLimits, ValidBatch, validate};
-use crate::view::{TopicRef, is_internal};
+use crate::storage::StorageError;
+use crate::validation::{BatchRefusal, InspectionLimits, RecordFault, ValidBatch, validate};
+use crate::view::{LocateError, TopicRef, is_internal};
 
 /// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients
 /// set it down to 0.
@@ -74,10 +77,68 @@ pub struct Produced {
     pub log_start: Offset,
 }
 
+/// Why a partition's batch was refused, or is not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    #[error("Topic '{topic}' belongs to the broker itself: clients cannot change what is in it.")]
+    InternalTopic { topic: TopicName },
+    #[error("{isr} replica(s) of {topic}-{partition} are in sync; min.insync.replicas asks for {min}.")]
+    NotEnoughReplicas { topic: TopicName, partition: PartitionId, isr: usize, min: usize },
+    #[error(transparent)]
+    Batch(#[from] BatchRefusal),
+    /// The batch is sound, and the log has no place for it.
+    #[error(transparent)]
+    NotForTheLog(BatchRejection),
+    #[error("sequence {got} of producer {producer} is out of order: {expected} is next")]
+    OutOfOrderSequence { producer: ProducerId, expected: Sequence, got: Sequence },
+    #[error("epoch {got} of producer {producer} is fenced by epoch {current}")]
+    InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
+    #[error("The batch does not fit its producer's transaction: {0}.")]
+    InvalidTransaction(#[source] TransactionRejection),
+    /// Idle producers are forgotten after producer.id.expiration.ms.
+    #[error("The partition already remembers {limit} idempotent producers: it takes more when idle ones expire.")]
+    TooManyProducers { limit: usize },
+    /// The batch may still be stored.
+    #[error("Storing the records took longer than the request's timeout.")]
+    TimedOut,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ProduceError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Locate(error) => error.kind(),
+            Self::Batch(refusal) => refusal.kind(),
+            Self::Storage(error) => error.kind(),
+            Self::NotEnoughReplicas { .. } | Self::TimedOut => ErrorKind::Retry,
+            Self::TooManyProducers { .. } => ErrorKind::Unavailable,
+            Self::InvalidProducerEpoch { .. } => ErrorKind::Fenced,
+            Self::InternalTopic { .. }
+            | Self::NotForTheLog(_)
+            | Self::OutOfOrderSequence { .. }
+            | Self::InvalidTransaction(_) => ErrorKind::Invalid,
+        }
+    }
+
+    /// The records that are at fault, if single ones are; some of them where there are very many.
+    #[must_use]
+    pub fn record_faults(&self) -> &[RecordFault] {
+        match self {
+            Self::Batch(refusal) => refusal.record_faults(),
+            _ => &[],
+        }
+    }
+}
+
 /// Where a partition's answer comes from.
 #[derive(Debug)]
 enum Pending {
-    Refused(BrokerError),
+    Refused(ProduceError),
     /// The next of the engine's answers.
     Appended {
         topic: TopicName,
@@ -105,7 +166,7 @@ impl ProduceWait {
     /// The first batch that was refused before it was handed over. With [`Acks::None`] there is no
     /// answer to tell it in: the front end has to let the client notice in another way.
     #[must_use]
-    pub fn first_refusal(&self) -> Option<&BrokerError> {
+    pub fn first_refusal(&self) -> Option<&ProduceError> {
         self.pending.iter().find_map(|pending| match pending {
             Pending::Refused(error) => Some(error),
             Pending::Appended { .. } => None,
@@ -149,11 +210,11 @@ impl Broker {
         partition: ProducePartition,
         acks: Acks,
         now: Timestamp,
-    ) -> Result<(Append, TopicName, Timestamp), BrokerError> {
+    ) -> Result<(Append, TopicName, Timestamp), ProduceError> {
         let located = self.locate(&partition.topic, partition.partition, None)?;
         let topic = &located.entry.topic;
         if is_internal(topic.name.as_str()) {
-            return Err(BrokerError::InternalTopic { topic: topic.name.clone() });
+            return Err(ProduceError::InternalTopic { topic: topic.name.clone() });
         }
         if acks == Acks::All {
             let state = topic.partition(partition.partition).expect("it was located just now");
@@ -162,7 +223,7 @@ impl Broker {
             let (isr, min) = (state.isr.len(), wanted.min(state.replicas.len()));
             if isr < min {
                 let (topic, partition) = (topic.name.clone(), partition.partition);
-                return Err(BrokerError::NotEnoughReplicas { topic, partition, isr, min });
+                return Err(ProduceError::NotEnoughReplicas { topic, partition, isr, min });
             }
         }
         let limits = InspectionLimits {
@@ -182,7 +243,7 @@ impl ProduceWait {
     /// Resolves when every batch is acknowledged or refused, in the order of the request; at the
     /// timeout, those that were handed over may still be stored. With [`Acks::None`] there is no
     /// timeout.
-    pub async fn wait(self) -> Vec<Result<Produced, BrokerError>> {
+    pub async fn wait(self) -> Vec<Result<Produced, ProduceError>> {
         let answers = match self.deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, self.appends.wait()).await.ok(),
             None => Some(self.appends.wait().await),
@@ -193,7 +254,7 @@ impl ProduceWait {
             Pending::Refused(error) => Err(error),
             Pending::Appended { topic, partition, log_append_time, records, bytes } => {
                 let answers = answers.as_mut();
-                let answers = answers.ok_or(BrokerError::RequestTimedOut { operation: "Storing the records" })?;
+                let answers = answers.ok_or(ProduceError::TimedOut)?;
                 let appended = answers.next().expect("the engine answers every append");
                 let Appended { base_offset, log_start, duplicate_of } =
                     appended.map_err(|error| refusal(error, topic, partition))?;
@@ -209,33 +270,84 @@ impl ProduceWait {
                 Ok(Produced { base_offset, log_append_time, log_start })
             }
         });
-        let results: Vec<Result<Produced, BrokerError>> = results.collect();
+        let results: Vec<Result<Produced, ProduceError>> = results.collect();
         metrics.failures.inc_by(results.iter().filter(|result| result.is_err()).count() as u64);
         metrics.seconds.observe(self.started.elapsed().as_secs_f64());
         results
     }
 }
 
-fn refusal(error: AppendError, topic: TopicName, partition: PartitionId) -> BrokerError {
+fn refusal(error: AppendError, topic: TopicName, partition: PartitionId) -> ProduceError {
     match error {
-        AppendError::UnknownPartition | AppendError::CutOff => BrokerError::NotLeader { topic, partition },
-        other => other.into(),
+        AppendError::UnknownPartition | AppendError::CutOff => LocateError::NotLeader { topic, partition }.into(),
+        AppendError::FencedLeaderEpoch { given, current } => LocateError::FencedLeaderEpoch { given, current }.into(),
+        AppendError::UnknownLeaderEpoch { given, current } => LocateError::UnknownLeaderEpoch { given, current }.into(),
+        AppendError::OutOfOrderSequence { producer, expected, got } => {
+            ProduceError::OutOfOrderSequence { producer, expected, got }
+        }
+        AppendError::InvalidProducerEpoch { producer, current, got } => {
+            ProduceError::InvalidProducerEpoch { producer, current, got }
+        }
+        AppendError::InvalidBatch(rejection) => ProduceError::NotForTheLog(rejection),
+        AppendError::InvalidTransaction(rejection) => ProduceError::InvalidTransaction(rejection),
+        AppendError::ProducerLimit { limit } => ProduceError::TooManyProducers { limit },
+        AppendError::TooLarge { size, max } => BatchRefusal::TooLarge { size, max }.into(),
+        AppendError::Full => StorageError::Full.into(),
+        AppendError::Storage(failure) => StorageError::Failed(failure).into(),
+        AppendError::Stopped => StorageError::Stopping.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rustmq_engine_api::AppendError;
-    use rustmq_model::{PartitionId, TopicName};
+    use std::io;
 
-    use super::refusal;
-    use crate::error::BrokerError;
+    use rustmq_engine_api::{AppendError, BatchRejection, TransactionRejection, WalFailure};
+    use rustmq_model::{LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicName};
+
+    use super::{ProduceError, refusal};
+    use crate::storage::StorageError;
+    use crate::validation::BatchRefusal;
+    use crate::view::LocateError;
 
     #[test]
-    fn what_another_leaders_log_takes_the_place_of_is_sent_again_to_that_leader() {
-        for error in [AppendError::CutOff, AppendError::UnknownPartition] {
-            let refused = refusal(error, TopicName::new("orders").expect("a legal name"), PartitionId(3));
-            assert!(matches!(refused, BrokerError::NotLeader { partition: PartitionId(3), .. }), "{refused:?}");
-        }
+    fn what_the_log_refuses_keeps_its_facts() {
+        let (topic, partition) = (TopicName::new("orders").expect("a legal name"), PartitionId(3));
+        let check = |error: AppendError, expected: ProduceError| {
+            assert_eq!(refusal(error.clone(), topic.clone(), partition), expected, "{error:?}");
+        };
+        let not_leader = || LocateError::NotLeader { topic: topic.clone(), partition }.into();
+        check(AppendError::UnknownPartition, not_leader());
+        // The batch is sent again, to the leader whose log takes the place of this one.
+        check(AppendError::CutOff, not_leader());
+        let (given, current) = (LeaderEpoch(1), LeaderEpoch(2));
+        check(
+            AppendError::FencedLeaderEpoch { given, current },
+            LocateError::FencedLeaderEpoch { given, current }.into(),
+        );
+        check(
+            AppendError::UnknownLeaderEpoch { given, current },
+            LocateError::UnknownLeaderEpoch { given, current }.into(),
+        );
+        let (producer, expected, got) = (ProducerId(7), Sequence(3), Sequence(4));
+        check(
+            AppendError::OutOfOrderSequence { producer, expected, got },
+            ProduceError::OutOfOrderSequence { producer, expected, got },
+        );
+        let (current, got) = (ProducerEpoch(1), ProducerEpoch(0));
+        check(
+            AppendError::InvalidProducerEpoch { producer, current, got },
+            ProduceError::InvalidProducerEpoch { producer, current, got },
+        );
+        let batch = BatchRejection::RecordCount;
+        check(AppendError::InvalidBatch(batch.clone()), ProduceError::NotForTheLog(batch));
+        let transaction = TransactionRejection::OutsideTransaction { producer_id: producer };
+        check(AppendError::InvalidTransaction(transaction.clone()), ProduceError::InvalidTransaction(transaction));
+        check(AppendError::ProducerLimit { limit: 2 }, ProduceError::TooManyProducers { limit: 2 });
+        check(AppendError::TooLarge { size: 90, max: 70 }, BatchRefusal::TooLarge { size: 90, max: 70 }.into());
+        check(AppendError::Full, StorageError::Full.into());
+        let failure = WalFailure::Disk { kind: io::ErrorKind::StorageFull, detail: "cannot write".to_owned() };
+        check(AppendError::Storage(failure.clone()), StorageError::Failed(failure).into());
+        check(AppendError::Stopped, StorageError::Stopping.into());
     }
 }

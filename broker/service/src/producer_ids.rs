@@ -1,11 +1,12 @@
 //! Ids for idempotent producers, from blocks that the controller allocates to this broker.
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_broker_core::producer_ids::NextProducerId;
 use rustmq_controller_core::{Command, Outcome};
 use rustmq_model::{ProducerEpoch, ProducerId};
 
-use crate::broker::{Broker, unexpected};
-use crate::error::BrokerError;
+use crate::broker::Broker;
+use crate::command::CommandError;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerIdRequest {
@@ -14,19 +15,38 @@ pub struct ProducerIdRequest {
     pub current: Option<(ProducerId, ProducerEpoch)>,
 }
 
+/// Why a producer gets no id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProducerIdError {
+    #[error("A transactional id must not be empty.")]
+    EmptyTransactionalId,
+    #[error("A transactional producer is not supported by this version of RustMQ.")]
+    Transactional,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl ProducerIdError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::EmptyTransactionalId | Self::Transactional => ErrorKind::Invalid,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
 impl Broker {
     /// A producer id that nobody had before, with epoch 0.
     pub async fn init_producer_id(
         &self,
         request: ProducerIdRequest,
-    ) -> Result<(ProducerId, ProducerEpoch), BrokerError> {
+    ) -> Result<(ProducerId, ProducerEpoch), ProducerIdError> {
         match request.transactional_id.as_deref() {
             None => {}
-            Some("") => {
-                let reason = "A transactional id must not be empty.".to_owned();
-                return Err(BrokerError::InvalidRequest { reason });
-            }
-            Some(_) => return Err(BrokerError::Unsupported { what: "A transactional producer" }),
+            Some("") => return Err(ProducerIdError::EmptyTransactionalId),
+            Some(_) => return Err(ProducerIdError::Transactional),
         }
         // Held while a block is asked for, so that many producers that come at once share one
         // block.
@@ -37,7 +57,7 @@ impl Broker {
                 NextProducerId::BlockNeeded => {
                     match self.submit(Command::AllocateProducerIds { broker: self.id }).await? {
                         Outcome::ProducerIdsAllocated(block) => ids.on_block(block),
-                        other => return Err(unexpected(&other)),
+                        other => return Err(CommandError::unexpected(&other).into()),
                     }
                 }
             }

@@ -1,17 +1,15 @@
 //! Requests of many items. Some items are refused here and the rest are sent on; the results are
 //! put back into the order of the request.
 
-use crate::error::BrokerError;
-
 /// For each item of a request, why it was refused here; `None` for an item that was sent on.
 #[derive(Debug)]
-pub(crate) struct Refusals(Vec<Option<BrokerError>>);
+pub(crate) struct Refusals<E>(Vec<Option<E>>);
 
-impl Refusals {
+impl<E: Clone> Refusals<E> {
     /// Separates the items to send on, in their order, from the refusals.
-    pub(crate) fn split<T>(judged: impl IntoIterator<Item = Result<T, BrokerError>>) -> (Vec<T>, Self) {
+    pub(crate) fn split<T>(judged: impl IntoIterator<Item = Result<T, E>>) -> (Vec<T>, Self) {
         let mut accepted = Vec::new();
-        let mut accept = |item: Result<T, BrokerError>| item.map(|item| accepted.push(item)).err();
+        let mut accept = |item: Result<T, E>| item.map(|item| accepted.push(item)).err();
         let refusals = judged.into_iter().map(&mut accept).collect();
         (accepted, Self(refusals))
     }
@@ -21,15 +19,12 @@ impl Refusals {
     ///
     /// # Panics
     /// If the outcome has fewer results than items were sent on.
-    pub(crate) fn join<T, E: Into<BrokerError>>(
-        self,
-        outcome: Result<impl IntoIterator<Item = Result<T, E>>, BrokerError>,
-    ) -> Vec<Result<T, BrokerError>> {
+    pub(crate) fn join<T>(self, outcome: Result<impl IntoIterator<Item = Result<T, E>>, E>) -> Vec<Result<T, E>> {
         let mut outcome = outcome.map(IntoIterator::into_iter);
         let each = self.0.into_iter().map(|refusal| match (refusal, &mut outcome) {
             (Some(refusal), _) => Err(refusal),
             (None, Err(failure)) => Err(failure.clone()),
-            (None, Ok(results)) => results.next().expect("each item that was sent on has a result").map_err(Into::into),
+            (None, Ok(results)) => results.next().expect("each item that was sent on has a result"),
         });
         each.collect()
     }
@@ -38,28 +33,30 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::Refusals;
-    use crate::error::BrokerError;
 
-    fn judge(item: i32) -> Result<i32, BrokerError> {
-        if item < 0 { Err(BrokerError::TopicDeletionDisabled) } else { Ok(item) }
+    #[derive(Clone, Debug, PartialEq)]
+    enum Error {
+        Here,
+        There,
+        Everywhere,
+    }
+
+    fn judge(item: i32) -> Result<i32, Error> {
+        if item < 0 { Err(Error::Here) } else { Ok(item) }
     }
 
     #[test]
     fn results_come_in_the_order_of_the_request() {
         let (accepted, refusals) = Refusals::split([-1, 2, -3, 4, 5].map(judge));
         assert_eq!(accepted, [2, 4, 5]);
-        let refused = || Err(BrokerError::TopicDeletionDisabled);
-        let results = refusals.join(Ok([Ok(20), Err(BrokerError::StorageFull), Ok(50)]));
-        assert_eq!(results, [refused(), Ok(20), refused(), Err(BrokerError::StorageFull), Ok(50)]);
+        let results = refusals.join(Ok([Ok(20), Err(Error::There), Ok(50)]));
+        assert_eq!(results, [Err(Error::Here), Ok(20), Err(Error::Here), Err(Error::There), Ok(50)]);
     }
 
     #[test]
     fn a_failure_of_all_that_was_sent_on_leaves_the_refusals() {
         let (_, refusals) = Refusals::split([1, -2, 3].map(judge));
-        let results = refusals.join(Err::<[Result<i32, BrokerError>; 0], _>(BrokerError::Stopping));
-        assert_eq!(
-            results,
-            [Err(BrokerError::Stopping), Err(BrokerError::TopicDeletionDisabled), Err(BrokerError::Stopping)]
-        );
+        let results = refusals.join(Err::<[Result<i32, Error>; 0], _>(Error::Everywhere));
+        assert_eq!(results, [Err(Error::Everywhere), Err(Error::Here), Err(Error::Everywhere)]);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_controller_core::{
     Command, CreatedTopic, DeletedTopic, ExtendedTopic, MorePartitions, NewTopic, Outcome, Placement, Rejection,
@@ -12,9 +13,9 @@ use rustmq_controller_core::{
 use rustmq_model::{BrokerId, TopicId};
 use tokio::time::timeout;
 
-use crate::broker::{Broker, unexpected};
+use crate::broker::Broker;
 use crate::clock::wall_clock;
-use crate::error::BrokerError;
+use crate::command::{CommandError, each};
 use crate::refusals::Refusals;
 use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
 
@@ -47,6 +48,103 @@ pub enum TopicPlacement {
     Manual(BTreeMap<i32, Vec<BrokerId>>),
 }
 
+/// Why a topic is not created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateTopicsError {
+    #[error("The topic {name} is the cluster's own: clients cannot create it.")]
+    ReservedName { name: String },
+    #[error("Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them.")]
+    TooManyPartitions,
+    /// Nothing was done.
+    #[error("Creating topics did not begin within the request's timeout.")]
+    NotBegun,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl CreateTopicsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ReservedName { .. } | Self::TooManyPartitions => ErrorKind::Invalid,
+            Self::NotBegun => ErrorKind::Retry,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a topic that was asked for is neither there nor created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AutoCreationError {
+    /// It may still come.
+    #[error("Creating the topic took longer than the request's timeout.")]
+    TimedOut,
+    #[error(transparent)]
+    Refused(#[from] CreateTopicsError),
+}
+
+impl AutoCreationError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TimedOut => ErrorKind::Retry,
+            Self::Refused(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a topic is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteTopicsError {
+    #[error("Topics cannot be deleted here: delete.topic.enable is false.")]
+    Disabled,
+    /// Nothing was done.
+    #[error("Deleting topics did not begin within the request's timeout.")]
+    NotBegun,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl DeleteTopicsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Disabled => ErrorKind::Invalid,
+            Self::NotBegun => ErrorKind::Retry,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a topic gets no further partitions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreatePartitionsError {
+    #[error(
+        "The partitions of {OFFSETS_TOPIC} cannot be added to: groups are found by their number, and would lose their offsets."
+    )]
+    OffsetsTopic,
+    /// Nothing was done.
+    #[error("Creating partitions did not begin within the request's timeout.")]
+    NotBegun,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl CreatePartitionsError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OffsetsTopic => ErrorKind::Invalid,
+            Self::NotBegun => ErrorKind::Retry,
+            Self::Command(error) => error.kind(),
+        }
+    }
+}
+
 /// Partitions that one request may create: Kafka's limit. The command is stored before it is
 /// judged, and everything waits for its end.
 const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
@@ -56,17 +154,17 @@ const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Creates topics. Answers in the order of the request; one that fails leaves the others.
-    /// `patience` bounds the wait for the command's turn, here and below: with
-    /// [`BrokerError::NotBegun`] nothing was done, and what is begun is answered when it is done.
+    /// `patience` bounds the wait for the command's turn, here and below: with `NotBegun` nothing
+    /// was done, and what is begun is answered when it is done.
     pub async fn create_topics(
         &self,
         topics: Vec<TopicCreation>,
         mode: Mode,
         patience: Duration,
-    ) -> Vec<Result<CreatedTopic, BrokerError>> {
+    ) -> Vec<Result<CreatedTopic, CreateTopicsError>> {
         let settings = self.settings();
         let judge = |topic: TopicCreation| match is_reserved(&topic.name) {
-            true => Err(reserved_name(&topic.name)),
+            true => Err(CreateTopicsError::ReservedName { name: topic.name }),
             false => Ok(new_topic(topic, &settings)),
         };
         let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
@@ -78,22 +176,19 @@ impl Broker {
         topics: Vec<NewTopic>,
         mode: Mode,
         patience: Duration,
-    ) -> Result<Vec<Result<CreatedTopic, Rejection>>, BrokerError> {
+    ) -> Result<Vec<Result<CreatedTopic, CreateTopicsError>>, CreateTopicsError> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
         if topics.iter().map(partitions_wanted).sum::<u64>() > PARTITIONS_PER_REQUEST_MAX {
-            let reason = format!(
-                "Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them."
-            );
-            return Err(BrokerError::PolicyViolation { reason });
+            return Err(CreateTopicsError::TooManyPartitions);
         }
         let limits = self.config.limits.partitions;
         let now = wall_clock();
         let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
-        match self.submit_within(command, patience, "Creating topics").await? {
-            Outcome::TopicsCreated(results) => Ok(results),
-            other => Err(unexpected(&other)),
+        match self.submit_within(command, patience, CreateTopicsError::NotBegun).await? {
+            Outcome::TopicsCreated(results) => Ok(each(results)),
+            other => Err(CommandError::unexpected(&other).into()),
         }
     }
 
@@ -102,10 +197,10 @@ impl Broker {
         &self,
         topics: Vec<TopicRef>,
         patience: Duration,
-    ) -> Vec<Result<DeletedTopic, BrokerError>> {
+    ) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
         let is_enabled = self.settings().delete_topics;
         let judge = |topic| match topic {
-            _ if !is_enabled => Err(BrokerError::TopicDeletionDisabled),
+            _ if !is_enabled => Err(DeleteTopicsError::Disabled),
             TopicRef::Name(name) => Ok(TopicSelector::Name(name)),
             TopicRef::Id(id) => Ok(TopicSelector::Id(id)),
         };
@@ -117,13 +212,14 @@ impl Broker {
         &self,
         topics: Vec<TopicSelector>,
         patience: Duration,
-    ) -> Result<Vec<Result<DeletedTopic, Rejection>>, BrokerError> {
+    ) -> Result<Vec<Result<DeletedTopic, DeleteTopicsError>>, DeleteTopicsError> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
-        match self.submit_within(Command::DeleteTopics { topics }, patience, "Deleting topics").await? {
-            Outcome::TopicsDeleted(results) => Ok(results),
-            other => Err(unexpected(&other)),
+        let command = Command::DeleteTopics { topics };
+        match self.submit_within(command, patience, DeleteTopicsError::NotBegun).await? {
+            Outcome::TopicsDeleted(results) => Ok(each(results)),
+            other => Err(CommandError::unexpected(&other).into()),
         }
     }
 
@@ -133,9 +229,11 @@ impl Broker {
         topics: Vec<MorePartitions>,
         mode: Mode,
         patience: Duration,
-    ) -> Vec<Result<ExtendedTopic, BrokerError>> {
-        let judge =
-            |topic: MorePartitions| if topic.name == OFFSETS_TOPIC { Err(fixed_partitions()) } else { Ok(topic) };
+    ) -> Vec<Result<ExtendedTopic, CreatePartitionsError>> {
+        let judge = |topic: MorePartitions| match topic.name == OFFSETS_TOPIC {
+            true => Err(CreatePartitionsError::OffsetsTopic),
+            false => Ok(topic),
+        };
         let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
         refusals.join(self.extend_accepted(topics, mode, patience).await)
     }
@@ -145,21 +243,21 @@ impl Broker {
         topics: Vec<MorePartitions>,
         mode: Mode,
         patience: Duration,
-    ) -> Result<Vec<Result<ExtendedTopic, Rejection>>, BrokerError> {
+    ) -> Result<Vec<Result<ExtendedTopic, CreatePartitionsError>>, CreatePartitionsError> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
         let limits = self.config.limits.partitions;
         let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
-        match self.submit_within(command, patience, "Creating partitions").await? {
-            Outcome::PartitionsCreated(results) => Ok(results),
-            other => Err(unexpected(&other)),
+        match self.submit_within(command, patience, CreatePartitionsError::NotBegun).await? {
+            Outcome::PartitionsCreated(results) => Ok(each(results)),
+            other => Err(CommandError::unexpected(&other).into()),
         }
     }
 
     /// Creates topics that were asked for and are not there. Answers those that it could not
     /// create, with the reason.
-    pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, BrokerError> {
+    pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
         let settings = self.settings();
         let brokers = self.view.read().state.brokers().len();
         let creation = |name: &String| match name.as_str() {
@@ -175,14 +273,15 @@ impl Broker {
         distinct.dedup();
         let topics = distinct.iter().map(creation).collect();
         let created = self.create_topics(topics, Mode::Apply, AUTO_CREATION_TIMEOUT);
-        let results = timeout(AUTO_CREATION_TIMEOUT, created).await.unwrap_or_else(|_| {
-            let late = BrokerError::RequestTimedOut { operation: "Creating the topic" };
-            vec![Err(late); distinct.len()]
-        });
-        let failed = |(name, result): (String, Result<CreatedTopic, BrokerError>)| match result {
+        let Ok(results) = timeout(AUTO_CREATION_TIMEOUT, created).await else {
+            return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect();
+        };
+        let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicsError>)| match result {
             // Somebody else was faster, which is as good.
-            Ok(_) | Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. })) => None,
-            Err(error) => Some((name, error)),
+            Ok(_) | Err(CreateTopicsError::Command(CommandError::Rejected(Rejection::TopicAlreadyExists { .. }))) => {
+                None
+            }
+            Err(error) => Some((name, error.into())),
         };
         distinct.into_iter().zip(results).filter_map(failed).collect()
     }
@@ -194,18 +293,6 @@ fn partitions_wanted(topic: &NewTopic) -> u64 {
         Placement::Count { partitions, .. } => u64::try_from(*partitions).unwrap_or(0),
         Placement::Manual(assignments) => assignments.len() as u64,
     }
-}
-
-fn reserved_name(name: &str) -> BrokerError {
-    let reason = format!("The topic {name} is the cluster's own: clients cannot create it.");
-    BrokerError::InvalidRequest { reason }
-}
-
-fn fixed_partitions() -> BrokerError {
-    let reason = format!(
-        "The partitions of {OFFSETS_TOPIC} cannot be added to: groups are found by their number, and would lose their offsets."
-    );
-    BrokerError::InvalidRequest { reason }
 }
 
 fn new_topic(topic: TopicCreation, settings: &EffectiveBrokerConfig) -> NewTopic {

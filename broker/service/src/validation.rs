@@ -4,13 +4,17 @@
 
 use bytes::Bytes;
 use rustmq_controller_core::configs::{EffectiveTopicConfig, TimestampType as TopicTimestampType};
-use rustmq_model::batch::{self, Attributes, BatchError, BatchHeader, Codec, TimestampType};
-use rustmq_model::compression::CompressionError;
-use rustmq_model::record::{self, RecordError, RecordOutline};
+use rustmq_model::batch::{self, Attributes, BatchHeader, Codec, TimestampType};
+use rustmq_model::record::{self, RecordOutline};
 use rustmq_model::{Offset, ProducerEpoch, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::error::{BrokerError, RecordFault};
+use crate::produce::ProduceError;
+use crate::storage::StorageError;
+
+mod refusal;
+
+pub use refusal::{BatchRefusal, FaultReason, InvalidBatch, RecordFault};
 
 /// A batch that the log may take.
 #[derive(Debug)]
@@ -54,17 +58,17 @@ pub(crate) async fn validate(
     config: &EffectiveTopicConfig,
     now: Timestamp,
     limits: InspectionLimits,
-) -> Result<ValidBatch, BrokerError> {
+) -> Result<ValidBatch, ProduceError> {
     let at_once = limits.decompressed_bytes_max.min(BYTES_AT_ONCE);
     let outcome = validate_within(&bytes, config, now, InspectionLimits { decompressed_bytes_max: at_once, ..limits });
-    if !matches!(outcome, Err(BrokerError::DecompressedTooLarge { .. })) || at_once == limits.decompressed_bytes_max {
-        return outcome;
+    if !matches!(outcome, Err(BatchRefusal::DecompressedTooLarge { .. })) || at_once == limits.decompressed_bytes_max {
+        return Ok(outcome?);
     }
     let _permit = INFLATING.acquire().await.expect("it is never closed");
     let config = config.clone();
     let inflating = tokio::task::spawn_blocking(move || validate_within(&bytes, &config, now, limits));
     // Only the end of the process takes the thread away.
-    inflating.await.unwrap_or(Err(BrokerError::Stopping))
+    Ok(inflating.await.map_err(|_| StorageError::Stopping)??)
 }
 
 fn validate_within(
@@ -72,7 +76,7 @@ fn validate_within(
     config: &EffectiveTopicConfig,
     now: Timestamp,
     limits: InspectionLimits,
-) -> Result<ValidBatch, BrokerError> {
+) -> Result<ValidBatch, BatchRefusal> {
     let header = check_header(bytes, config)?;
     let rules = RecordRules::new(config, now);
     let max_timestamp = if rules.need_records(&header, limits.compressed) {
@@ -97,63 +101,46 @@ fn restated(
     header: BatchHeader,
     attributes: Attributes,
     max_timestamp: Timestamp,
-) -> Result<(Bytes, BatchHeader), BrokerError> {
+) -> Result<(Bytes, BatchHeader), BatchRefusal> {
     if header.attributes == attributes && header.max_timestamp == max_timestamp {
         return Ok((bytes.clone(), header));
     }
     let bytes = batch::restate(bytes, attributes, max_timestamp);
-    let header = BatchHeader::parse(&bytes).map_err(|error| refuse(&error))?;
+    let header = BatchHeader::parse(&bytes)?;
     Ok((bytes, header))
 }
 
-fn refuse(error: &BatchError) -> BrokerError {
-    let reason = error.to_string();
-    match error {
-        BatchError::Truncated { .. } | BatchError::Length { .. } | BatchError::Crc { .. } => {
-            BrokerError::CorruptBatch { reason }
-        }
-        BatchError::Codec { code } => BrokerError::UnsupportedCompression { code: *code },
-        BatchError::Magic { .. } | BatchError::Count { .. } => BrokerError::invalid_record(reason),
-    }
-}
-
 /// Everything that the header alone proves.
-fn check_header(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<BatchHeader, BrokerError> {
-    const ONE_BATCH: &str = "A produce request has exactly one record batch per partition.";
+fn check_header(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<BatchHeader, BatchRefusal> {
     if bytes.is_empty() {
         // Not a damaged one, which producers would send again.
-        return Err(BrokerError::invalid_record(ONE_BATCH));
+        return Err(InvalidBatch::NotOneBatch.into());
     }
-    let header = BatchHeader::parse(bytes).map_err(|error| refuse(&error))?;
+    let header = BatchHeader::parse(bytes)?;
     if header.size < bytes.len() {
-        return Err(BrokerError::invalid_record(ONE_BATCH));
+        return Err(InvalidBatch::NotOneBatch.into());
     }
     let max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
     if header.size > max {
-        return Err(BrokerError::RecordTooLarge { size: header.size, max });
+        return Err(BatchRefusal::TooLarge { size: header.size, max });
     }
-    header.validate(bytes).map_err(|error| refuse(&error))?;
+    header.validate(bytes)?;
     if header.base_offset != Offset::ZERO {
-        let reason = format!("The base offset of a produced batch must be 0; it is {}.", header.base_offset.0);
-        return Err(BrokerError::invalid_record(reason));
+        return Err(InvalidBatch::BaseOffset { offset: header.base_offset }.into());
     }
     if header.attributes.is_control() {
-        return Err(BrokerError::invalid_record("Clients are not allowed to write control records."));
+        return Err(InvalidBatch::ControlRecords.into());
     }
     if header.attributes.is_transactional() {
-        return Err(BrokerError::Unsupported { what: "A transactional batch" });
+        return Err(BatchRefusal::Transactional);
     }
     if header.has_producer() && (header.base_sequence.0 < 0 || header.producer_epoch < ProducerEpoch(0)) {
-        let reason = format!(
-            "A batch of producer {} must have a sequence and an epoch; they are {} and {}.",
-            header.producer_id.0, header.base_sequence.0, header.producer_epoch.0
-        );
-        return Err(BrokerError::invalid_record(reason));
+        let (producer, sequence, epoch) = (header.producer_id, header.base_sequence, header.producer_epoch);
+        return Err(InvalidBatch::WithoutSequence { producer, sequence, epoch }.into());
     }
     let stamped = header.attributes.timestamp_type() == TimestampType::LogAppendTime;
     if stamped && config.message_timestamp_type == TopicTimestampType::LogAppendTime {
-        let reason = "A producer must not claim LogAppendTime: the broker stamps it.".to_owned();
-        return Err(BrokerError::InvalidTimestamp { reason, records: Vec::new() });
+        return Err(BatchRefusal::ClaimsAppendTime);
     }
     Ok(header)
 }
@@ -202,48 +189,30 @@ impl RecordRules {
     }
 
     /// Answers the largest timestamp, which is -1 where no record has one.
-    fn judge(&self, bytes: &[u8], header: &BatchHeader, size_max: usize) -> Result<Timestamp, BrokerError> {
+    fn judge(&self, bytes: &[u8], header: &BatchHeader, size_max: usize) -> Result<Timestamp, BatchRefusal> {
         let mut max_timestamp = Timestamp::NONE;
         let (mut keyless, mut outside) = (Vec::new(), Vec::new());
         let judge = |RecordOutline { index, timestamp, has_key }: RecordOutline| {
             max_timestamp = max_timestamp.max(timestamp);
             if self.needs_keys && !has_key && keyless.len() < FAULTS_MAX {
-                let reason = "A compacted topic takes only records with a key.".to_owned();
-                keyless.push(RecordFault { index, reason });
+                keyless.push(RecordFault { index, reason: FaultReason::NoKey });
             }
             if let Some(TimeBounds { earliest, latest }) = self.times
                 && timestamp != Timestamp::NONE
                 && !(earliest..=latest).contains(&timestamp.0)
                 && outside.len() < FAULTS_MAX
             {
-                let time = timestamp.0;
-                let reason = format!("Timestamp {time} is outside the range from {earliest} to {latest}.");
-                outside.push(RecordFault { index, reason });
+                outside.push(RecordFault { index, reason: FaultReason::Timestamp { timestamp, earliest, latest } });
             }
         };
-        record::inspect(bytes, header, size_max, judge).map_err(refuse_records)?;
+        record::inspect(bytes, header, size_max, judge)?;
         if !keyless.is_empty() {
-            // A compacted topic keeps the latest record of each key, so that a record without one
-            // has no place in it.
-            let reason = "One or more records have no key, which a compacted topic does not take.".to_owned();
-            return Err(BrokerError::InvalidRecord { reason, records: keyless });
+            return Err(InvalidBatch::RecordsWithoutKey { records: keyless }.into());
         }
-        if let Some(first) = outside.first() {
-            let reason = first.reason.clone();
-            return Err(BrokerError::InvalidTimestamp { reason, records: outside });
+        if !outside.is_empty() {
+            return Err(BatchRefusal::TimestampsOutOfRange { records: outside });
         }
         Ok(max_timestamp)
-    }
-}
-
-fn refuse_records(error: RecordError) -> BrokerError {
-    match error {
-        RecordError::Batch(error) => refuse(&error),
-        RecordError::Compression(CompressionError::TooLarge { size_max: max }) => {
-            BrokerError::DecompressedTooLarge { max }
-        }
-        RecordError::Compression(error) => BrokerError::UndecodableRecords { reason: error.to_string() },
-        RecordError::Malformed { .. } => BrokerError::invalid_record(error.to_string()),
     }
 }
 

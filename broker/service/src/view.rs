@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustmq_broker_core::ErrorKind;
 use rustmq_broker_core::replicas::{Assignment, Replica};
 use rustmq_controller_core::configs::{EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs};
 use rustmq_controller_core::{ClusterState, Topic};
-use rustmq_engine_api::PartitionReader;
+use rustmq_engine_api::{OpenError, PartitionReader};
 use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
 
-use crate::error::BrokerError;
+use crate::storage::StorageError;
 
 /// Where committed offsets are kept.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -39,13 +40,91 @@ pub enum TopicRef {
     Id(TopicId),
 }
 
+/// The topic that a request names is not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownTopic {
+    #[error("This server does not host a topic named '{0}'.")]
+    Name(String),
+    #[error("This server does not host a topic with the id {0}.")]
+    Id(TopicId),
+}
+
+impl UnknownTopic {
+    /// The caller's next step: the topic may be new, or gone.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::RefreshMetadata
+    }
+}
+
+/// The topic has fewer partitions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Topic '{topic}' has no partition {partition}: ask for its metadata again.")]
+pub struct UnknownPartition {
+    pub topic: TopicName,
+    pub partition: PartitionId,
+}
+
+impl UnknownPartition {
+    /// The caller's next step: the partition may be new.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::RefreshMetadata
+    }
+}
+
+/// Why the partition of a request cannot be used. Nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocateError {
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    #[error(transparent)]
+    UnknownPartition(#[from] UnknownPartition),
+    #[error("This broker does not lead {topic}-{partition}.")]
+    NotLeader { topic: TopicName, partition: PartitionId },
+    #[error("Leader epoch {given} is older than the current one, {current}: ask for the topic's metadata again.")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    /// This broker has not heard of the epoch yet.
+    #[error("Leader epoch {given} is newer than {current}, which this broker knows.")]
+    UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    /// This broker leads the partition, and its engine has refused to open it. It is tried again.
+    #[error(transparent)]
+    NotOpened(StorageError),
+}
+
+impl LocateError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownTopic(error) => error.kind(),
+            Self::UnknownPartition(error) => error.kind(),
+            Self::NotLeader { .. } | Self::FencedLeaderEpoch { .. } | Self::UnknownLeaderEpoch { .. } => {
+                ErrorKind::RefreshMetadata
+            }
+            Self::NotOpened(error) => error.kind(),
+        }
+    }
+}
+
+impl From<OpenError> for LocateError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::FencedLeaderEpoch { given, current } => Self::FencedLeaderEpoch { given, current },
+            OpenError::Full => Self::NotOpened(StorageError::Full),
+            OpenError::Storage(failure) => Self::NotOpened(StorageError::Failed(failure)),
+            OpenError::Stopped => Self::NotOpened(StorageError::Stopping),
+        }
+    }
+}
+
 /// A topic that can be used.
 #[derive(Debug)]
 pub(crate) struct TopicEntry {
     pub(crate) topic: Arc<Topic>,
     pub(crate) config: EffectiveTopicConfig,
     /// By partition id.
-    pub(crate) replicas: Vec<Replica<PartitionReader, BrokerError>>,
+    pub(crate) replicas: Vec<Replica<PartitionReader, OpenError>>,
 }
 
 impl TopicEntry {
@@ -57,7 +136,7 @@ impl TopicEntry {
         })
     }
 
-    pub(crate) fn replica(&self, partition: PartitionId) -> Option<&Replica<PartitionReader, BrokerError>> {
+    pub(crate) fn replica(&self, partition: PartitionId) -> Option<&Replica<PartitionReader, OpenError>> {
         usize::try_from(partition.0).ok().and_then(|index| self.replicas.get(index))
     }
 }
@@ -74,8 +153,8 @@ pub(crate) struct Located {
 impl Located {
     /// The partition was deleted, or moved away, after it was located: the client asks for metadata
     /// again.
-    pub(crate) fn gone(&self) -> BrokerError {
-        BrokerError::NotLeader { topic: self.entry.topic.name.clone(), partition: self.id.partition }
+    pub(crate) fn gone(&self) -> LocateError {
+        LocateError::NotLeader { topic: self.entry.topic.name.clone(), partition: self.id.partition }
     }
 }
 
@@ -121,10 +200,10 @@ impl ClusterView {
         self.by_id.values()
     }
 
-    pub(crate) fn find(&self, topic: &TopicRef) -> Result<&Arc<TopicEntry>, BrokerError> {
+    pub(crate) fn find(&self, topic: &TopicRef) -> Result<&Arc<TopicEntry>, UnknownTopic> {
         match topic {
-            TopicRef::Name(name) => self.named(name).ok_or_else(|| BrokerError::UnknownTopic { name: name.clone() }),
-            TopicRef::Id(id) => self.with_id(*id).ok_or(BrokerError::UnknownTopicId { id: *id }),
+            TopicRef::Name(name) => self.named(name).ok_or_else(|| UnknownTopic::Name(name.clone())),
+            TopicRef::Id(id) => self.with_id(*id).ok_or(UnknownTopic::Id(*id)),
         }
     }
 
@@ -141,25 +220,25 @@ impl ClusterView {
         topic: &TopicRef,
         partition: PartitionId,
         believed: Option<LeaderEpoch>,
-    ) -> Result<Located, BrokerError> {
+    ) -> Result<Located, LocateError> {
         let entry = self.find(topic)?;
         let name = || entry.topic.name.clone();
         let metadata = entry.topic.partition(partition);
-        let metadata = metadata.ok_or_else(|| BrokerError::UnknownPartition { topic: name(), partition })?;
+        let metadata = metadata.ok_or_else(|| UnknownPartition { topic: name(), partition })?;
         if metadata.leader != Some(self.broker) {
-            return Err(BrokerError::NotLeader { topic: name(), partition });
+            return Err(LocateError::NotLeader { topic: name(), partition });
         }
         let current = metadata.leader_epoch;
         match believed {
-            Some(given) if given < current => return Err(BrokerError::FencedLeaderEpoch { given, current }),
-            Some(given) if given > current => return Err(BrokerError::UnknownLeaderEpoch { given, current }),
+            Some(given) if given < current => return Err(LocateError::FencedLeaderEpoch { given, current }),
+            Some(given) if given > current => return Err(LocateError::UnknownLeaderEpoch { given, current }),
             Some(_) | None => {}
         }
         let reader = match entry.replica(partition) {
             Some(Replica::Open { handle, .. }) => handle.clone(),
-            Some(Replica::Failed(error)) => return Err(error.clone()),
+            Some(Replica::Failed(error)) => return Err(error.clone().into()),
             Some(Replica::Elsewhere) | None => {
-                return Err(BrokerError::NotLeader { topic: name(), partition });
+                return Err(LocateError::NotLeader { topic: name(), partition });
             }
         };
         let id = TopicIdPartition { topic_id: entry.topic.id, partition };

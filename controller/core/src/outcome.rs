@@ -96,7 +96,7 @@ pub enum Rejection {
     InvalidConfig { name: String, value: Option<String>, reason: String },
     #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
     InvalidBrokerConfig { name: String, value: Option<String>, reason: String },
-    #[error("Broker {} is not registered.", broker.0)]
+    #[error("Broker {broker} is not registered.")]
     UnknownBroker { broker: BrokerId },
     #[error("The cluster is not bootstrapped yet.")]
     NotBootstrapped,

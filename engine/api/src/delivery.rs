@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rustmq_engine_core::shard::failure::WalFailure;
 use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_engine_core::shard::{
     Action, Fact, LogRebuild, Memory, Preparation, Publication, PublishedRun, ReadPlan, Shard, Urgency,
@@ -16,7 +17,7 @@ use crate::views::{Channels, Views};
 /// An action of the machine that concerns neither readers nor callers: see [`Action`].
 #[derive(Debug)]
 pub enum DriverAction {
-    Poison { reason: String },
+    Poison(WalFailure),
     PrepareSlot { slot: SlotId, preparation: Preparation },
     PaceSlots(Urgency),
     ReadToMove { number: u64, read: ColdRead, plan: Box<ReadPlan> },
@@ -67,7 +68,7 @@ pub fn deliver<M: Memory>(
         Action::AnswerTrim { reply, result } => drop(reply.send(result)),
         Action::AnswerDelete { reply, results } => drop(reply.send(results)),
         Action::AnswerCut { reply, result } => drop(reply.send(result)),
-        Action::Poison { reason } => return Some(DriverAction::Poison { reason }),
+        Action::Poison(failure) => return Some(DriverAction::Poison(failure)),
         Action::PrepareSlot { slot, preparation } => return Some(DriverAction::PrepareSlot { slot, preparation }),
         Action::PaceSlots(urgency) => return Some(DriverAction::PaceSlots(urgency)),
         Action::ReadToMove { number, read, plan } => return Some(DriverAction::ReadToMove { number, read, plan }),

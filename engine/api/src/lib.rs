@@ -66,8 +66,11 @@ pub use engine::{AppendWait, Directory, Engine};
 pub use error::ShutdownError;
 pub use read::{AbortedTransaction, Isolation, ReadBatches, ReadRequest};
 pub use reader::{PartitionReader, READ_WAIT_MAX};
-pub use rustmq_engine_core::log::{AppendFrontier, EpochEnd, Frontiers, ReadFrontier};
+pub use rustmq_engine_core::log::{
+    AppendFrontier, BatchRejection, EpochEnd, Frontiers, ReadFrontier, TransactionRejection,
+};
 pub use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
+pub use rustmq_engine_core::shard::failure::{ReadFailure, ReadFailureCause, WalFailure};
 pub use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 pub use shard_handle::ShardHandle;
 pub use status::{EngineStatus, ShardStatus};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::{AbortedIndex, EpochEnd, Frontiers, end_offset_for};
 use rustmq_engine_core::shard::error::ReadError;
+use rustmq_engine_core::shard::failure::{ReadFailure, ReadFailureCause};
 use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_engine_core::wal::LocationMap;
 use rustmq_model::batch::BatchHeader;
@@ -153,7 +154,8 @@ impl PartitionReader {
                 InMemory::Answer(batches) => return Ok(batches),
                 InMemory::OnDisk(found) if Arc::ptr_eq(&found.locations, &asked.locations) => {
                     let read = found.read;
-                    return Err(ReadError::Storage { reason: format!("{read} is in no segment that is in use") });
+                    let detail = format!("{read} is in no segment that is in use");
+                    return Err(ReadError::Storage(ReadFailure { cause: ReadFailureCause::Location, detail }));
                 }
                 InMemory::OnDisk(found) => {
                     (asked.read, asked.locations) = (found.read, found.locations);

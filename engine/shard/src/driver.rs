@@ -11,6 +11,7 @@ use rustmq_engine_api::Directory;
 use rustmq_engine_api::request::Request;
 use rustmq_engine_api::status::ShardFigures;
 use rustmq_engine_api::views::Channels;
+use rustmq_engine_core::shard::failure::WalFailure;
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Now, Shard};
 use rustmq_engine_core::wal::SlotId;
 use rustmq_engine_memory::ChunkPool;
@@ -223,7 +224,7 @@ impl ShardDriver {
             metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
         }
         let now = self.clock.now();
-        self.machine.on_committed(now, number, result.map_err(|error| error.to_string()));
+        self.machine.on_committed(now, number, result.map_err(WalFailure::from));
         self.execute_all();
         self.report();
     }
@@ -254,7 +255,7 @@ impl ShardDriver {
             Event::RepairForgotten(forgotten) => {
                 self.machine.on_repair_forgotten(forgotten.map_err(|error| error.to_string()));
             }
-            Event::SyncFailed { reason } => self.machine.on_sync_failed(&reason),
+            Event::SyncFailed(error) => self.machine.on_sync_failed(&error.into()),
             Event::TailBudgetSet => self.machine.on_memory_budget_set(),
         }
     }

@@ -9,7 +9,7 @@ use rustmq_engine_core::shard::{MoveError, RebuildError};
 use rustmq_engine_core::wal::SlotId;
 use tokio::sync::mpsc;
 
-use crate::disk::SlotFile;
+use crate::disk::{DiskError, SlotFile};
 use crate::folder::FolderError;
 
 #[derive(Debug)]
@@ -45,9 +45,7 @@ pub(crate) enum Event {
     /// A sync outside of the commits has failed. Everything that it covered counts as lost, and so
     /// do the commits in flight: a later sync may succeed without that data, and without synced
     /// commits there is no later sync.
-    SyncFailed {
-        reason: String,
-    },
+    SyncFailed(DiskError),
 }
 
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use rustmq_engine_api::request::ColdRead;
 use rustmq_engine_core::shard::{Fact, LogRebuild, MoveError, Preparation, ReadPlan, RebuildError};
 use rustmq_engine_core::wal::SlotId;
 
+use crate::disk::{DiskError, SlotFile};
 use crate::driver::ShardDriver;
 use crate::event::Event;
 use crate::read_job::Destination;
@@ -27,13 +28,13 @@ impl ShardDriver {
 
     fn execute(&mut self, action: DriverAction) {
         match action {
-            DriverAction::Poison { reason } => {
+            DriverAction::Poison(failure) => {
                 tracing::error!(
                     shard = self.number,
-                    reason,
+                    reason = %failure,
                     "the write-ahead log failed: nothing more is acknowledged"
                 );
-                self.services.gauges.poison(&reason);
+                self.services.gauges.poison(&failure.to_string());
             }
             DriverAction::PrepareSlot { slot, preparation } => self.prepare_slot(slot, preparation),
             DriverAction::PaceSlots(urgency) => self.urgency.store(level(urgency), Ordering::Relaxed),
@@ -92,9 +93,10 @@ impl ShardDriver {
         // Where commits sync nothing, all files are synced before the mark goes.
         let unsynced = if self.is_synced { Vec::new() } else { self.files.all() };
         let forget = move || {
-            let event = match unsynced.iter().try_for_each(|file| file.sync().map_err(|error| (&file.path, error))) {
+            let sync = |file: &Arc<SlotFile>| file.sync().map_err(|error| DiskError::of_sync(file, error));
+            let event = match unsynced.iter().try_for_each(sync) {
                 Ok(()) => Event::RepairForgotten(folder.unmark_repaired()),
-                Err((path, error)) => Event::SyncFailed { reason: format!("cannot sync {}: {error}", path.display()) },
+                Err(error) => Event::SyncFailed(error),
             };
             // Files and lock are released before the event is sent: a shard that ends on this event
             // must have returned them.

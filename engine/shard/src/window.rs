@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustmq_engine_api::ReadError;
+use rustmq_engine_api::{ReadError, ReadFailure, ReadFailureCause};
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
 use rustmq_engine_core::wal::{GroupDamage, GroupError};
 use rustmq_model::Offset;
@@ -79,6 +79,10 @@ pub(crate) enum WindowError {
     Hindered { reason: String },
 }
 
+fn failure(cause: ReadFailureCause, detail: String) -> ReadError {
+    ReadError::Storage(ReadFailure { cause, detail })
+}
+
 impl WindowError {
     pub(crate) fn damaged(segment: &SegmentFile, offset: u32, reason: &str) -> Self {
         let path = segment.file.path.display();
@@ -110,9 +114,9 @@ impl WindowError {
         match self {
             Self::NoMemory { .. } => None,
             Self::Marked { first, end } => Some(ReadError::Damaged { first, end }),
-            Self::Damaged { reason } | Self::Failed { reason } | Self::Hindered { reason } => {
-                Some(ReadError::Storage { reason })
-            }
+            Self::Damaged { reason } => Some(failure(ReadFailureCause::Damage, reason)),
+            Self::Failed { reason } => Some(failure(ReadFailureCause::Device, reason)),
+            Self::Hindered { reason } => Some(failure(ReadFailureCause::Process, reason)),
         }
     }
 }

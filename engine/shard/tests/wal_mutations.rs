@@ -268,7 +268,7 @@ async fn check_values(reader: &PartitionReader, written: &Written, path: &Path) 
         let read = reader.read(ReadRequest { from: next, max_bytes: 64 << 10, at_least_one: true, isolation }).await;
         let read = match read {
             Ok(read) => read,
-            Err(ReadError::Storage { reason }) if names_place(&reason, path) => {
+            Err(ReadError::Storage(failure)) if names_place(&failure.detail, path) => {
                 unreadable += 1;
                 next = Offset(next.0 + 1);
                 continue;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustmq_broker_service::{BrokerError, CreatedTopic, TopicCreation, TopicPlacement};
+use rustmq_broker_service::{CreateTopicsError, CreatedTopic, TopicCreation, TopicPlacement};
 use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use rustmq_kafka_codec_messages::{CreateTopicsRequest, CreateTopicsResponse};
@@ -90,7 +90,7 @@ fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
     Ok(TopicCreation { name: topic.name.clone(), placement, configs })
 }
 
-fn failed(answer: CreatableTopicResult, error: &BrokerError) -> CreatableTopicResult {
+fn failed(answer: CreatableTopicResult, error: &CreateTopicsError) -> CreatableTopicResult {
     CreatableTopicResult {
         error_code: error_map::code(error),
         error_message: error_map::message(error),

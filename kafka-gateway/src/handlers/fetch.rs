@@ -2,7 +2,7 @@
 //! engine's memory.
 
 use futures_util::FutureExt;
-use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isolation};
+use rustmq_broker_service::{FetchError, FetchPartition, FetchedPartition, Isolation, LocateError, UnknownTopic};
 use rustmq_kafka_codec_messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData,
 };
@@ -123,12 +123,12 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchRespons
 
 /// An id that was known and is not any more is that of a deleted topic: the client is told that the
 /// name is gone, or another topic's now.
-fn failure_code(call: &Call, wanted: &Wanted, error: &BrokerError) -> i16 {
+fn failure_code(call: &Call, wanted: &Wanted, error: &FetchError) -> i16 {
     match (error, &wanted.topic_name) {
-        (BrokerError::UnknownTopicId { .. }, Some(name)) if call.shared.broker.topic_id(name.as_str()).is_some() => {
-            error_map::INCONSISTENT_TOPIC_ID
+        (FetchError::Locate(LocateError::UnknownTopic(UnknownTopic::Id(_))), Some(name)) => {
+            let is_replaced = call.shared.broker.topic_id(name.as_str()).is_some();
+            if is_replaced { error_map::INCONSISTENT_TOPIC_ID } else { error_map::UNKNOWN_TOPIC_OR_PARTITION }
         }
-        (BrokerError::UnknownTopicId { .. }, Some(_)) => error_map::UNKNOWN_TOPIC_OR_PARTITION,
         _ => error_map::code(error),
     }
 }

@@ -1,7 +1,6 @@
 //! FindCoordinator: which broker coordinates a group. Versions up to 3 ask for one key, later ones
 //! for many.
 
-use rustmq_broker_service::BrokerError;
 use rustmq_broker_service::groups::GroupId;
 use rustmq_kafka_codec_messages::find_coordinator_response::Coordinator;
 use rustmq_kafka_codec_messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -9,7 +8,7 @@ use rustmq_model::Endpoint;
 
 use super::metadata;
 use crate::call::{Call, CallError, Handling};
-use crate::error_map;
+use crate::error_map::{self, Unsupported};
 
 const BATCHED_FROM: i16 = 4;
 /// The newest version that librdkafka asks in (as of 2.12). Java clients since 2.4 ask in later
@@ -67,24 +66,18 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
         _ => return Err((error_map::INVALID_REQUEST, format!("There is no coordinator of type {key_type}."))),
     }
     let broker = &call.shared.broker;
-    let id = broker.find_coordinator(&GroupId::new(key)).await.map_err(|error| {
-        // What keeps the coordinators' topic from being there may pass: clients ask again.
-        let code = match error {
-            BrokerError::Group(ref error) => error_map::group_code(error),
-            _ => error_map::COORDINATOR_NOT_AVAILABLE,
-        };
-        (code, error.to_string())
-    })?;
+    let id = broker.find_coordinator(&GroupId::new(key)).await;
+    let id = id.map_err(|error| (error_map::code(&error), error.to_string()))?;
     let mut endpoints = metadata::endpoints(&broker.cluster(), broker.id(), &call.peer);
     let (endpoint, _) = endpoints
         .remove(&id.0)
-        .ok_or_else(|| (error_map::COORDINATOR_NOT_AVAILABLE, format!("Broker {} is not known.", id.0)))?;
+        .ok_or_else(|| (error_map::COORDINATOR_NOT_AVAILABLE, format!("Broker {id} is not known.")))?;
     Ok((id.0, endpoint))
 }
 
 /// Refuses for good: COORDINATOR_NOT_AVAILABLE would have clients ask for ever.
 fn unsupported(what: &'static str) -> (i16, String) {
-    let error = BrokerError::Unsupported { what };
+    let error = Unsupported { what };
     (error_map::code(&error), error.to_string())
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
-use rustmq_broker_service::{BrokerError, CommitEntry, GroupCommit, TopicRef};
+use rustmq_broker_service::{CommitEntry, GroupCommit, GroupOffsetError, TopicRef};
 use rustmq_kafka_codec_messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use rustmq_kafka_codec_messages::{OffsetCommitRequest, OffsetCommitResponse};
 use rustmq_model::{Offset, PartitionId};
@@ -67,9 +67,9 @@ fn entries(request: &mut OffsetCommitRequest, version: i16) -> Vec<CommitEntry> 
 }
 
 /// Older clients know a group that does not exist as one that has moved on.
-fn code(result: &Result<(), BrokerError>, version: i16) -> i16 {
+fn code(result: &Result<(), GroupOffsetError>, version: i16) -> i16 {
     match result {
-        Err(BrokerError::Group(GroupError::GroupIdNotFound)) if version < GROUP_ID_NOT_FOUND_FROM => {
+        Err(GroupOffsetError::Group(GroupError::GroupIdNotFound)) if version < GROUP_ID_NOT_FOUND_FROM => {
             error_map::group_code(&GroupError::IllegalGeneration)
         }
         _ => error_map::outcome(result),

@@ -2,7 +2,7 @@
 //! acknowledgement beside what comes next.
 
 use futures_util::FutureExt;
-use rustmq_broker_service::{Acks, BrokerError, ProducePartition, ProduceWait, Produced, RecordFault};
+use rustmq_broker_service::{Acks, ProduceError, ProducePartition, ProduceWait, Produced};
 use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
 use rustmq_kafka_codec_messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -13,7 +13,7 @@ use rustmq_model::batch::{BatchHeader, Codec};
 use uuid::Uuid;
 
 use crate::call::{Call, CallError, Handling};
-use crate::error_map;
+use crate::error_map::{self, Unsupported};
 use crate::words;
 
 /// The first version of batches with magic 2. Older ones are advertised, since librdkafka reads the
@@ -47,7 +47,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         _ => return call.answer(&refuse_all(outline, error_map::INVALID_REQUIRED_ACKS)),
     };
     if request.transactional_id.is_some() {
-        let refused = BrokerError::Unsupported { what: "A transactional producer" };
+        let refused = Unsupported { what: "A transactional producer" };
         return match acks {
             Acks::None => Err(CallError::RefusedSilently { reason: refused.to_string() }),
             _ => call.answer(&refuse_all(outline, error_map::code(&refused))),
@@ -66,7 +66,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
 /// for metadata again (as on Kafka): at once if a batch is refused before it is handed over, else
 /// when the engine has refused or lost it.
 fn unanswered(outline: &Outline, wait: ProduceWait) -> Result<Handling, CallError> {
-    let refused = |error: &BrokerError| CallError::RefusedSilently { reason: error.to_string() };
+    let refused = |error: &ProduceError| CallError::RefusedSilently { reason: error.to_string() };
     if outline.iter().flat_map(|(_, _, places)| places).any(|place| place.refusal.is_some()) {
         return Err(CallError::RefusedSilently { reason: "it is compressed with zstd before version 7".to_owned() });
     }
@@ -111,7 +111,7 @@ fn refusal(data: &PartitionProduceData, version: i16) -> Option<i16> {
     (header.attributes.codec() == Some(Codec::Zstd)).then_some(error_map::UNSUPPORTED_COMPRESSION_TYPE)
 }
 
-fn response(outline: Outline, results: Vec<Result<Produced, BrokerError>>) -> ProduceResponse {
+fn response(outline: Outline, results: Vec<Result<Produced, ProduceError>>) -> ProduceResponse {
     let mut results = results.into_iter();
     fill(outline, |Place { index, refusal }| {
         if let Some(code) = refusal {
@@ -155,14 +155,10 @@ fn refused(index: i32, error_code: i16) -> PartitionProduceResponse {
     }
 }
 
-fn failed(index: i32, error: &BrokerError) -> PartitionProduceResponse {
-    let faults: &[RecordFault] = match error {
-        BrokerError::InvalidRecord { records, .. } | BrokerError::InvalidTimestamp { records, .. } => records,
-        _ => &[],
-    };
-    let record_errors = faults.iter().map(|fault| BatchIndexAndErrorMessage {
+fn failed(index: i32, error: &ProduceError) -> PartitionProduceResponse {
+    let record_errors = error.record_faults().iter().map(|fault| BatchIndexAndErrorMessage {
         batch_index: fault.index,
-        batch_index_error_message: Some(fault.reason.clone()),
+        batch_index_error_message: Some(fault.reason.to_string()),
     });
     PartitionProduceResponse {
         record_errors: record_errors.collect(),

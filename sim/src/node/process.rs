@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rustmq_engine_core::shard::failure::WalFailure;
 use rustmq_engine_core::shard::starting::log_limits;
 use rustmq_engine_core::shard::{CommitBuilder, CommitNumber, CommitSteps, DiskStep, Shard, ShardConfig};
 use rustmq_engine_core::wal::frame::{FrameBody, frames};
@@ -327,10 +328,10 @@ impl Process {
                 world.events.note(Named::CheckpointInPieces);
             }
         }
-        self.end_commit(number, moment, result.map(|_| ()).map_err(|error| error.to_string()), world);
+        self.end_commit(number, moment, result.map(|_| ()).map_err(failure), world);
     }
 
-    fn end_commit(&mut self, number: CommitNumber, moment: Moment, result: Result<(), String>, world: &mut World) {
+    fn end_commit(&mut self, number: CommitNumber, moment: Moment, result: Result<(), WalFailure>, world: &mut World) {
         let now = world.computer.now();
         world.oracle.proofs.on_ended(now.at, moment, result.is_ok());
         self.shard.memory_mut().on_ended(world.oracle.proofs.ended());
@@ -362,4 +363,8 @@ impl Process {
             assert!(!is_touched, "slot {} is written at {offset}, while a read holds {generation:?} there", slot.0);
         }
     }
+}
+
+fn failure(error: DiskError) -> WalFailure {
+    WalFailure::Disk { kind: std::io::ErrorKind::Other, detail: error.to_string() }
 }

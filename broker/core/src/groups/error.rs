@@ -3,6 +3,7 @@
 //! The Kafka codes live in the gateway. Each variant corresponds to one of them.
 
 use super::identity::MemberId;
+use crate::ErrorKind;
 use crate::coordinator::{AppendFailure, Refusal};
 
 /// One refusal, for a whole request or for one partition or member of it.
@@ -46,6 +47,34 @@ pub enum GroupError {
     /// The coordinator's record is over the size limit of its log: trying again does not help.
     #[error("the group's record is too large to be stored")]
     RecordTooLarge,
+}
+
+impl GroupError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            // The member takes part again under the id, or in the generation, that its next join
+            // answers.
+            Self::UnknownMemberId
+            | Self::IllegalGeneration
+            | Self::RebalanceInProgress
+            | Self::MemberIdRequired { .. }
+            | Self::FencedInstanceId => ErrorKind::Fenced,
+            Self::InconsistentGroupProtocol
+            | Self::InvalidSessionTimeout { .. }
+            | Self::GroupMaxSizeReached { .. }
+            | Self::InvalidGroupId
+            | Self::GroupIdNotFound
+            | Self::NonEmptyGroup
+            | Self::GroupSubscribedToTopic
+            | Self::OffsetMetadataTooLarge { .. }
+            | Self::RecordTooLarge => ErrorKind::Invalid,
+            Self::CoordinatorLoadInProgress => ErrorKind::Retry,
+            Self::NotCoordinator => ErrorKind::RefreshMetadata,
+            Self::CoordinatorNotAvailable => ErrorKind::Unavailable,
+        }
+    }
 }
 
 impl From<Refusal> for GroupError {

@@ -21,7 +21,10 @@ use rustmq_engine_api::published::{PartitionState, Published};
 use rustmq_engine_api::request::{DiskRead, DiskReads, Reply, Request, Submitted};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::testing::NoTailMemory;
-use rustmq_engine_api::{Append, AppendError, Appended, Directory, Frontiers, ReadBatches, ReadError, ShardHandle};
+use rustmq_engine_api::{
+    Append, AppendError, Appended, Directory, Frontiers, ReadBatches, ReadError, ReadFailure, ReadFailureCause,
+    ShardHandle,
+};
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{BrokerId, Offset, Timestamp, TopicName, TopicPartition};
@@ -143,7 +146,10 @@ impl DiskReads for Disk {
         let answer = match found {
             Found::Batch(batch) => Ok(ReadBatches { batches: vec![batch], ..ReadBatches::default() }),
             Found::Lost { end } => Err(ReadError::Damaged { first: asked.read.from, end }),
-            Found::Unreadable => Err(ReadError::Storage { reason: "a bad sector".to_owned() }),
+            Found::Unreadable => {
+                let detail = "a bad sector".to_owned();
+                Err(ReadError::Storage(ReadFailure { cause: ReadFailureCause::Damage, detail }))
+            }
             Found::Closed => return Submitted::Taken,
             Found::Panic => panic!("on order"),
         };

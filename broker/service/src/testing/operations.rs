@@ -15,10 +15,9 @@ use rustmq_model::{Endpoint, Offset, PartitionId, Timestamp};
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, BrokerLimits, BrokerSettings};
 use crate::configs::{ResourceAlteration, ResourceName};
-use crate::error::BrokerError;
-use crate::fetch::{FetchPartition, FetchRequest, FetchedPartition};
+use crate::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
 use crate::offsets::{OffsetAt, OffsetQuery};
-use crate::produce::{Acks, ProducePartition, ProduceRequest, Produced};
+use crate::produce::{Acks, ProduceError, ProducePartition, ProduceRequest, Produced};
 use crate::topics::{Mode, TopicCreation, TopicPlacement};
 use crate::view::TopicRef;
 
@@ -60,7 +59,7 @@ pub async fn create(broker: &Broker, name: &str, partitions: i32, configs: &[(&s
 ///
 /// # Errors
 /// As the broker refuses the batch.
-pub async fn produce(broker: &Broker, topic: &str, partition: i32, records: Bytes) -> Result<Produced, BrokerError> {
+pub async fn produce(broker: &Broker, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
     let request = ProduceRequest { acks: Acks::All, timeout: PATIENCE, partitions: vec![partition] };
     broker.produce(request).await.wait().await.remove(0)
@@ -70,7 +69,7 @@ pub async fn produce(broker: &Broker, topic: &str, partition: i32, records: Byte
 ///
 /// # Errors
 /// As the broker refuses the partition.
-pub async fn fetch(broker: &Broker, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, BrokerError> {
+pub async fn fetch(broker: &Broker, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, FetchError> {
     broker.fetch(fetch_request(topic, partition, from)).await.remove(0)
 }
 

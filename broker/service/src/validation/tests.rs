@@ -5,8 +5,11 @@ use rustmq_model::batch::{self, Attributes, BatchHeader, Codec, HEADER_LENGTH, T
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp, record};
 
-use super::{BYTES_AT_ONCE, CompressedRecords, InspectionLimits, ValidBatch, validate, validate_within};
-use crate::error::BrokerError;
+use super::{
+    BYTES_AT_ONCE, BatchRefusal, CompressedRecords, InspectionLimits, InvalidBatch, ValidBatch, validate,
+    validate_within,
+};
+use crate::produce::ProduceError;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const DECOMPRESSED_MAX: usize = 1 << 20;
@@ -45,7 +48,7 @@ fn accepted(bytes: &Bytes, config: &EffectiveTopicConfig) -> ValidBatch {
     validate_within(bytes, config, NOW, limits(CompressedRecords::Checked)).unwrap()
 }
 
-fn check(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<(), BrokerError> {
+fn check(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<(), BatchRefusal> {
     validate_within(bytes, config, NOW, limits(CompressedRecords::Checked)).map(|_| ())
 }
 
@@ -103,7 +106,7 @@ fn attributes_that_are_the_brokers_are_not_taken_from_a_producer() {
     }
     let stamping = EffectiveTopicConfig { message_timestamp_type: TopicTimestampType::LogAppendTime, ..config() };
     let claimed = check(&stating(&honest, NOW, LOG_APPEND_TIME), &stamping);
-    assert!(matches!(claimed, Err(BrokerError::InvalidTimestamp { .. })), "{claimed:?}");
+    assert!(matches!(claimed, Err(BatchRefusal::ClaimsAppendTime)), "{claimed:?}");
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn records_that_consumers_could_not_read_are_refused() {
         let honest = batch_in(codec, &[(NOW, None), (NOW, None)]);
         for count in [1, 3] {
             let outcome = check(&counting(&honest, count), &config());
-            assert!(matches!(outcome, Err(BrokerError::InvalidRecord { .. })), "{codec:?}, {count}: {outcome:?}");
+            assert!(matches!(outcome, Err(BatchRefusal::Invalid(_))), "{codec:?}, {count}: {outcome:?}");
         }
         if codec == Codec::None {
             continue;
@@ -132,7 +135,7 @@ fn records_that_consumers_could_not_read_are_refused() {
             batch::seal(&mut broken);
             let broken = broken.freeze();
             let outcome = check(&broken, &config());
-            assert!(matches!(outcome, Err(BrokerError::UndecodableRecords { .. })), "{codec:?}: {outcome:?}");
+            assert!(matches!(outcome, Err(BatchRefusal::Undecodable { .. })), "{codec:?}: {outcome:?}");
             let trusting = validate_within(&broken, &config(), NOW, limits(CompressedRecords::Trusted));
             assert_eq!(trusting.unwrap().bytes, broken, "{codec:?}");
         }
@@ -150,7 +153,7 @@ async fn a_batch_that_grows_far_is_looked_at_apart_and_within_its_bound() {
     for max in [BYTES_AT_ONCE / 2, BYTES_AT_ONCE * 3 / 2] {
         let limits = InspectionLimits { decompressed_bytes_max: max, ..within };
         let refused = validate(zeros.clone(), &config(), NOW, limits).await;
-        assert_eq!(refused.unwrap_err(), BrokerError::DecompressedTooLarge { max });
+        assert_eq!(refused.unwrap_err(), ProduceError::Batch(BatchRefusal::DecompressedTooLarge { max }));
     }
 }
 
@@ -162,11 +165,11 @@ fn damage_is_told_apart_from_what_is_not_allowed() {
         bytes[at] = to;
         bytes.freeze()
     };
-    let corrupt = |bytes: Bytes| assert!(matches!(check(&bytes, &config()), Err(BrokerError::CorruptBatch { .. })));
+    let corrupt = |bytes: Bytes| assert!(matches!(check(&bytes, &config()), Err(BatchRefusal::Damaged(_))));
     corrupt(changed(good.len() - 1, 0xee));
     corrupt(good.slice(..good.len() - 1));
     corrupt(good.slice(..20));
-    let invalid = |bytes: Bytes| assert!(matches!(check(&bytes, &config()), Err(BrokerError::InvalidRecord { .. })));
+    let invalid = |bytes: Bytes| assert!(matches!(check(&bytes, &config()), Err(BatchRefusal::Invalid(_))));
     invalid(Bytes::new());
     invalid(changed(16, 1));
     invalid(changed(7, 9));
@@ -178,14 +181,14 @@ fn a_batch_over_the_limit_is_refused_with_both_numbers() {
     let bytes = batch(&[(NOW, None)]);
     let config = EffectiveTopicConfig { max_message_bytes: 70, ..config() };
     let size = bytes.len();
-    assert_eq!(check(&bytes, &config), Err(BrokerError::RecordTooLarge { size, max: 70 }));
+    assert_eq!(check(&bytes, &config), Err(BatchRefusal::TooLarge { size, max: 70 }));
 }
 
 #[test]
 fn a_compacted_topic_names_each_record_without_a_key() {
     let config = EffectiveTopicConfig { cleanup_policy: CleanupPolicy { delete: false, compact: true }, ..config() };
     assert_eq!(check(&batch(&[(NOW, Some(b"k"))]), &config), Ok(()));
-    let Err(BrokerError::InvalidRecord { records, .. }) =
+    let Err(BatchRefusal::Invalid(InvalidBatch::RecordsWithoutKey { records })) =
         check(&batch(&[(NOW, None), (NOW, Some(b"k")), (NOW, None)]), &config)
     else {
         panic!("records without a key must be refused")
@@ -199,7 +202,7 @@ fn timestamps_must_lie_within_the_bounds() {
     let edge = Timestamp(NOW.0 + 3_600_000);
     assert_eq!(check(&batch(&[(edge, None)]), &config()), Ok(()));
     let refused = |bytes: Bytes, config: &EffectiveTopicConfig| match check(&bytes, config) {
-        Err(BrokerError::InvalidTimestamp { records, .. }) => records.into_iter().map(|fault| fault.index).collect(),
+        Err(BatchRefusal::TimestampsOutOfRange { records }) => records.into_iter().map(|fault| fault.index).collect(),
         other => panic!("{other:?}"),
     };
     let indices: Vec<i32> = refused(batch(&[(NOW, None), (late, None)]), &config());
@@ -225,5 +228,7 @@ fn log_append_time_is_stamped_under_a_renewed_crc() {
 fn a_producer_without_a_sequence_is_refused() {
     let mut builder = BatchBuilder::new(Codec::None).producer(ProducerId(7), ProducerEpoch(0), Sequence::NONE);
     builder.push(NOW, None, None, &[]);
-    assert!(matches!(check(&builder.build(), &config()), Err(BrokerError::InvalidRecord { .. })));
+    let refused = check(&builder.build(), &config());
+    let (producer, sequence, epoch) = (ProducerId(7), Sequence::NONE, ProducerEpoch(0));
+    assert_eq!(refused, Err(InvalidBatch::WithoutSequence { producer, sequence, epoch }.into()));
 }

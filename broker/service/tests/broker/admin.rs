@@ -22,9 +22,9 @@ async fn an_altered_config_is_in_force_when_it_is_answered_and_after_a_restart()
     produce(&rig.broker, "orders", 0, batch_of(&["long enough"])).await.unwrap();
     alter(topic.clone(), set("max.message.bytes", "80"), Mode::Apply).await.unwrap();
     let refused = produce(&rig.broker, "orders", 0, batch_of(&["long enough"])).await;
-    assert!(matches!(refused, Err(BrokerError::RecordTooLarge { max: 80, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ProduceError::Batch(BatchRefusal::TooLarge { max: 80, .. }))), "{refused:?}");
     let bad = alter(topic.clone(), set("max.message.bytes", "many"), Mode::Apply).await;
-    assert!(matches!(bad, Err(BrokerError::Rejected(Rejection::InvalidConfig { .. }))));
+    assert!(matches!(bad, Err(AlterConfigsError::Command(CommandError::Rejected(Rejection::InvalidConfig { .. })))));
     let everyone = ResourceName::Broker(String::new());
     alter(everyone, set("log.message.timestamp.type", "LogAppendTime"), Mode::Apply).await.unwrap();
     alter(topic.clone(), set("max.message.bytes", "1000000"), Mode::Apply).await.unwrap();
@@ -58,8 +58,8 @@ async fn every_config_is_described_and_unknown_resources_are_refused() {
     assert!(broker.iter().any(|config| config.name == "num.partitions" && config.read_only));
     let defaults = describe(ResourceName::Broker(String::new())).unwrap();
     assert_eq!(defaults.iter().map(|config| config.name).collect::<Vec<_>>(), ["min.insync.replicas"]);
-    assert!(matches!(describe(ResourceName::Topic("no".to_owned())), Err(BrokerError::UnknownTopic { .. })));
-    assert!(matches!(describe(ResourceName::Broker("77".to_owned())), Err(BrokerError::InvalidRequest { .. })));
+    assert!(matches!(describe(ResourceName::Topic("no".to_owned())), Err(DescribeConfigsError::UnknownTopic(_))));
+    assert!(matches!(describe(ResourceName::Broker("77".to_owned())), Err(DescribeConfigsError::AnotherBroker { .. })));
     let resources = rig.broker.config_resources(&[ResourceKind::Topic, ResourceKind::Broker]);
     assert_eq!(resources, [ResourceName::Topic("orders".to_owned()), ResourceName::Broker("0".to_owned())]);
     rig.stop().await;

@@ -136,9 +136,9 @@ async fn a_commit_survives_a_restart_and_so_does_the_member() {
     };
     let outcomes = rig.broker.commit_offsets(commit).await;
     assert_eq!(outcomes[0], Ok(()));
-    assert!(matches!(&outcomes[1], Err(BrokerError::UnknownTopic { .. })));
+    assert!(matches!(&outcomes[1], Err(GroupOffsetError::UnknownTopic(_))));
     assert_eq!(outcomes[2], Ok(()));
-    assert!(matches!(&outcomes[3], Err(BrokerError::UnknownPartition { .. })));
+    assert!(matches!(&outcomes[3], Err(GroupOffsetError::UnknownPartition(_))));
     let text = rig.metrics();
     let lag = "rustmq_consumer_lag_records{group=\"readers\",topic=\"orders\",partition=\"0\"} 2\n";
     assert!(text.contains(lag), "{text}");
@@ -186,7 +186,7 @@ async fn offsets_go_when_asked_and_with_their_topic() {
     let partitions = vec![("orders".to_owned(), PartitionId(0)), ("nowhere".to_owned(), PartitionId(0))];
     let outcomes = rig.broker.delete_offsets(group.clone(), partitions).await.unwrap();
     assert_eq!(outcomes[0], Ok(()));
-    assert!(matches!(&outcomes[1], Err(BrokerError::UnknownTopic { .. })));
+    assert!(matches!(&outcomes[1], Err(GroupOffsetError::UnknownTopic(_))));
     assert_eq!(committed(&rig, "readers").await, None);
     let all = || rig.broker.fetch_offsets(&group, OffsetsWanted::All).unwrap();
     assert_eq!(all().len(), 1);
@@ -282,7 +282,7 @@ async fn a_partition_that_is_asked_for_twice_is_answered_twice() {
     assert_eq!(fetched.iter().map(|one| one.topic.clone()).collect::<Vec<_>>(), asked);
     let offsets: Vec<_> =
         fetched.into_iter().map(|one| one.committed.map(|found| found.map(|found| found.offset.0))).collect();
-    let unknown = Err(BrokerError::UnknownTopicId { id: TopicId(7) });
+    let unknown = Err(UnknownTopic::Id(TopicId(7)));
     assert_eq!(offsets, [Ok(Some(3)), Ok(Some(3)), Ok(Some(3)), Ok(None), unknown]);
     rig.stop().await;
 }

@@ -17,7 +17,7 @@ fn creation(name: &str) -> TopicCreation {
     TopicCreation { name: name.to_owned(), placement, configs: [].into() }
 }
 
-async fn create_within(broker: &Broker, name: &str, patience: Duration) -> Result<CreatedTopic, BrokerError> {
+async fn create_within(broker: &Broker, name: &str, patience: Duration) -> Result<CreatedTopic, CreateTopicsError> {
     broker.create_topics(vec![creation(name)], Mode::Apply, patience).await.remove(0)
 }
 
@@ -27,7 +27,7 @@ async fn a_command_whose_turn_does_not_come_is_not_begun() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions { controller, ..InMemoryBrokerOptions::default() }).await;
     let turn = rig.controller.turns().take(None).await.unwrap();
     let late = create_within(&rig.broker, "late", Duration::from_secs(3)).await;
-    assert!(matches!(late, Err(BrokerError::NotBegun { .. })), "{late:?}");
+    assert!(matches!(late, Err(CreateTopicsError::NotBegun)), "{late:?}");
     let waiting = Arc::clone(&rig.broker);
     let waiting = tokio::spawn(async move { create_within(&waiting, "waiting", PATIENCE).await });
     yield_now().await;
@@ -45,10 +45,10 @@ async fn records_go_on_without_a_controller() {
     create(&rig.broker, "orders", 1, &[]).await;
     rig.controller.close();
     let refused = create_within(&rig.broker, "more", PATIENCE).await;
-    assert!(matches!(refused, Err(BrokerError::ControllerUnavailable { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(CreateTopicsError::Command(CommandError::Unavailable(_)))), "{refused:?}");
     let request = ProducerIdRequest { transactional_id: None, current: None };
     let refused = rig.broker.init_producer_id(request).await;
-    assert!(matches!(refused, Err(BrokerError::ControllerUnavailable { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ProducerIdError::Command(CommandError::Unavailable(_)))), "{refused:?}");
     produce(&rig.broker, "orders", 0, batch_of(&["a"])).await.unwrap();
     assert_eq!(values(&fetch(&rig.broker, "orders", 0, 0).await.unwrap()), ["a"]);
     assert!(rig.broker.failure().borrow().is_none());
@@ -100,7 +100,7 @@ async fn a_stalled_disk_is_waited_for_no_longer_than_the_request_says() {
     create(&rig.broker, "orders", 1, &[]).await;
     rig.engine.stall();
     let late = produce(&rig.broker, "orders", 0, batch_of(&["a"])).await;
-    assert!(matches!(late, Err(BrokerError::RequestTimedOut { .. })), "{late:?}");
+    assert!(matches!(late, Err(ProduceError::TimedOut)), "{late:?}");
     let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records: batch_of(&["b"]) };
     let request = ProduceRequest { acks: Acks::None, timeout: Duration::ZERO, partitions: vec![partition] };
     let unacknowledged = rig.broker.produce(request).await;
@@ -120,13 +120,14 @@ async fn a_broken_disk_refuses_records_and_serves_those_that_are_there() {
     rig.engine.break_device();
     for _ in 0..2 {
         let refused = produce(&rig.broker, "orders", 0, batch_of(&["lost"])).await;
-        assert!(matches!(refused, Err(BrokerError::Storage { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ProduceError::Storage(StorageError::Failed(_)))), "{refused:?}");
     }
     assert_eq!(values(&fetch(&rig.broker, "orders", 0, 0).await.unwrap()), ["kept"]);
     // The metadata knows the topic, the engine cannot open it.
     create(&rig.broker, "more", 1, &[]).await;
     let refused = produce(&rig.broker, "more", 0, batch_of(&["lost"])).await;
-    assert!(matches!(refused, Err(BrokerError::Storage { .. })), "{refused:?}");
+    let not_opened = |error: &_| matches!(error, ProduceError::Locate(LocateError::NotOpened(StorageError::Failed(_))));
+    assert!(refused.as_ref().is_err_and(not_opened), "{refused:?}");
     rig.stop().await;
 }
 
@@ -141,10 +142,10 @@ async fn a_topic_that_a_full_log_did_not_open_is_opened_when_there_is_room() {
         while produce(&rig.broker, "large", 0, batch_of(&[&large[..size]])).await.is_ok() {}
     }
     let full = produce(&rig.broker, "large", 0, batch_of(&["x"])).await;
-    assert_eq!(full, Err(BrokerError::StorageFull));
+    assert_eq!(full, Err(ProduceError::Storage(StorageError::Full)));
     create(&rig.broker, "small", 1, &[]).await;
     let not_open = produce(&rig.broker, "small", 0, batch_of(&["a"])).await;
-    assert_eq!(not_open, Err(BrokerError::StorageFull));
+    assert_eq!(not_open, Err(LocateError::NotOpened(StorageError::Full).into()));
     let (topic, partition, before) = (named("large"), PartitionId(0), DeleteBefore::HighWatermark);
     rig.broker.delete_records(vec![RecordDeletion { topic, partition, before }]).await.remove(0).unwrap();
     // The broker tries again by itself.

@@ -15,7 +15,7 @@ use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-type Answers = Vec<Result<FetchedPartition, BrokerError>>;
+type Answers = Vec<Result<FetchedPartition, FetchError>>;
 
 #[tokio::test]
 async fn a_long_poll_is_woken_by_a_produce() {
@@ -60,7 +60,7 @@ async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_o
     let deletion = RecordDeletion { topic: named("orders"), partition: PartitionId(0), before };
     rig.broker.delete_records(vec![deletion]).await.remove(0).unwrap();
     let taken_from = tokio::time::timeout(PATIENCE, taken_from).await.unwrap().unwrap().remove(0);
-    assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
+    assert!(matches!(taken_from, Err(FetchError::OffsetOutOfRange(_))), "{taken_from:?}");
     // Nobody has looked at it since, however long the trim took.
     let other = other.await.remove(0).unwrap();
     assert_eq!((values(&other), other.frontiers.log_start), (vec!["v".to_owned()], Offset(2)));
@@ -177,9 +177,8 @@ async fn a_fetch_keeps_its_limits_but_always_has_one_batch() {
     assert_eq!(count(100_000).await, [2, 1]);
     let beyond = fetch(&rig.broker, "orders", 0, 3).await;
     let end = Offset(2);
-    let expected =
-        BrokerError::OffsetOutOfRange { requested: Offset(3), log_start: Offset(0), end, high_watermark: end };
-    assert_eq!(beyond.unwrap_err(), expected);
+    let expected = OffsetOutOfRange { requested: Offset(3), log_start: Offset(0), end, high_watermark: end };
+    assert_eq!(beyond.unwrap_err(), expected.into());
     rig.stop().await;
 }
 
@@ -214,10 +213,11 @@ async fn one_bad_batch_leaves_the_others_alone() {
     ];
     let request = ProduceRequest { acks: Acks::Leader, timeout: PATIENCE, partitions };
     let results = rig.broker.produce(request).await.wait().await;
-    assert!(matches!(&results[0], Err(BrokerError::CorruptBatch { .. })), "{results:?}");
+    assert!(matches!(&results[0], Err(ProduceError::Batch(BatchRefusal::Damaged(_)))), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().base_offset, Offset(0));
-    assert!(matches!(&results[2], Err(BrokerError::UnknownTopic { .. })));
-    assert!(matches!(&results[3], Err(BrokerError::InvalidRecord { records, .. }) if records.len() == 1));
+    assert!(matches!(&results[2], Err(ProduceError::Locate(LocateError::UnknownTopic(_)))));
+    assert!(matches!(&results[3], Err(ProduceError::Batch(BatchRefusal::Invalid(_)))));
+    assert_eq!(results[3].as_ref().unwrap_err().record_faults().len(), 1);
     let text = rig.metrics();
     assert!(text.contains("rustmq_produce_records_total 1\n"), "{text}");
     assert!(text.contains("rustmq_produce_failures_total 3\n"), "{text}");
@@ -258,14 +258,14 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
         assert_eq!(produced.base_offset, Offset(i64::from(sequence)));
     }
     let gap = produce(&rig.broker, "orders", 0, batch(5)).await;
-    assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
+    assert!(matches!(gap, Err(ProduceError::OutOfOrderSequence { .. })), "{gap:?}");
     let rig = rig.restart().await;
     let (next, _) = rig.broker.init_producer_id(request).await.unwrap();
     assert!(next > id && epoch == ProducerEpoch(0), "ids are never given twice");
     assert_eq!(produce(&rig.broker, "orders", 0, batch(1)).await.unwrap().base_offset, Offset(1));
     let transactional = ProducerIdRequest { transactional_id: Some("t".to_owned()), current: None };
     let refused = rig.broker.init_producer_id(transactional).await;
-    assert!(matches!(refused, Err(BrokerError::Unsupported { .. })));
+    assert!(matches!(refused, Err(ProducerIdError::Transactional)));
     assert_ne!(id, ProducerId::NONE);
     rig.stop().await;
 }
@@ -308,7 +308,7 @@ async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
     };
     produce(&rig.broker, "orders", 0, batch(0)).await.unwrap();
     let gap = produce(&rig.broker, "orders", 0, batch(5)).await;
-    assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
+    assert!(matches!(gap, Err(ProduceError::OutOfOrderSequence { .. })), "{gap:?}");
     alter_broker(&rig.broker, "producer.id.expiration.ms", "1").await;
     // A producer that is not remembered begins where it likes.
     let forgotten = async { while produce(&rig.broker, "orders", 0, batch(5)).await.is_err() {} };
@@ -343,7 +343,7 @@ async fn offsets_are_found_by_place_time_and_epoch() {
     let without_records = EpochQuery { epoch: None, ..query.clone() };
     assert_eq!(rig.broker.epoch_ends(&[without_records]), [Ok(None)], "0 would tell the reader to truncate its log");
     let ahead = EpochQuery { current_leader_epoch: Some(LeaderEpoch(7)), ..query };
-    let unknown = BrokerError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
+    let unknown = LocateError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
     assert_eq!(rig.broker.epoch_ends(&[ahead]), [Err(unknown)]);
     rig.stop().await;
 }
@@ -361,10 +361,10 @@ async fn deleted_records_stay_deleted() {
         rig.broker.delete_records(vec![deletion]).await.remove(0)
     };
     assert_eq!(delete("orders", DeleteBefore::Offset(Offset(2))).await, Ok(Offset(2)));
-    assert!(matches!(fetch(&rig.broker, "orders", 0, 0).await, Err(BrokerError::OffsetOutOfRange { .. })));
+    assert!(matches!(fetch(&rig.broker, "orders", 0, 0).await, Err(FetchError::OffsetOutOfRange(_))));
     let above = delete("orders", DeleteBefore::Offset(Offset(9))).await;
-    assert!(matches!(above, Err(BrokerError::OffsetOutOfRange { .. })), "{above:?}");
-    assert!(matches!(delete("kept", DeleteBefore::HighWatermark).await, Err(BrokerError::PolicyViolation { .. })));
+    assert!(matches!(above, Err(DeleteRecordsError::OffsetOutOfRange(_))), "{above:?}");
+    assert!(matches!(delete("kept", DeleteBefore::HighWatermark).await, Err(DeleteRecordsError::NotDeletable { .. })));
     assert_eq!(offset(&rig.broker, "orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
     let rig = rig.restart().await;
     assert_eq!(offset(&rig.broker, "orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));

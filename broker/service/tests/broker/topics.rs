@@ -7,7 +7,7 @@ use rustmq_broker_service::testing::operations::{PATIENCE, batch_of, create, fet
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
 use rustmq_engine_api::{LogConfig, OpenPartition};
-use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
 
 #[tokio::test]
 async fn what_was_produced_is_there_again_after_a_restart() {
@@ -48,8 +48,8 @@ async fn a_deleted_topic_is_gone_and_its_name_is_free() {
     let deleted = rig.broker.delete_topics(vec![TopicRef::Id(first.id)], PATIENCE).await.remove(0).unwrap();
     assert_eq!(deleted.name.as_str(), "orders");
     assert_eq!(rig.engine.partitions(), []);
-    let gone = BrokerError::UnknownTopic { name: "orders".to_owned() };
-    assert_eq!(produce(&rig.broker, "orders", 1, batch_of(&["a"])).await, Err(gone));
+    let gone = LocateError::UnknownTopic(UnknownTopic::Name("orders".to_owned()));
+    assert_eq!(produce(&rig.broker, "orders", 1, batch_of(&["a"])).await, Err(gone.into()));
 
     let second = create(&rig.broker, "orders", 2, &[]).await;
     assert_ne!(first.id, second.id);
@@ -64,15 +64,15 @@ async fn unknown_topics_are_created_when_both_sides_allow_it() {
         let selection = TopicSelection::These(vec![named(name)]);
         rig.broker.topics(selection, auto_creation).await.remove(0).metadata
     };
-    let unknown = BrokerError::UnknownTopic { name: "a".to_owned() };
+    let unknown = MetadataError::UnknownTopic(UnknownTopic::Name("a".to_owned()));
     assert_eq!(ask("a", AutoCreation::Refused).await, Err(unknown));
     let created = ask("a", AutoCreation::Allowed).await.unwrap();
     assert_eq!(created.partitions.len(), 4);
     assert_eq!(created.partitions[3].leader, Some(rig.broker.id()));
     produce(&rig.broker, "a", 3, batch_of(&["x"])).await.unwrap();
-    assert!(matches!(ask("a b", AutoCreation::Allowed).await, Err(BrokerError::InvalidTopicName { .. })));
+    assert!(matches!(ask("a b", AutoCreation::Allowed).await, Err(MetadataError::InvalidTopicName(_))));
     for reserved in ["__cluster_metadata", "__transaction_state", "__share_group_state"] {
-        let unknown = BrokerError::UnknownTopic { name: reserved.to_owned() };
+        let unknown = MetadataError::UnknownTopic(UnknownTopic::Name(reserved.to_owned()));
         assert_eq!(ask(reserved, AutoCreation::Allowed).await, Err(unknown), "the cluster alone makes it");
     }
     let offsets = ask("__consumer_offsets", AutoCreation::Allowed).await.unwrap();
@@ -93,7 +93,7 @@ async fn the_clusters_own_topics_are_not_created_by_clients() {
         let topics = names.map(|name| creation(name, 1)).to_vec();
         let results = rig.broker.create_topics(topics, mode, PATIENCE).await;
         for (name, result) in names.iter().zip(&results) {
-            let refused = matches!(result, Err(BrokerError::InvalidRequest { .. }));
+            let refused = matches!(result, Err(CreateTopicsError::ReservedName { .. }));
             assert_eq!(
                 (refused, result.is_ok()),
                 if ["orders", "__mine"].contains(name) { (false, true) } else { (true, false) },
@@ -109,14 +109,14 @@ async fn a_request_that_ran_out_of_time_has_done_nothing_and_one_that_is_begun_s
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.broker, "orders", 1, &[]).await;
     let more = |count| vec![MorePartitions { name: "orders".to_owned(), count, assignments: None }];
-    let late =
-        |result: Result<(), BrokerError>| assert!(matches!(result, Err(BrokerError::NotBegun { .. })), "{result:?}");
     for mode in [Mode::ValidateOnly, Mode::Apply] {
         let created = rig.broker.create_topics(vec![creation("late", 1)], mode, Duration::ZERO).await.remove(0);
-        late(created.map(drop));
-        late(rig.broker.create_partitions(more(2), mode, Duration::ZERO).await.remove(0).map(drop));
+        assert_eq!(created, Err(CreateTopicsError::NotBegun));
+        let extended = rig.broker.create_partitions(more(2), mode, Duration::ZERO).await.remove(0);
+        assert_eq!(extended, Err(CreatePartitionsError::NotBegun));
     }
-    late(rig.broker.delete_topics(vec![named("orders")], Duration::ZERO).await.remove(0).map(drop));
+    let deleted = rig.broker.delete_topics(vec![named("orders")], Duration::ZERO).await.remove(0);
+    assert_eq!(deleted, Err(DeleteTopicsError::NotBegun));
     assert_eq!(rig.broker.topic_id("late"), None);
     assert!(produce(&rig.broker, "orders", 1, batch_of(&["a"])).await.is_err(), "there is no second partition");
 
@@ -158,9 +158,11 @@ async fn a_rehearsal_changes_nothing_and_judges_all_the_same() {
     let topics = vec![creation("free", 1), creation("taken", 1), creation("wide", 3)];
     let results = rig.broker.create_topics(topics, Mode::ValidateOnly, PATIENCE).await;
     assert!(results[0].is_ok());
-    assert!(matches!(&results[1], Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. }))));
+    let rejected = |rejection: Rejection| Err(CommandError::from(rejection).into());
+    let name = TopicName::new("taken").unwrap();
+    assert_eq!(results[1], rejected(Rejection::TopicAlreadyExists { name }));
     let wide = Rejection::InvalidReplicationFactor { wanted: 3, brokers: 1 };
-    assert_eq!(results[2], Err(BrokerError::Rejected(wide)));
+    assert_eq!(results[2], rejected(wide));
     assert_eq!(rig.broker.topic_id("free"), None);
     rig.stop().await;
 }
@@ -173,11 +175,13 @@ async fn added_partitions_can_be_written_to_at_once() {
     rig.broker.create_partitions(vec![more.clone()], Mode::Apply, PATIENCE).await.remove(0).unwrap();
     produce(&rig.broker, "orders", 2, batch_of(&["a"])).await.unwrap();
     let again = rig.broker.create_partitions(vec![more], Mode::Apply, PATIENCE).await.remove(0);
-    assert!(matches!(again, Err(BrokerError::Rejected(Rejection::NotAnIncrease { .. }))));
+    let no_increase = Rejection::NotAnIncrease { name: TopicName::new("orders").unwrap(), current: 3, wanted: 3 };
+    assert_eq!(again, Err(CommandError::from(no_increase).into()));
     let beyond = produce(&rig.broker, "orders", 3, batch_of(&["a"])).await;
-    assert!(matches!(beyond, Err(BrokerError::UnknownPartition { partition: PartitionId(3), .. })));
+    let unknown = UnknownPartition { topic: TopicName::new("orders").unwrap(), partition: PartitionId(3) };
+    assert_eq!(beyond, Err(LocateError::from(unknown).into()));
     let unknown = rig.broker.delete_topics(vec![TopicRef::Id(TopicId(9))], PATIENCE).await.remove(0);
-    assert_eq!(unknown, Err(BrokerError::Rejected(Rejection::UnknownTopicId { id: TopicId(9) })));
+    assert_eq!(unknown, Err(CommandError::from(Rejection::UnknownTopicId { id: TopicId(9) }).into()));
     rig.stop().await;
 }
 
@@ -193,12 +197,16 @@ async fn one_request_creates_so_many_partitions_and_no_more() {
         rig.broker.create_topics(topics.collect(), Mode::ValidateOnly, PATIENCE).await
     };
     let refused = create(&[9_999, 2]).await;
-    let is_refused = |result: &Result<_, _>| matches!(result, Err(BrokerError::PolicyViolation { .. }));
+    let is_refused = |result: &Result<_, _>| matches!(result, Err(CreateTopicsError::TooManyPartitions));
     assert!(refused.len() == 2 && refused.iter().all(is_refused), "{refused:?}");
     let judged = create(&[10_000, 0, -5]).await;
     assert_eq!(judged[0].as_ref().unwrap().partitions, 10_000);
-    let invalid =
-        |result: &Result<_, _>| matches!(result, Err(BrokerError::Rejected(Rejection::InvalidPartitions { .. })));
+    let invalid = |result: &Result<_, _>| match result {
+        Err(CreateTopicsError::Command(CommandError::Rejected(rejection))) => {
+            matches!(rejection, Rejection::InvalidPartitions { .. })
+        }
+        _ => false,
+    };
     assert!(judged[1..].iter().all(invalid), "{judged:?}");
     rig.stop().await;
 }
@@ -215,7 +223,7 @@ async fn the_topic_of_committed_offsets_keeps_its_partitions() {
         assignments: None,
     });
     let results = rig.broker.create_partitions(more.to_vec(), Mode::Apply, PATIENCE).await;
-    let is_refused = |result: &Result<_, _>| matches!(result, Err(BrokerError::InvalidRequest { .. }));
+    let is_refused = |result: &Result<_, _>| matches!(result, Err(CreatePartitionsError::OffsetsTopic));
     assert!(is_refused(&results[0]) && is_refused(&results[2]), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().partitions, 5);
     rig.stop().await;

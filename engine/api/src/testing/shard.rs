@@ -2,12 +2,14 @@
 //! write nowhere: the store gets the batches that they make durable.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustmq_engine_core::log::Replicas;
+use rustmq_engine_core::shard::failure::WalFailure;
 use rustmq_engine_core::shard::starting::log_limits;
 use rustmq_engine_core::shard::{
     Action, CommitBuilder, CommitNumber, MoveError, Now, Partitions, Preparation, Publication, PublishedRun,
@@ -173,7 +175,10 @@ impl InMemoryShard {
         let device = *self.device.borrow_and_update();
         let result = match device {
             Device::Working => Ok(()),
-            Device::Broken => Err("the device is broken on order".to_owned()),
+            Device::Broken => {
+                let detail = "the device is broken on order".to_owned();
+                Err(WalFailure::Disk { kind: io::ErrorKind::Other, detail })
+            }
             Device::Stalled => {
                 if self.events.is_empty() {
                     self.wait().await;
@@ -228,7 +233,7 @@ impl InMemoryShard {
 
     fn execute(&mut self, action: DriverAction) {
         match action {
-            DriverAction::Poison { reason } => self.gauges.poison(&reason),
+            DriverAction::Poison(failure) => self.gauges.poison(&failure.to_string()),
             DriverAction::PrepareSlot { slot, preparation } => {
                 self.events.push_back(Event::Prepared(slot, preparation));
             }

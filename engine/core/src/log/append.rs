@@ -8,7 +8,7 @@ use super::end_marker::{EndMarker, TransactionEnd};
 use super::epochs::EpochStart;
 use super::partition::PartitionLog;
 use super::producers::SequenceCheck;
-use super::rejection::AppendRejection;
+use super::rejection::{AppendRejection, BatchRejection, TransactionRejection};
 use super::transactions::EndedTransaction;
 
 /// The decision about a batch that is not refused.
@@ -37,7 +37,7 @@ impl PartitionLog {
         self.check_leadership(current_leader_epoch)?;
         self.check_room(header)?;
         if header.attributes.is_control() {
-            return Err(AppendRejection::ControlBatch);
+            return Err(BatchRejection::ControlBatch.into());
         }
         if header.has_producer()
             && let SequenceCheck::Duplicate(original) = self.producers.check_batch(header, self.limits)?
@@ -65,7 +65,7 @@ impl PartitionLog {
         self.producers.check_marker(header, marker, self.limits)?;
         let limit = self.limits.aborted_max;
         if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= limit {
-            return Err(AppendRejection::AbortedTransactionLimit { limit });
+            return Err(TransactionRejection::AbortedLimit { limit }.into());
         }
         Ok(self.end())
     }
@@ -123,6 +123,6 @@ impl PartitionLog {
     fn check_room(&self, header: &BatchHeader) -> Result<(), AppendRejection> {
         let last = self.end().0.checked_add(i64::from(header.last_offset_delta));
         let fits = header.last_offset_delta >= 0 && last.is_some_and(|last| last < i64::MAX);
-        if fits { Ok(()) } else { Err(AppendRejection::RecordCount) }
+        if fits { Ok(()) } else { Err(BatchRejection::RecordCount.into()) }
     }
 }

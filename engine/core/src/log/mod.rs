@@ -33,7 +33,7 @@ pub(crate) use epochs::{end_before, is_rising};
 pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier, Replicas, WatermarkRule};
 pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim};
-pub use rejection::AppendRejection;
+pub use rejection::{AppendRejection, BatchRejection, TransactionRejection};
 pub use replay::{Gaps, ReplayError};
 pub use time_index::TimeIndex;
 

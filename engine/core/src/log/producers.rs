@@ -11,7 +11,7 @@ use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::end_marker::EndMarker;
 use super::limits::LogLimits;
-use super::rejection::AppendRejection;
+use super::rejection::{AppendRejection, BatchRejection, TransactionRejection};
 
 /// The batches remembered per producer: as many as a client has in flight.
 pub const BATCHES_MAX: usize = 5;
@@ -159,7 +159,7 @@ impl Producers {
     ) -> Result<SequenceCheck, AppendRejection> {
         let (producer_id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
         if sequence.0 < 0 || epoch.0 < 0 {
-            return Err(AppendRejection::InvalidSequence { producer_id, producer_epoch: epoch, sequence });
+            return Err(BatchRejection::InvalidSequence { producer_id, producer_epoch: epoch, sequence }.into());
         }
         let Some(producer) = self.by_id.get(&producer_id) else {
             self.check_producer_limit(limits)?;
@@ -183,7 +183,7 @@ impl Producers {
             return out_of_order(Sequence(0));
         }
         if producer.open_transaction.is_some() && !header.attributes.is_transactional() {
-            return Err(AppendRejection::InvalidTransactionState { producer_id });
+            return Err(TransactionRejection::OutsideTransaction { producer_id }.into());
         }
         Ok(SequenceCheck::Next)
     }
@@ -202,7 +202,7 @@ impl Producers {
         }
         let (current, got) = (producer.coordinator_epoch, marker.coordinator_epoch);
         if got < current {
-            return Err(AppendRejection::FencedCoordinator { producer_id, current, got });
+            return Err(TransactionRejection::FencedCoordinator { producer_id, current, got }.into());
         }
         Ok(())
     }

@@ -15,20 +15,34 @@ pub enum AppendRejection {
     OutOfOrderSequence { producer_id: ProducerId, expected: Sequence, got: Sequence },
     #[error("epoch {got} of producer {producer_id} is fenced by epoch {current}")]
     InvalidProducerEpoch { producer_id: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
-    #[error("a batch of producer {producer_id} needs an epoch and a sequence; it has {producer_epoch}, {sequence}")]
-    InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
-    #[error("producer {producer_id} has a transaction open: a batch outside of it must wait for its end")]
-    InvalidTransactionState { producer_id: ProducerId },
-    #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
-    FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
+    #[error(transparent)]
+    Batch(#[from] BatchRejection),
+    #[error(transparent)]
+    Transaction(#[from] TransactionRejection),
     /// Retriable: producers are forgotten when they expire.
     #[error("the partition already remembers {limit} producers")]
     ProducerLimit { limit: usize },
-    /// Retriable: aborted transactions are forgotten when the log is trimmed.
-    #[error("the partition already remembers {limit} aborted transactions")]
-    AbortedTransactionLimit { limit: usize },
+}
+
+/// The batch is inconsistent, or is one that no client may write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchRejection {
+    #[error("a batch of producer {producer_id} needs an epoch and a sequence; it has {producer_epoch}, {sequence}")]
+    InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
     #[error("only a transaction coordinator writes control batches")]
     ControlBatch,
     #[error("the batch states that it has no records, or more records than offsets are left")]
     RecordCount,
+}
+
+/// The batch, or the marker, does not fit its producer's transaction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionRejection {
+    #[error("producer {producer_id} has a transaction open: a batch outside of it must wait for its end")]
+    OutsideTransaction { producer_id: ProducerId },
+    #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
+    FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
+    /// Retriable: aborted transactions are forgotten when the log is trimmed.
+    #[error("the partition already remembers {limit} aborted transactions")]
+    AbortedLimit { limit: usize },
 }

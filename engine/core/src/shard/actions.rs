@@ -7,6 +7,7 @@ use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::commit_builder::NoRoom;
 use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
+use super::failure::WalFailure;
 use super::host::Host;
 use super::location::ReadPlan;
 use super::log_rebuild::LogRebuild;
@@ -112,9 +113,7 @@ pub enum Action<H: Host> {
     /// The log has failed: nothing staged from here on is acknowledged while this process lives;
     /// after a disk failure, commits in flight do not count either. Comes before the refusals that
     /// follow from it.
-    Poison {
-        reason: String,
-    },
+    Poison(WalFailure),
     /// Creates the view of a partition, before anything is published in it.
     CreateView(Box<NewView>),
     /// Makes the partition findable.

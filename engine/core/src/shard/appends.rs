@@ -95,8 +95,8 @@ fn stage_batch<M: super::host::ReaderMemory>(
 ) -> Result<Outcome, Refusal<AppendError>> {
     let refused = |error| Err(Refusal::Error(error));
     let Append { id, leader_epoch, batch, header, until: frontier } = append;
-    if let Some(reason) = staging.poisoned() {
-        return refused(AppendError::Storage { reason: reason.to_owned() });
+    if let Some(failure) = staging.poisoned() {
+        return refused(AppendError::Storage(failure.clone()));
     }
     let max = staging.table().shape().payload_max() as usize;
     if batch.len() > max || batch.len() != header.size {
@@ -108,7 +108,7 @@ fn stage_batch<M: super::host::ReaderMemory>(
     let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end, batches: 1 };
     let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
     match partition.log.prepare_append(*leader_epoch, header) {
-        Err(rejection) => return refused(refusal(&rejection)),
+        Err(rejection) => return refused(refusal(rejection)),
         Ok(AppendDecision::Duplicate { base_offset, timestamp, must_wait_for, .. }) => {
             return Ok(Outcome::Duplicate(until(must_wait_for), appended(base_offset, Some(timestamp))));
         }
@@ -123,8 +123,8 @@ fn stage_batch<M: super::host::ReaderMemory>(
     Ok(Outcome::Staged(until(end), appended(base_offset, None)))
 }
 
-fn refusal(rejection: &AppendRejection) -> AppendError {
-    match *rejection {
+fn refusal(rejection: AppendRejection) -> AppendError {
+    match rejection {
         AppendRejection::FencedLeaderEpoch { given, current } => AppendError::FencedLeaderEpoch { given, current },
         AppendRejection::UnknownLeaderEpoch { given, current } => AppendError::UnknownLeaderEpoch { given, current },
         AppendRejection::BeingCut => AppendError::CutOff,
@@ -135,13 +135,7 @@ fn refusal(rejection: &AppendRejection) -> AppendError {
             AppendError::InvalidProducerEpoch { producer: producer_id, current, got }
         }
         AppendRejection::ProducerLimit { limit } => AppendError::ProducerLimit { limit },
-        AppendRejection::InvalidSequence { .. } | AppendRejection::RecordCount | AppendRejection::ControlBatch => {
-            AppendError::InvalidBatch { reason: rejection.to_string() }
-        }
-        AppendRejection::InvalidTransactionState { .. }
-        | AppendRejection::FencedCoordinator { .. }
-        | AppendRejection::AbortedTransactionLimit { .. } => {
-            AppendError::InvalidTransaction { reason: rejection.to_string() }
-        }
+        AppendRejection::Batch(rejection) => AppendError::InvalidBatch(rejection),
+        AppendRejection::Transaction(rejection) => AppendError::InvalidTransaction(rejection),
     }
 }

@@ -17,6 +17,7 @@ use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 use super::checkpointing::NextPiece;
 use super::commit::{Commit, StagedBatch, SyncPolicy};
 use super::disk_step::DiskStep;
+use super::failure::WalFailure;
 use super::host::ReaderMemory;
 use super::memory::{Chunk, NoMemory};
 use super::partitions::{LogVersion, PartitionKey};
@@ -41,8 +42,8 @@ pub enum NoRoom {
     Full,
     #[error(transparent)]
     Memory(#[from] NoMemory),
-    #[error("{reason}")]
-    Poisoned { reason: String },
+    #[error(transparent)]
+    Poisoned(WalFailure),
 }
 
 /// The log of a staged batch: the frame names the partition by its id, the published batch by its

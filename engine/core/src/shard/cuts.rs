@@ -22,6 +22,7 @@ use rustmq_model::{Instant, LeaderEpoch, Offset, Timestamp};
 use super::actions::{Action, Actions};
 use super::commit_builder::NoRoom;
 use super::error::{AppendError, CutError};
+use super::failure::WalFailure;
 use super::host::Host;
 use super::log_rebuild::{LogPrefix, LogRebuild, RebuildError};
 use super::now::Now;
@@ -196,10 +197,10 @@ impl<H: Host> Cuts<H> {
     }
 
     /// The WAL has failed: refuses all cuts. Returns the partitions whose logs stay uncut.
-    pub(super) fn refuse_all(&mut self, reason: &str, actions: &mut Actions<H>) -> Vec<PartitionKey> {
+    pub(super) fn refuse_all(&mut self, failure: &WalFailure, actions: &mut Actions<H>) -> Vec<PartitionKey> {
         let keys = self.keys();
         for key in &keys {
-            self.refuse(*key, CutError::Storage { reason: reason.to_owned() }, actions);
+            self.refuse(*key, CutError::Storage(failure.clone()), actions);
         }
         keys
     }
@@ -302,12 +303,11 @@ impl<H: Host> Cuts<H> {
 
 impl From<RebuildError> for CutError {
     fn from(error: RebuildError) -> Self {
-        let reason = error.to_string();
         match error {
             RebuildError::NoBase { .. } | RebuildError::Damaged { .. } | RebuildError::Unsound { .. } => {
-                Self::Unknown { reason }
+                Self::Unknown(error)
             }
-            RebuildError::Unreadable { .. } | RebuildError::NotRead { .. } => Self::Unreadable { reason },
+            RebuildError::Unreadable { .. } | RebuildError::NotRead { .. } => Self::Unreadable(error),
         }
     }
 }
@@ -387,8 +387,7 @@ fn stage_truncation<M: super::host::ReaderMemory>(
     let control = Control::Truncate { end };
     let size = Staging::<M>::size_of_truncation(&control, *checkpoint_bytes);
     if size > staging.table().shape().payload_max() as usize {
-        let reason = format!("its checkpoint of {size} bytes does not fit a segment");
-        return Err(Refusal::Error(CutError::Unknown { reason }));
+        return Err(Refusal::Error(CutError::CheckpointTooLarge { size }));
     }
     let room = staging.room(size, Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("making room closes none");

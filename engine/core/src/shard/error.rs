@@ -3,7 +3,9 @@
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
-use crate::log::{Frontiers, RejectedTruncation};
+use super::failure::{ReadFailure, WalFailure};
+use super::log_rebuild::RebuildError;
+use crate::log::{BatchRejection, Frontiers, RejectedTruncation, TransactionRejection};
 
 /// The engine is shutting down or its thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +19,8 @@ pub enum OpenError {
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
     Full,
-    #[error("the write-ahead log cannot be written: {reason}")]
-    Storage { reason: String },
+    #[error("the write-ahead log cannot be written: {0}")]
+    Storage(#[source] WalFailure),
     #[error("the storage engine has stopped")]
     Stopped,
 }
@@ -39,10 +41,10 @@ pub enum AppendError {
     #[error("the partition already remembers {limit} producers")]
     ProducerLimit { limit: usize },
     /// The batch is inconsistent, or is one that no client may write.
-    #[error("the batch is not valid: {reason}")]
-    InvalidBatch { reason: String },
-    #[error("the batch does not fit the producer's transaction: {reason}")]
-    InvalidTransaction { reason: String },
+    #[error("the batch is not valid: {0}")]
+    InvalidBatch(#[source] BatchRejection),
+    #[error("the batch does not fit the producer's transaction: {0}")]
+    InvalidTransaction(#[source] TransactionRejection),
     #[error("a batch of {size} bytes exceeds the log's limit of {max}")]
     TooLarge { size: usize, max: usize },
     /// Retriable: goes away when retention, trims or deletions free a segment.
@@ -53,8 +55,8 @@ pub enum AppendError {
     #[error("another leader's log replaces this log")]
     CutOff,
     /// A write or a sync failed. The shard acknowledges nothing more until the process restarts.
-    #[error("the write-ahead log cannot be written: {reason}")]
-    Storage { reason: String },
+    #[error("the write-ahead log cannot be written: {0}")]
+    Storage(#[source] WalFailure),
     #[error("the storage engine has stopped")]
     Stopped,
 }
@@ -67,8 +69,8 @@ pub enum TrimError {
     AboveHighWatermark { requested: Offset, high_watermark: Offset },
     #[error("the write-ahead log is full")]
     Full,
-    #[error("the write-ahead log cannot be written: {reason}")]
-    Storage { reason: String },
+    #[error("the write-ahead log cannot be written: {0}")]
+    Storage(#[source] WalFailure),
     #[error("the storage engine has stopped")]
     Stopped,
 }
@@ -85,12 +87,15 @@ pub enum CutError {
     #[error("offset {requested} is below the high watermark {high_watermark}")]
     BelowHighWatermark { requested: Offset, high_watermark: Offset },
     /// The state of the log at that offset is lost for good: the caller must reset it.
-    #[error("the log's state at the cut is lost: {reason}")]
-    Unknown { reason: String },
+    #[error("the log's state at the cut is lost: {0}")]
+    Unknown(#[source] RebuildError),
+    /// The state of the log at that offset has no place in this WAL: the caller must reset it.
+    #[error("the log's state at the cut is lost: its checkpoint of {size} bytes does not fit a segment")]
+    CheckpointTooLarge { size: usize },
     /// Retriable after a pause: a path to the device may be down. If the error persists, a reset
     /// works without a read.
-    #[error("the log's state at the cut cannot be read: {reason}")]
-    Unreadable { reason: String },
+    #[error("the log's state at the cut cannot be read: {0}")]
+    Unreadable(#[source] RebuildError),
     #[error("a log cannot start at offset {at}: it must be at least 0 and below {}", i64::MAX)]
     InvalidStart { at: Offset },
     /// Retriable.
@@ -101,8 +106,8 @@ pub enum CutError {
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
     Full,
-    #[error("the write-ahead log cannot be written: {reason}")]
-    Storage { reason: String },
+    #[error("the write-ahead log cannot be written: {0}")]
+    Storage(#[source] WalFailure),
 }
 
 impl From<RejectedTruncation> for CutError {
@@ -117,8 +122,8 @@ pub enum DeleteError {
     UnknownPartition,
     #[error("the write-ahead log is full")]
     Full,
-    #[error("the write-ahead log cannot be written: {reason}")]
-    Storage { reason: String },
+    #[error("the write-ahead log cannot be written: {0}")]
+    Storage(#[source] WalFailure),
     #[error("the storage engine has stopped")]
     Stopped,
 }
@@ -139,8 +144,8 @@ pub enum ReadError {
     /// moved (`docs/adr/0010-damage-does-not-stop-the-log.md`). Reads from `end` on work.
     #[error("offsets {first} to {last} are damaged: they could not be read back", last = end.0 - 1)]
     Damaged { first: Offset, end: Offset },
-    #[error("the data cannot be read back: {reason}")]
-    Storage { reason: String },
+    #[error("the data cannot be read back: {0}")]
+    Storage(#[source] ReadFailure),
 }
 
 impl From<EngineStopped> for OpenError {

@@ -4,6 +4,7 @@
 use rustmq_model::Offset;
 
 use super::error::ReadError;
+use super::failure::{ReadFailure, ReadFailureCause};
 use super::request::ColdRead;
 use crate::wal::segments::{Located, Location};
 use crate::wal::{LocationMap, NotLocated, RUNS_AHEAD, ReadRange, SegmentHold, SegmentTable, SharedSegments};
@@ -60,7 +61,8 @@ const fn range_of(read: &ColdRead) -> ReadRange {
 }
 
 fn lost(read: &ColdRead) -> ReadError {
-    ReadError::Storage { reason: format!("{read} is in no segment") }
+    let detail = format!("{read} is in no segment");
+    ReadError::Storage(ReadFailure { cause: ReadFailureCause::Location, detail })
 }
 
 fn plan(

@@ -34,9 +34,9 @@ const _: () = assert!(WINDOW_MAX.is_multiple_of(SegmentShape::BLOCK_SIZE_MAX), "
 pub enum RebuildError {
     #[error("no checkpoint at or below offset {until} is left")]
     NoBase { until: Offset },
-    #[error("slot {:05}, offset {offset}: {damage}", slot.0)]
+    #[error("slot {slot:05}, offset {offset}: {damage}")]
     Damaged { slot: SlotId, offset: u32, damage: GroupDamage },
-    #[error("slot {:05}, offset {offset}: {reason}", slot.0)]
+    #[error("slot {slot:05}, offset {offset}: {reason}")]
     Unreadable { slot: SlotId, offset: u32, reason: String },
     #[error("{reason}")]
     NotRead { reason: String },

@@ -13,6 +13,7 @@ use super::commit_builder::CommitBuilder;
 use super::commits::{CommitNumber, Commits};
 use super::cuts::Cuts;
 use super::error::AppendError;
+use super::failure::WalFailure;
 use super::host::Host;
 use super::memory::NoMemory;
 use super::now::Now;
@@ -201,7 +202,7 @@ impl<H: Host> Shard<H> {
     }
 
     #[must_use]
-    pub fn poisoned(&self) -> Option<&str> {
+    pub const fn poisoned(&self) -> Option<&WalFailure> {
         self.staging.poisoned()
     }
 
@@ -234,10 +235,9 @@ impl<H: Host> Shard<H> {
 
     /// Answers the append when every batch is passed by the frontier that it waits for.
     pub(super) fn answer_when_passed(&mut self, append: WaitingAppend<H>) {
-        if let Some(reason) = self.staging.poisoned() {
+        if let Some(failure) = self.staging.poisoned().cloned() {
             // Some of its batches may be durable; the request is refused as a whole.
-            let reason = reason.to_owned();
-            Waiting::Append(append).refuse(&reason, &mut self.partitions, &mut self.actions);
+            Waiting::Append(append).refuse(&failure, &mut self.partitions, &mut self.actions);
             return;
         }
         if append.is_cut(&self.partitions) {
@@ -267,11 +267,10 @@ impl<H: Host> Shard<H> {
     }
 
     fn when_durable(&mut self, waiting: Waiting<H>) {
-        if let Some(reason) = self.staging.poisoned() {
+        if let Some(failure) = self.staging.poisoned().cloned() {
             // No wait is accepted any more: frames staged before the failure may never become
             // durable.
-            let reason = reason.to_owned();
-            waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
+            waiting.refuse(&failure, &mut self.partitions, &mut self.actions);
             return;
         }
         match self.staging.last_staged() {

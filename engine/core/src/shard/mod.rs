@@ -15,7 +15,8 @@
 //! readers' view of a partition, [`location`] plans reads of batches that have left memory.
 //! [`starting`] replays the recovered partitions. [`partitions`] holds the open logs, [`backlog`]
 //! the requests that wait for a turn, [`memory`] the buffers, and [`tail`] the order in which
-//! batches leave memory.
+//! batches leave memory. [`error`] lists why requests are refused, [`failure`] the failures of the
+//! disk and of memory among that.
 
 pub mod actions;
 mod append_waits;
@@ -30,6 +31,7 @@ mod cuts;
 mod disk_pace;
 pub mod disk_step;
 pub mod error;
+pub mod failure;
 pub mod host;
 pub mod location;
 mod log_rebuild;

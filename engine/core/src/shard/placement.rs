@@ -7,6 +7,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 use super::actions::{Action, Actions, NewView};
 use super::commit_builder::NoRoom;
 use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
+use super::failure::WalFailure;
 use super::host::{Host, ReaderMemory};
 use super::partitions::{PartitionKey, Partitions};
 use super::placement_change::{Placement, PlacementChange};
@@ -38,8 +39,8 @@ pub(super) fn open<H: Host>(
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
 ) -> Result<PlacementChange, Refusal<OpenError>> {
-    if let Some(reason) = staging.poisoned() {
-        return Err(Refusal::Error(OpenError::Storage { reason: reason.to_owned() }));
+    if let Some(failure) = staging.poisoned() {
+        return Err(Refusal::Error(OpenError::Storage(failure.clone())));
     }
     match partitions.key(open.id) {
         Some(key) => lead(key, open, partitions, staging),
@@ -104,8 +105,8 @@ pub(super) fn trim<M: ReaderMemory>(
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
 ) -> Result<Trimmed, Refusal<TrimError>> {
-    if let Some(reason) = staging.poisoned() {
-        return Err(Refusal::Error(TrimError::Storage { reason: reason.to_owned() }));
+    if let Some(failure) = staging.poisoned() {
+        return Err(Refusal::Error(TrimError::Storage(failure.clone())));
     }
     let partition = partitions.find(id).ok_or(Refusal::Error(TrimError::UnknownPartition))?;
     let high_watermark = partition.log.frontiers().high_watermark;
@@ -177,17 +178,16 @@ fn close<M: ReaderMemory>(
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
 ) -> Result<PlacementChange, DeleteError> {
-    if let Some(reason) = staging.poisoned() {
-        return Err(DeleteError::Storage { reason: reason.to_owned() });
+    if let Some(failure) = staging.poisoned() {
+        return Err(DeleteError::Storage(failure.clone()));
     }
     let key = partitions.key(id).ok_or(DeleteError::UnknownPartition)?;
     let room = match staging.room(Control::Close.payload_length(), Purpose::Freeing, partitions) {
         Ok(room) => room,
         // Retriable: a segment will be ready.
         Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Err(DeleteError::Full),
-        Err(error @ (NoRoom::Memory(_) | NoRoom::Poisoned { .. })) => {
-            return Err(DeleteError::Storage { reason: error.to_string() });
-        }
+        Err(NoRoom::Memory(error)) => return Err(DeleteError::Storage(error.into())),
+        Err(NoRoom::Poisoned(failure)) => return Err(DeleteError::Storage(failure)),
     };
     room.put_control(id, &Control::Close);
     let partition = partitions.close(key).expect("it was found, and making room closes none");
@@ -197,34 +197,34 @@ fn close<M: ReaderMemory>(
 /// Converts the lack of room into an operation's error.
 pub(super) trait WithoutRoom {
     const FULL: Self;
-    fn storage(reason: String) -> Self;
+    fn storage(failure: WalFailure) -> Self;
 }
 
 impl WithoutRoom for AppendError {
     const FULL: Self = Self::Full;
-    fn storage(reason: String) -> Self {
-        Self::Storage { reason }
+    fn storage(failure: WalFailure) -> Self {
+        Self::Storage(failure)
     }
 }
 
 impl WithoutRoom for OpenError {
     const FULL: Self = Self::Full;
-    fn storage(reason: String) -> Self {
-        Self::Storage { reason }
+    fn storage(failure: WalFailure) -> Self {
+        Self::Storage(failure)
     }
 }
 
 impl WithoutRoom for TrimError {
     const FULL: Self = Self::Full;
-    fn storage(reason: String) -> Self {
-        Self::Storage { reason }
+    fn storage(failure: WalFailure) -> Self {
+        Self::Storage(failure)
     }
 }
 
 impl WithoutRoom for CutError {
     const FULL: Self = Self::Full;
-    fn storage(reason: String) -> Self {
-        Self::Storage { reason }
+    fn storage(failure: WalFailure) -> Self {
+        Self::Storage(failure)
     }
 }
 
@@ -233,7 +233,8 @@ impl<E: WithoutRoom> From<NoRoom> for Refusal<E> {
         match no_room {
             NoRoom::AwaitSlot | NoRoom::AwaitCommit => Self::Await,
             NoRoom::Full => Self::Error(E::FULL),
-            NoRoom::Memory(_) | NoRoom::Poisoned { .. } => Self::Error(E::storage(no_room.to_string())),
+            NoRoom::Memory(error) => Self::Error(E::storage(error.into())),
+            NoRoom::Poisoned(failure) => Self::Error(E::storage(failure)),
         }
     }
 }

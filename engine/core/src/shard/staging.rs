@@ -13,6 +13,7 @@ use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 use super::checkpointing::{Checkpointing, NextPiece, Progress};
 use super::commit::Commit;
 use super::commit_builder::{CommitBuilder, LogIdentity, NoRoom, Room};
+use super::failure::WalFailure;
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
 use super::partitions::{Partition, PartitionKey, Partitions};
@@ -35,7 +36,7 @@ pub struct Staging<M: ReaderMemory> {
     /// The number of segments started since [`Self::take_rolls`].
     rolls: u32,
     /// The reason, once the log takes no more frames.
-    poisoned: Option<String>,
+    poisoned: Option<WalFailure>,
 }
 
 /// The checkpoints at the head of the newest segment, until they are staged. A segment that begins
@@ -178,14 +179,14 @@ impl<M: ReaderMemory> Staging<M> {
     }
 
     #[must_use]
-    pub fn poisoned(&self) -> Option<&str> {
-        self.poisoned.as_deref()
+    pub const fn poisoned(&self) -> Option<&WalFailure> {
+        self.poisoned.as_ref()
     }
 
     /// Nothing is staged from here on. The gathered frames are never written: a later commit would
     /// count dropped ones as durable.
-    pub(super) fn poison(&mut self, reason: String) {
-        self.poisoned.get_or_insert(reason);
+    pub(super) fn poison(&mut self, failure: WalFailure) {
+        self.poisoned.get_or_insert(failure);
         let _ = self.builder.take_commit();
         self.head = Head::default();
         self.checkpoints.abandon();
@@ -204,8 +205,8 @@ impl<M: ReaderMemory> Staging<M> {
 
     fn make_room(&mut self, payload: usize, purpose: Purpose, partitions: &Partitions) -> Result<(), NoRoom> {
         loop {
-            if let Some(reason) = &self.poisoned {
-                return Err(NoRoom::Poisoned { reason: reason.clone() });
+            if let Some(failure) = &self.poisoned {
+                return Err(NoRoom::Poisoned(failure.clone()));
             }
             if purpose != Purpose::Freeing && self.is_full() {
                 return Err(NoRoom::AwaitCommit);

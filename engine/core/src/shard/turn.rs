@@ -13,6 +13,7 @@ use super::commit_builder::NoRoom;
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
 use super::error::CutError;
+use super::failure::WalFailure;
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
@@ -243,14 +244,14 @@ impl<H: Host> Shard<H> {
 
     /// A commit has ended; two may end in any order. After an error neither it nor any other commit
     /// in flight counts, and nothing more is staged.
-    pub fn on_committed(&mut self, now: Now, number: CommitNumber, result: Result<(), String>) {
+    pub fn on_committed(&mut self, now: Now, number: CommitNumber, result: Result<(), WalFailure>) {
         match result {
             Ok(()) => self.commits.on_written(now.at, number),
-            Err(reason) => {
+            Err(failure) => {
                 // Only the first failure is reported. The other commits in flight may end in any
                 // way.
                 if !self.commits.are_lost() {
-                    self.lose(&reason);
+                    self.lose(&failure);
                 }
                 self.commits.on_failed(number);
             }
@@ -284,32 +285,32 @@ impl<H: Host> Shard<H> {
 
     /// Stages nothing more from here on; published batches stay readable. Commits in flight still
     /// end, and count if they succeed.
-    fn poison(&mut self, reason: &str) {
-        self.staging.poison(reason.to_owned());
-        self.actions.push(Action::Poison { reason: reason.to_owned() });
-        for key in self.cuts.refuse_all(reason, &mut self.actions) {
+    fn poison(&mut self, failure: &WalFailure) {
+        self.staging.poison(failure.clone());
+        self.actions.push(Action::Poison(failure.clone()));
+        for key in self.cuts.refuse_all(failure, &mut self.actions) {
             self.keep_uncut(key);
         }
         let end = self.commits.in_flight_end().unwrap_or_default();
         let in_flight = self.commits.in_flight_ends(&self.partitions);
-        self.refuse_lost(reason, end, &in_flight);
+        self.refuse_lost(failure, end, &in_flight);
     }
 
     /// Poisons the shard after a disk failure: commits in flight do not count either. The system
     /// may report a failure to one sync alone although it concerns the bytes of another, which then
     /// succeeds.
-    fn lose(&mut self, reason: &str) {
+    fn lose(&mut self, failure: &WalFailure) {
         // Requests that had gathered are refused first.
-        self.poison(reason);
+        self.poison(failure);
         self.commits.lose();
-        self.refuse_lost(reason, WalPosition::default(), &StagedEnds::default());
+        self.refuse_lost(failure, WalPosition::default(), &StagedEnds::default());
     }
 
     /// The log has failed: refuses all waits except for groups before `end` and for batches up to
     /// these ends, which can still become durable.
-    fn refuse_lost(&mut self, reason: &str, end: WalPosition, batches: &StagedEnds) {
+    fn refuse_lost(&mut self, failure: &WalFailure, end: WalPosition, batches: &StagedEnds) {
         for waiting in self.waiting.take_lost(end, batches) {
-            waiting.refuse(reason, &mut self.partitions, &mut self.actions);
+            waiting.refuse(failure, &mut self.partitions, &mut self.actions);
         }
     }
 
@@ -346,8 +347,8 @@ impl<H: Host> Shard<H> {
     /// Another broker leads the partition in this epoch. Even if its request fails, readers see the
     /// epoch, and requests of an earlier leader are refused.
     fn follow(&mut self, id: TopicIdPartition, epoch: LeaderEpoch) -> Result<(), CutError> {
-        if let Some(reason) = self.poisoned() {
-            return Err(CutError::Storage { reason: reason.to_owned() });
+        if let Some(failure) = self.poisoned() {
+            return Err(CutError::Storage(failure.clone()));
         }
         let key = self.partitions.key(id).ok_or(CutError::UnknownPartition)?;
         let partition = self.partitions.at_mut(key).expect("its id has this key");
@@ -450,7 +451,7 @@ impl<H: Host> Shard<H> {
     /// will become ready.
     pub fn on_preparation_lost(&mut self) {
         self.slots.on_lost();
-        self.poison("the thread that prepares segments has panicked");
+        self.poison(&WalFailure::PreparationLost);
     }
 
     /// Frees segments, after readers see the log's current locations: no reader then finds a free
@@ -501,9 +502,9 @@ impl<H: Host> Shard<H> {
 
     /// A sync outside the commits has failed. Its bytes count as lost, and so do the commits in
     /// flight: a later sync may succeed without those bytes, and there may be none.
-    pub fn on_sync_failed(&mut self, reason: &str) {
+    pub fn on_sync_failed(&mut self, failure: &WalFailure) {
         self.repair.on_forgotten();
-        self.lose(reason);
+        self.lose(failure);
     }
 
     /// The memory limit has changed: a smaller one applies at once, even while the shard is idle.

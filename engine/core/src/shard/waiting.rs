@@ -11,6 +11,7 @@ use super::actions::{Action, Actions};
 use super::append_waits::{AppendWaits, AwaitedEnd};
 use super::commits::{Commits, StagedEnds};
 use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
+use super::failure::WalFailure;
 use super::host::Host;
 use super::partitions::{Partition, PartitionKey, Partitions};
 use super::placement_change::PlacementChange;
@@ -187,11 +188,11 @@ impl<H: Host> Waiting<H> {
     }
 
     /// The log has failed: refuses the request.
-    pub(super) fn refuse(self, reason: &str, partitions: &mut Partitions, actions: &mut Actions<H>) {
+    pub(super) fn refuse(self, failure: &WalFailure, partitions: &mut Partitions, actions: &mut Actions<H>) {
         match self {
-            Self::Append(append) => append.refuse(&AppendError::Storage { reason: reason.to_owned() }, actions),
+            Self::Append(append) => append.refuse(&AppendError::Storage(failure.clone()), actions),
             Self::Change(change) => change.refuse(partitions, actions),
-            Self::Answer(answer) => answer.refuse(reason, actions),
+            Self::Answer(answer) => answer.refuse(failure, actions),
         }
     }
 }
@@ -204,7 +205,8 @@ impl<H: Host> Answer<H> {
                     if result.as_ref().is_ok_and(|key| !partitions.is_in_use(*key)) {
                         // The log has failed in the meantime: a later request to delete the
                         // partition was refused, which ended its readers.
-                        *result = Err(OpenError::Storage { reason: staging.poisoned().unwrap_or_default().to_owned() });
+                        let failure = staging.poisoned().expect("only a failed log closes what it has opened");
+                        *result = Err(OpenError::Storage(failure.clone()));
                     }
                 }
                 actions.push(Action::AnswerOpen { reply, results });
@@ -215,22 +217,22 @@ impl<H: Host> Answer<H> {
         }
     }
 
-    fn refuse(self, reason: &str, actions: &mut Actions<H>) {
-        let reason = || reason.to_owned();
+    fn refuse(self, failure: &WalFailure, actions: &mut Actions<H>) {
+        let failure = || failure.clone();
         match self {
             Self::Open { mut results, reply } => {
-                refuse_all(&mut results, || OpenError::Storage { reason: reason() });
+                refuse_all(&mut results, || OpenError::Storage(failure()));
                 actions.push(Action::AnswerOpen { reply, results });
             }
             Self::Trim { reply, .. } => {
-                actions.push(Action::AnswerTrim { reply, result: Err(TrimError::Storage { reason: reason() }) });
+                actions.push(Action::AnswerTrim { reply, result: Err(TrimError::Storage(failure())) });
             }
             Self::Delete { mut results, reply } => {
-                refuse_all(&mut results, || DeleteError::Storage { reason: reason() });
+                refuse_all(&mut results, || DeleteError::Storage(failure()));
                 actions.push(Action::AnswerDelete { reply, results });
             }
             Self::Cut { reply, .. } => {
-                actions.push(Action::AnswerCut { reply, result: Err(CutError::Storage { reason: reason() }) });
+                actions.push(Action::AnswerCut { reply, result: Err(CutError::Storage(failure())) });
             }
         }
     }

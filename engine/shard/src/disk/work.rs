@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustmq_engine_core::shard::failure::WalFailure;
 use rustmq_engine_core::shard::{CommitNumber, DiskStep};
 
 use super::slot_file::SlotFile;
@@ -34,12 +35,22 @@ pub(crate) enum DiskError {
     Ended,
 }
 
+impl From<DiskError> for WalFailure {
+    fn from(error: DiskError) -> Self {
+        let kind = match &error {
+            DiskError::Write { error, .. } | DiskError::Sync { error, .. } => error.kind(),
+            DiskError::Ended => io::ErrorKind::Other,
+        };
+        Self::Disk { kind, detail: error.to_string() }
+    }
+}
+
 impl DiskError {
     pub(super) fn of_write(file: &SlotFile, offset: u64, length: usize, error: io::Error) -> Self {
         Self::Write { path: file.path.clone(), offset, length, error }
     }
 
-    pub(super) fn of_sync(file: &SlotFile, error: io::Error) -> Self {
+    pub(crate) fn of_sync(file: &SlotFile, error: io::Error) -> Self {
         Self::Sync { path: file.path.clone(), error }
     }
 }

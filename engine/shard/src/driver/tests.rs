@@ -12,6 +12,7 @@ use rustmq_engine_api::{
     AppendError, Awaited, FetchWaiter, Isolation, OpenError, ReadError, ReadFrontier, ReadRequest,
 };
 use rustmq_engine_core::shard::DiskStep;
+use rustmq_engine_core::shard::failure::WalFailure;
 use rustmq_engine_core::shard::request::{CutLog, CutTo};
 use rustmq_model::{ByteSize, LeaderEpoch, Offset};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -88,8 +89,9 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
     let gathered = shard.append(1, &[10]);
     shard.turn();
     shard.driver.on_committed(number, Err(DiskError::Ended));
-    let reason = DiskError::Ended.to_string();
-    let refused = Err(AppendError::Storage { reason: reason.clone() });
+    let failure = WalFailure::from(DiskError::Ended);
+    let reason = failure.to_string();
+    let refused = Err(AppendError::Storage(failure));
     assert_eq!([answer(failed).remove(0), answer(gathered).remove(0)], [refused.clone(), refused.clone()]);
     assert_eq!(shard.status().poisoned, Some(reason));
     let late = shard.append(0, &[10]);

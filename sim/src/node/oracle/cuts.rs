@@ -158,8 +158,8 @@ impl Oracle {
             // The cut may be on the disk.
             Err(CutError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => return CutEnd::Over,
             Err(CutError::Storage { .. }) => assert!(poisoned_from.is_some(), "{id}: {result:?}"),
-            Err(CutError::Unknown { reason }) => {
-                assert!(has_been_full, "{id}: the log's earlier state is unknown: {reason}");
+            Err(error @ (CutError::Unknown(_) | CutError::CheckpointTooLarge { .. })) => {
+                assert!(has_been_full, "{id}: {error}");
             }
             Err(CutError::BelowHighWatermark { .. }) => {
                 let is_committed = |to| model.lives.iter().any(|life| life.boundary(to) < life.committed);

@@ -39,20 +39,21 @@ pub(super) async fn a_broken_device_refuses_appends_and_leaves_the_log_readable(
     let mut failures = engine.failures();
     subject.break_device();
     let refused = append_value(engine, 0, b"lost").await;
-    let Err(AppendError::Storage { reason }) = refused else { panic!("{refused:?}") };
-    // Of one shard; the other has written nothing.
+    let Err(AppendError::Storage(failure)) = refused else { panic!("{refused:?}") };
+    // One shard has failed; the other has written nothing.
+    let reason = failure.to_string();
     let told = failures.iter_mut().filter_map(|failure| failure.borrow_and_update().clone());
     assert_eq!(told.collect::<Vec<_>>(), std::slice::from_ref(&reason));
     let poisoned = engine.status().shards.into_iter().filter_map(|shard| shard.poisoned);
     assert_eq!(poisoned.collect::<Vec<_>>(), std::slice::from_ref(&reason));
-    assert_eq!(append_value(engine, 0, b"lost").await, Err(AppendError::Storage { reason }));
+    assert_eq!(append_value(engine, 0, b"lost").await, Err(AppendError::Storage(failure)));
     assert_eq!(reader.frontiers().log_end, Offset(1), "nothing of it is left");
     assert_eq!(values(&reader).await, ["kept"]);
     let trimmed = engine.trim(id(0), TrimTo::HighWatermark).await;
-    assert!(matches!(trimmed, Err(TrimError::Storage { .. })), "{trimmed:?}");
-    assert!(matches!(engine.open(vec![to_open(0)]).await[0], Err(OpenError::Storage { .. })));
+    assert!(matches!(trimmed, Err(TrimError::Storage(_))), "{trimmed:?}");
+    assert!(matches!(engine.open(vec![to_open(0)]).await[0], Err(OpenError::Storage(_))));
     let deleted = engine.delete(vec![id(0)]).await;
-    assert!(matches!(deleted[0], Err(DeleteError::Storage { .. })), "{deleted:?}");
+    assert!(matches!(deleted[0], Err(DeleteError::Storage(_))), "{deleted:?}");
     assert_eq!(engine.configure(id(0), LogConfig::unlimited()).await, Ok(()));
 }
 

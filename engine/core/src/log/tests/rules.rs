@@ -123,12 +123,18 @@ fn an_unknown_producer_starts_anywhere_and_a_new_epoch_at_zero() {
 #[test]
 fn a_batch_that_no_client_may_write_is_refused() {
     let mut log = open();
-    assert!(matches!(append(&mut log, &idempotent(1, 0, -1, 1)), Err(AppendRejection::InvalidSequence { .. })));
-    assert!(matches!(append(&mut log, &idempotent(1, -1, 0, 1)), Err(AppendRejection::InvalidSequence { .. })));
-    assert_eq!(append(&mut log, &marker(1, 0)), Err(AppendRejection::ControlBatch));
-    assert_eq!(append(&mut log, &plain(0)), Err(AppendRejection::RecordCount));
+    assert!(matches!(
+        append(&mut log, &idempotent(1, 0, -1, 1)),
+        Err(AppendRejection::Batch(BatchRejection::InvalidSequence { .. }))
+    ));
+    assert!(matches!(
+        append(&mut log, &idempotent(1, -1, 0, 1)),
+        Err(AppendRejection::Batch(BatchRejection::InvalidSequence { .. }))
+    ));
+    assert_eq!(append(&mut log, &marker(1, 0)), Err(BatchRejection::ControlBatch.into()));
+    assert_eq!(append(&mut log, &plain(0)), Err(BatchRejection::RecordCount.into()));
     let mut full = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset(i64::MAX - 2));
-    assert_eq!(append(&mut full, &plain(3)), Err(AppendRejection::RecordCount));
+    assert_eq!(append(&mut full, &plain(3)), Err(BatchRejection::RecordCount.into()));
     assert_eq!(append(&mut full, &plain(2)), Ok(i64::MAX - 2));
 }
 
@@ -159,7 +165,7 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
         log.frontiers().last_stable.0
     };
     assert_eq!(last_stable(&mut log), 2);
-    let outside = AppendRejection::InvalidTransactionState { producer_id: ProducerId(1) };
+    let outside = AppendRejection::from(TransactionRejection::OutsideTransaction { producer_id: ProducerId(1) });
     assert_eq!(append(&mut log, &idempotent(1, 0, 2, 1)), Err(outside));
     assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Abort), Ok(Offset(5)));
     // The transaction has ended, but not on every replica.
@@ -177,7 +183,8 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     assert_eq!(append(&mut log, &transactional(2, 1, 0, 1)), Ok(7));
     let stale = EndMarker { end: TransactionEnd::Commit, coordinator_epoch: 0 };
     let rejection = log.prepare_marker(None, &marker(2, 1), stale).unwrap_err();
-    assert_eq!(rejection, AppendRejection::FencedCoordinator { producer_id: ProducerId(2), current: 1, got: 0 });
+    let fenced = TransactionRejection::FencedCoordinator { producer_id: ProducerId(2), current: 1, got: 0 };
+    assert_eq!(rejection, fenced.into());
 }
 
 #[test]
@@ -190,7 +197,7 @@ fn aborted_transactions_are_bounded_until_the_log_is_trimmed() {
     end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
     end_transaction(&mut log, 2, 0, TransactionEnd::Abort).unwrap();
     let length = log.checkpoint_length();
-    let refused = AppendRejection::AbortedTransactionLimit { limit: 2 };
+    let refused = AppendRejection::from(TransactionRejection::AbortedLimit { limit: 2 });
     assert_eq!(end_transaction(&mut log, 3, 0, TransactionEnd::Abort), Err(refused));
     assert_eq!(log.checkpoint_length(), length);
     log.on_durable(log.end());

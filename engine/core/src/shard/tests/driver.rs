@@ -11,6 +11,7 @@ use super::host::{Event, TestHost};
 use super::memory::VecMemory;
 use super::slots::{Slots, WAL, shape};
 use crate::log::{AppendFrontier, Gaps, LogLimits, Replicas};
+use crate::shard::failure::WalFailure;
 use crate::shard::request::ColdRead;
 use crate::shard::starting::{log_limits, replay_partitions};
 use crate::shard::{
@@ -23,6 +24,11 @@ use crate::wal::{SegmentTable, SegmentTableConfig, SlotId};
 
 /// An upper bound on the steps of the machine in one go.
 pub(super) const ROUNDS_MAX: usize = 10_000;
+
+/// The failure of a disk in the tests.
+fn broken_disk() -> WalFailure {
+    WalFailure::Disk { kind: std::io::ErrorKind::Other, detail: "the disk is broken".to_owned() }
+}
 
 /// The configuration of a shard in the tests.
 #[derive(Clone, Copy, Debug)]
@@ -277,7 +283,7 @@ impl Driver {
 
     /// Fails a sync outside the commits.
     pub fn fail_sync(&mut self) {
-        self.shard.on_sync_failed("the disk is broken");
+        self.shard.on_sync_failed(&broken_disk());
         self.execute();
     }
 
@@ -343,7 +349,7 @@ impl Driver {
 
     fn fail_commit_at(&mut self, at: usize) {
         let number = self.in_flight.remove(at).unwrap().number;
-        self.shard.on_committed(self.now, number, Err("the disk is broken".to_owned()));
+        self.shard.on_committed(self.now, number, Err(broken_disk()));
         self.execute();
     }
 

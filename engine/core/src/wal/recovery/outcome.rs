@@ -48,53 +48,48 @@ pub struct ReadRequest {
 pub enum RecoveryError {
     #[error(
         "slot {slot:05}, offset {offset}: the WAL is corrupt, though it is proven durable up to {proven}: {damage}; \
-         --repair keeps all sound groups",
-        slot = slot.0
+         --repair keeps all sound groups"
     )]
     Corruption { slot: SlotId, offset: u32, proven: WalPosition, damage: GroupDamage },
     #[error(
-        "slot {slot:05}, offset 0: the segment's header is lost, but the slot holds groups of generation {generation}, which is in use; --repair rebuilds it",
-        slot = slot.0, generation = generation.0
+        "slot {slot:05}, offset 0: the segment's header is lost, but the slot holds groups of generation {generation}, which is in use; --repair rebuilds it"
     )]
     HeaderLost { slot: SlotId, generation: SegmentGeneration },
     #[error(
         "slot {slot:05}, offset 0: the header of generation {generation} is lost, and its block size is unknown (the first sound group \
-         is at offset {offset}): restore the slot file from a copy",
-        slot = slot.0, generation = generation.0
+         is at offset {offset}): restore the slot file from a copy"
     )]
     BlockSizeUnknown { slot: SlotId, generation: SegmentGeneration, offset: u32 },
-    #[error("slot {slot:05} belongs to another WAL", slot = slot.0)]
+    #[error("slot {slot:05} belongs to another WAL")]
     ForeignSegment { slot: SlotId },
-    #[error("slot {slot:05}: {error}", slot = slot.0)]
+    #[error("slot {slot:05}: {error}")]
     Header { slot: SlotId, error: SegmentHeaderError },
     #[error(
         "slot {slot:05}, offset {offset}: there is {unknown}: a newer RustMQ wrote it, and this one does not know it. Start that one, or a later one; \
-         it is not damage, and a repair leaves it",
-        slot = slot.0
+         it is not damage, and a repair leaves it"
     )]
     Newer { slot: SlotId, offset: u32, unknown: Unknown },
-    #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
+    #[error("slots {first:05} and {second:05} both hold generation {generation}")]
     DuplicateGeneration { first: SlotId, second: SlotId, generation: SegmentGeneration },
     #[error(
         "slot {slot:05}, offset {length}: the file ends here, but its segment has {expected} bytes: restore the whole file; \
-         --repair keeps the rest",
-        slot = slot.0
+         --repair keeps the rest"
     )]
     ShortFile { slot: SlotId, length: u64, expected: u32 },
     #[error(
         "the segment of generation {missing} is in use, but no slot holds it: restore the missing slot file (slots without a sound \
          header: {})",
-        listed(headerless), missing = missing.0
+        listed(headerless)
     )]
     MissingGeneration { missing: SegmentGeneration, headerless: Vec<SlotId> },
-    #[error("slot {slot:05}: the oldest segment is empty, though earlier segments were freed", slot = slot.0)]
+    #[error("slot {slot:05}: the oldest segment is empty, though earlier segments were freed")]
     EmptySegment { slot: SlotId },
-    #[error("partition {partition} has frames in generation {generation}, but no checkpoint or open frame before them", generation = generation.0)]
+    #[error("partition {partition} has frames in generation {generation}, but no checkpoint or open frame before them")]
     MissingBase { partition: TopicIdPartition, generation: SegmentGeneration },
 }
 
 fn listed(slots: &[SlotId]) -> String {
-    let names: Vec<_> = slots.iter().map(|slot| format!("slot {:05}, offset 0", slot.0)).collect();
+    let names: Vec<_> = slots.iter().map(|slot| format!("slot {slot:05}, offset 0")).collect();
     if names.is_empty() { "none".to_owned() } else { names.join("; ") }
 }
 

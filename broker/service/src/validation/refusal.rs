@@ -1,0 +1,130 @@
+//! Why a producer's batch is refused before it reaches the log.
+
+use std::io;
+
+use rustmq_broker_core::ErrorKind;
+use rustmq_model::batch::{BatchError, Codec};
+use rustmq_model::compression::CompressionError;
+use rustmq_model::record::RecordError;
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+/// Why the bytes of one partition's entry are not a batch that the topic takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchRefusal {
+    /// The bytes changed on their way: a producer sends them again.
+    #[error("The batch is damaged: {0}.")]
+    Damaged(#[source] BatchError),
+    #[error("Compression codec {code} does not exist.")]
+    UnknownCodec { code: u16 },
+    #[error("A consumer could not read the batch: the records do not decompress as {codec}: {detail}.")]
+    Undecodable { codec: Codec, kind: io::ErrorKind, detail: String },
+    /// A producer may split the batch.
+    #[error("The records of the batch decompress to more than {max} bytes.")]
+    DecompressedTooLarge { max: usize },
+    #[error("A batch of {size} bytes is larger than the {max} bytes that max.message.bytes allows.")]
+    TooLarge { size: usize, max: usize },
+    #[error(transparent)]
+    Invalid(#[from] InvalidBatch),
+    #[error("A transactional batch is not supported by this version of RustMQ.")]
+    Transactional,
+    #[error("A producer must not claim LogAppendTime: the broker stamps it.")]
+    ClaimsAppendTime,
+    #[error("{}", first_reason(records))]
+    TimestampsOutOfRange { records: Vec<RecordFault> },
+}
+
+/// The batch is one that no producer may write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBatch {
+    #[error("A produce request has exactly one record batch per partition.")]
+    NotOneBatch,
+    #[error(transparent)]
+    Header(BatchError),
+    #[error("The base offset of a produced batch must be 0; it is {offset}.")]
+    BaseOffset { offset: Offset },
+    #[error("Clients are not allowed to write control records.")]
+    ControlRecords,
+    #[error("A batch of producer {producer} must have a sequence and an epoch; they are {sequence} and {epoch}.")]
+    WithoutSequence { producer: ProducerId, sequence: Sequence, epoch: ProducerEpoch },
+    #[error("record {index} of the batch is malformed: {reason}")]
+    MalformedRecord { index: i32, reason: &'static str },
+    /// A compacted topic keeps the latest record of each key, so that a record without one has no
+    /// place in it.
+    #[error("One or more records have no key, which a compacted topic does not take.")]
+    RecordsWithoutKey { records: Vec<RecordFault> },
+}
+
+/// The fault of one record in a refused batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordFault {
+    /// Within the batch, counted from 0.
+    pub index: i32,
+    pub reason: FaultReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultReason {
+    #[error("A compacted topic takes only records with a key.")]
+    NoKey,
+    /// The bounds are milliseconds, and are allowed themselves.
+    #[error("Timestamp {timestamp} is outside the range from {earliest} to {latest}.")]
+    Timestamp { timestamp: Timestamp, earliest: i64, latest: i64 },
+}
+
+fn first_reason(records: &[RecordFault]) -> String {
+    records.first().map_or_else(String::new, |fault| fault.reason.to_string())
+}
+
+impl BatchRefusal {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Damaged(_) => ErrorKind::Retry,
+            Self::UnknownCodec { .. }
+            | Self::Undecodable { .. }
+            | Self::DecompressedTooLarge { .. }
+            | Self::TooLarge { .. }
+            | Self::Invalid(_)
+            | Self::Transactional
+            | Self::ClaimsAppendTime
+            | Self::TimestampsOutOfRange { .. } => ErrorKind::Invalid,
+        }
+    }
+
+    /// The records that are at fault, if single ones are; some of them where there are very many.
+    #[must_use]
+    pub fn record_faults(&self) -> &[RecordFault] {
+        match self {
+            Self::TimestampsOutOfRange { records } | Self::Invalid(InvalidBatch::RecordsWithoutKey { records }) => {
+                records
+            }
+            _ => &[],
+        }
+    }
+}
+
+impl From<BatchError> for BatchRefusal {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Truncated { .. } | BatchError::Length { .. } | BatchError::Crc { .. } => Self::Damaged(error),
+            BatchError::Codec { code } => Self::UnknownCodec { code },
+            BatchError::Magic { .. } | BatchError::Count { .. } => InvalidBatch::Header(error).into(),
+        }
+    }
+}
+
+impl From<RecordError> for BatchRefusal {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Batch(error) => error.into(),
+            RecordError::Compression(CompressionError::TooLarge { size_max: max }) => {
+                Self::DecompressedTooLarge { max }
+            }
+            RecordError::Compression(CompressionError::Malformed { codec, source }) => {
+                Self::Undecodable { codec, kind: source.kind(), detail: source.to_string() }
+            }
+            RecordError::Malformed { index, reason } => InvalidBatch::MalformedRecord { index, reason }.into(),
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Clients depend on codes, and people on texts: both stay as they are. Kinds agree with codes.
+
+mod pins;
+
+use std::io;
+
+use rustmq_broker_service::groups::{GroupError, MemberId};
+use rustmq_broker_service::{
+    AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
+    DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, ErrorKind, FaultReason, FetchError,
+    FindCoordinatorError, GroupOffsetError, InvalidBatch, InvalidBrokerId, ListOffsetsError, LocateError,
+    MetadataError, OffsetOutOfRange, ProduceError, ProducerIdError, RecordFault, Rejection, StorageError,
+    UnknownPartition, UnknownTopic, UnreadableError,
+};
+use rustmq_controller_api::SubmitError;
+use rustmq_engine_api::{BatchRejection, ReadFailure, ReadFailureCause, TransactionRejection, WalFailure};
+use rustmq_model::batch::{BatchError, Codec};
+use rustmq_model::{
+    BrokerId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicName,
+    TopicNameError,
+};
+
+use super::code;
+use pins::PINS;
+
+/// The codes whose exceptions in Kafka's Java client (4.4.0) are `RetriableException`s.
+const RETRIABLE: &[i16] = &[
+    2, 3, 5, 6, 7, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 70, 71, 72, 74, 75, 78, 80, 83, 84, 88, 89, 100, 103, 106,
+    122, 123, 133,
+];
+
+/// Errors whose code says that the same request may succeed, and whose kind denies it: by their
+/// name, with the reason.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("damaged records", "Kafka has no code for lost records that lets a consumer stay where it is until it is moved"),
+    ("another outcome", "the command may have taken effect, and of the codes only a timeout says so"),
+];
+
+/// One error as a client is told of it, and its kind.
+struct Sample {
+    name: &'static str,
+    code: i16,
+    text: String,
+    kind: ErrorKind,
+}
+
+/// Samples of an enum, by the name of their pin. A variant without a sample does not compile.
+macro_rules! every {
+    ($type:ty, $kind:expr, { $($pattern:pat => $name:literal, $error:expr;)* }) => {{
+        let _exhaustive: fn(&$type) = |error| match error { $($pattern => {})* };
+        let kind: fn(&$type) -> ErrorKind = $kind;
+        let samples = [$({
+            let error: $type = $error;
+            assert!(matches!(&error, $pattern), "{}: {error:?} is a sample of another variant", $name);
+            Sample { name: $name, code: code(&error), text: error.to_string(), kind: kind(&error) }
+        }),*];
+        Vec::from(samples)
+    }};
+}
+
+fn orders() -> TopicName {
+    TopicName::new("orders").expect("a legal name")
+}
+
+fn unknown_name() -> UnknownTopic {
+    UnknownTopic::Name("orders".to_owned())
+}
+
+fn unknown_partition() -> UnknownPartition {
+    UnknownPartition { topic: orders(), partition: PartitionId(7) }
+}
+
+fn not_leader() -> LocateError {
+    LocateError::NotLeader { topic: orders(), partition: PartitionId(7) }
+}
+
+fn out_of_range() -> OffsetOutOfRange {
+    let (requested, log_start, end) = (Offset(9), Offset(3), Offset(6));
+    OffsetOutOfRange { requested, log_start, end, high_watermark: end }
+}
+
+fn shared() -> Vec<Sample> {
+    let (given, current) = (LeaderEpoch(2), LeaderEpoch(5));
+    let failed = WalFailure::Disk { kind: io::ErrorKind::Other, detail: "cannot sync slot 3".to_owned() };
+    let unreadable = ReadFailure { cause: ReadFailureCause::Device, detail: "cannot read slot 3".to_owned() };
+    let mut samples = every!(UnknownTopic, UnknownTopic::kind, {
+        UnknownTopic::Name(_) => "unknown name", unknown_name();
+        UnknownTopic::Id(_) => "unknown id", UnknownTopic::Id(TopicId(7));
+    });
+    samples.extend(every!(LocateError, LocateError::kind, {
+        LocateError::UnknownTopic(_) => "unknown id", UnknownTopic::Id(TopicId(7)).into();
+        LocateError::UnknownPartition(_) => "unknown partition", unknown_partition().into();
+        LocateError::NotLeader { .. } => "not leader", not_leader();
+        LocateError::FencedLeaderEpoch { .. } =>
+            "fenced leader epoch", LocateError::FencedLeaderEpoch { given, current };
+        LocateError::UnknownLeaderEpoch { .. } =>
+            "unknown leader epoch", LocateError::UnknownLeaderEpoch { given, current };
+        LocateError::NotOpened(_) => "log full", LocateError::NotOpened(StorageError::Full);
+    }));
+    samples.extend(every!(StorageError, StorageError::kind, {
+        StorageError::Full => "log full", StorageError::Full;
+        StorageError::Failed(_) => "log failed", StorageError::Failed(failed);
+        StorageError::Stopping => "stopping", StorageError::Stopping;
+    }));
+    samples.extend(every!(UnreadableError, UnreadableError::kind, {
+        UnreadableError::Damaged { .. } =>
+            "damaged records", UnreadableError::Damaged { first: Offset(3), end: Offset(6) };
+        UnreadableError::Failed(_) => "unreadable", UnreadableError::Failed(unreadable);
+    }));
+    samples.extend(every!(CommandError, CommandError::kind, {
+        CommandError::Rejected(_) => "topic exists", Rejection::TopicAlreadyExists { name: orders() }.into();
+        CommandError::Unavailable(_) => "no controller", SubmitError::NotLeader.into();
+        CommandError::UnexpectedOutcome => "another outcome", CommandError::UnexpectedOutcome;
+        CommandError::Stopping => "stopping", CommandError::Stopping;
+    }));
+    samples
+}
+
+fn produce() -> Vec<Sample> {
+    let (topic, partition, producer) = (orders(), PartitionId(7), ProducerId(7));
+    let (expected, sequence) = (Sequence(3), Sequence(4));
+    let (current, epoch) = (ProducerEpoch(1), ProducerEpoch(0));
+    let transaction = TransactionRejection::OutsideTransaction { producer_id: producer };
+    every!(ProduceError, ProduceError::kind, {
+        ProduceError::Locate(_) => "not leader", not_leader().into();
+        ProduceError::InternalTopic { .. } => "internal topic", ProduceError::InternalTopic { topic };
+        ProduceError::NotEnoughReplicas { .. } => "not enough replicas",
+            ProduceError::NotEnoughReplicas { topic: orders(), partition, isr: 1, min: 2 };
+        ProduceError::Batch(_) => "transactional batch", BatchRefusal::Transactional.into();
+        ProduceError::NotForTheLog(_) => "not for the log", ProduceError::NotForTheLog(BatchRejection::ControlBatch);
+        ProduceError::OutOfOrderSequence { .. } => "out of order",
+            ProduceError::OutOfOrderSequence { producer, expected, got: sequence };
+        ProduceError::InvalidProducerEpoch { .. } => "producer epoch",
+            ProduceError::InvalidProducerEpoch { producer, current, got: epoch };
+        ProduceError::InvalidTransaction(_) => "transaction", ProduceError::InvalidTransaction(transaction);
+        ProduceError::TooManyProducers { .. } => "too many producers", ProduceError::TooManyProducers { limit: 2 };
+        ProduceError::TimedOut => "not stored in time", ProduceError::TimedOut;
+        ProduceError::Storage(_) => "log full", StorageError::Full.into();
+    })
+}
+
+fn batches() -> Vec<Sample> {
+    let reason = FaultReason::Timestamp { timestamp: Timestamp(9), earliest: 1, latest: 5 };
+    let records = vec![RecordFault { index: 0, reason }];
+    let (kind, detail) = (io::ErrorKind::UnexpectedEof, "unexpected end of file".to_owned());
+    every!(BatchRefusal, BatchRefusal::kind, {
+        BatchRefusal::Damaged(_) => "damaged batch", BatchError::Truncated { available: 20 }.into();
+        BatchRefusal::UnknownCodec { .. } => "unknown codec", BatchError::Codec { code: 6 }.into();
+        BatchRefusal::Undecodable { .. } => "undecodable", BatchRefusal::Undecodable { codec: Codec::Lz4, kind, detail };
+        BatchRefusal::DecompressedTooLarge { .. } =>
+            "decompressed too large", BatchRefusal::DecompressedTooLarge { max: 70 };
+        BatchRefusal::TooLarge { .. } => "too large", BatchRefusal::TooLarge { size: 90, max: 70 };
+        BatchRefusal::Invalid(_) => "not one batch", InvalidBatch::NotOneBatch.into();
+        BatchRefusal::Transactional => "transactional batch", BatchRefusal::Transactional;
+        BatchRefusal::ClaimsAppendTime => "claims append time", BatchRefusal::ClaimsAppendTime;
+        BatchRefusal::TimestampsOutOfRange { .. } => "timestamps", BatchRefusal::TimestampsOutOfRange { records };
+    })
+}
+
+fn records() -> Vec<Sample> {
+    let damaged = || UnreadableError::Damaged { first: Offset(3), end: Offset(6) };
+    let mut samples = every!(FetchError, FetchError::kind, {
+        FetchError::Locate(_) => "not leader", not_leader().into();
+        FetchError::OffsetOutOfRange(_) => "out of range", out_of_range().into();
+        FetchError::Unreadable(_) => "damaged records", damaged().into();
+    });
+    samples.extend(every!(ListOffsetsError, ListOffsetsError::kind, {
+        ListOffsetsError::Locate(_) => "not leader", not_leader().into();
+        ListOffsetsError::OffsetOutOfRange(_) => "out of range", out_of_range().into();
+        ListOffsetsError::Busy => "busy", ListOffsetsError::Busy;
+        ListOffsetsError::Unreadable(_) => "damaged records", damaged().into();
+    }));
+    samples.extend(every!(DeleteRecordsError, DeleteRecordsError::kind, {
+        DeleteRecordsError::Locate(_) => "not leader", not_leader().into();
+        DeleteRecordsError::InternalTopic { .. } =>
+            "internal topic", DeleteRecordsError::InternalTopic { topic: orders() };
+        DeleteRecordsError::NotDeletable { .. } => "not deletable", DeleteRecordsError::NotDeletable { topic: orders() };
+        DeleteRecordsError::OffsetOutOfRange(_) => "out of range", out_of_range().into();
+        DeleteRecordsError::Storage(_) => "stopping", StorageError::Stopping.into();
+    }));
+    samples.extend(every!(ProducerIdError, ProducerIdError::kind, {
+        ProducerIdError::EmptyTransactionalId => "empty transactional id", ProducerIdError::EmptyTransactionalId;
+        ProducerIdError::Transactional => "transactional producer", ProducerIdError::Transactional;
+        ProducerIdError::Command(_) => "another outcome", CommandError::UnexpectedOutcome.into();
+    }));
+    samples
+}
+
+fn topics() -> Vec<Sample> {
+    let mut samples = every!(CreateTopicsError, CreateTopicsError::kind, {
+        CreateTopicsError::ReservedName { .. } =>
+            "reserved name", CreateTopicsError::ReservedName { name: "orders".to_owned() };
+        CreateTopicsError::TooManyPartitions => "many partitions", CreateTopicsError::TooManyPartitions;
+        CreateTopicsError::NotBegun => "creation not begun", CreateTopicsError::NotBegun;
+        CreateTopicsError::Command(_) => "stopping", CommandError::Stopping.into();
+    });
+    samples.extend(every!(AutoCreationError, AutoCreationError::kind, {
+        AutoCreationError::TimedOut => "not created in time", AutoCreationError::TimedOut;
+        AutoCreationError::Refused(_) => "creation not begun", CreateTopicsError::NotBegun.into();
+    }));
+    samples.extend(every!(CreatePartitionsError, CreatePartitionsError::kind, {
+        CreatePartitionsError::OffsetsTopic => "offsets topic", CreatePartitionsError::OffsetsTopic;
+        CreatePartitionsError::NotBegun => "extension not begun", CreatePartitionsError::NotBegun;
+        CreatePartitionsError::Command(_) => "stopping", CommandError::Stopping.into();
+    }));
+    samples.extend(every!(DeleteTopicsError, DeleteTopicsError::kind, {
+        DeleteTopicsError::Disabled => "deletion disabled", DeleteTopicsError::Disabled;
+        DeleteTopicsError::NotBegun => "deletion not begun", DeleteTopicsError::NotBegun;
+        DeleteTopicsError::Command(_) => "stopping", CommandError::Stopping.into();
+    }));
+    samples.extend(every!(MetadataError, MetadataError::kind, {
+        MetadataError::InvalidTopicName(_) => "illegal name", TopicNameError::Empty.into();
+        MetadataError::UnknownTopic(_) => "unknown name", unknown_name().into();
+        MetadataError::NotCreated(_) => "not created in time", AutoCreationError::TimedOut.into();
+    }));
+    samples
+}
+
+fn configs() -> Vec<Sample> {
+    let no_id = || InvalidBrokerId { name: "one".to_owned() };
+    let mut samples = every!(DescribeConfigsError, DescribeConfigsError::kind, {
+        DescribeConfigsError::InvalidTopicName(_) => "illegal name", TopicNameError::Empty.into();
+        DescribeConfigsError::UnknownTopic(_) => "unknown name", unknown_name().into();
+        DescribeConfigsError::InvalidBrokerId(_) => "no broker id", no_id().into();
+        DescribeConfigsError::AnotherBroker { .. } => "another broker",
+            DescribeConfigsError::AnotherBroker { asked: BrokerId(2), this: BrokerId(1) };
+    });
+    samples.extend(every!(AlterConfigsError, AlterConfigsError::kind, {
+        AlterConfigsError::InvalidTopicName(_) => "illegal name", TopicNameError::Empty.into();
+        AlterConfigsError::InvalidBrokerId(_) => "no broker id", no_id().into();
+        AlterConfigsError::Group => "configs of a group", AlterConfigsError::Group;
+        AlterConfigsError::Command(_) => "stopping", CommandError::Stopping.into();
+    }));
+    samples
+}
+
+fn rejections() -> Vec<Sample> {
+    let (name, id) = (orders(), TopicId(7));
+    let text = |text: &str| text.to_owned();
+    // The controller has no kinds: the broker gives them.
+    let kind = |rejection: &Rejection| CommandError::from(rejection.clone()).kind();
+    every!(Rejection, kind, {
+        Rejection::InvalidTopicName { .. } => "rejected name",
+            Rejection::InvalidTopicName { name: String::new(), reason: text("a topic name must not be empty") };
+        Rejection::TopicAlreadyExists { .. } => "topic exists", Rejection::TopicAlreadyExists { name: name.clone() };
+        Rejection::NameCollision { .. } =>
+            "name collision", Rejection::NameCollision { name: name.clone(), existing: name.clone() };
+        Rejection::TopicIdInUse { .. } => "id in use", Rejection::TopicIdInUse { id };
+        Rejection::UnknownTopic { .. } =>
+            "rejected unknown name", Rejection::UnknownTopic { name: text("orders") };
+        Rejection::UnknownTopicId { .. } => "rejected unknown id", Rejection::UnknownTopicId { id };
+        Rejection::DuplicateItem { .. } => "named twice", Rejection::DuplicateItem { name: text("orders") };
+        Rejection::InvalidPartitions { .. } => "no partitions", Rejection::InvalidPartitions { wanted: 0 };
+        Rejection::NotAnIncrease { .. } => "no increase", Rejection::NotAnIncrease { name, current: 3, wanted: 2 };
+        Rejection::TooManyPartitionsInTopic { .. } =>
+            "topic too wide", Rejection::TooManyPartitionsInTopic { wanted: 9, max: 8 };
+        Rejection::TooManyPartitionsInCluster { .. } =>
+            "cluster too wide", Rejection::TooManyPartitionsInCluster { wanted: 9, max: 8 };
+        Rejection::InvalidReplicationFactor { .. } =>
+            "replication factor", Rejection::InvalidReplicationFactor { wanted: 2, brokers: 1 };
+        Rejection::InvalidReplicaAssignment { .. } => "replica assignment",
+            Rejection::InvalidReplicaAssignment { partition: 7, reason: text("it is empty") };
+        Rejection::InvalidConfig { .. } => "config", Rejection::InvalidConfig {
+            name: text("retention.ms"),
+            value: Some(text("none")),
+            reason: text("not a number"),
+        };
+        Rejection::InvalidBrokerConfig { .. } => "broker config", Rejection::InvalidBrokerConfig {
+            name: text("log.retention.ms"),
+            value: None,
+            reason: text("not a number"),
+        };
+        Rejection::UnknownBroker { .. } => "unknown broker", Rejection::UnknownBroker { broker: BrokerId(2) };
+        Rejection::NotBootstrapped => "not bootstrapped", Rejection::NotBootstrapped;
+        Rejection::InvalidFeatureLevel { .. } =>
+            "feature level", Rejection::InvalidFeatureLevel { feature: text("group.version"), level: -2 };
+        Rejection::BrokerIdsExhausted => "broker ids", Rejection::BrokerIdsExhausted;
+        Rejection::ProducerIdsExhausted => "producer ids", Rejection::ProducerIdsExhausted;
+    })
+}
+
+fn groups() -> Vec<Sample> {
+    let member_id = MemberId::new("one");
+    let mut samples = every!(GroupError, GroupError::kind, {
+        GroupError::UnknownMemberId => "unknown member", GroupError::UnknownMemberId;
+        GroupError::IllegalGeneration => "generation", GroupError::IllegalGeneration;
+        GroupError::RebalanceInProgress => "rebalance", GroupError::RebalanceInProgress;
+        GroupError::InconsistentGroupProtocol => "group protocol", GroupError::InconsistentGroupProtocol;
+        GroupError::InvalidSessionTimeout { .. } => "session timeout",
+            GroupError::InvalidSessionTimeout { session_timeout_ms: 1, min_ms: 2, max_ms: 3 };
+        GroupError::MemberIdRequired { .. } => "member id", GroupError::MemberIdRequired { member_id };
+        GroupError::FencedInstanceId => "fenced instance", GroupError::FencedInstanceId;
+        GroupError::GroupMaxSizeReached { .. } => "group size", GroupError::GroupMaxSizeReached { size_max: 8 };
+        GroupError::InvalidGroupId => "group id", GroupError::InvalidGroupId;
+        GroupError::GroupIdNotFound => "no group", GroupError::GroupIdNotFound;
+        GroupError::NonEmptyGroup => "group has members", GroupError::NonEmptyGroup;
+        GroupError::GroupSubscribedToTopic => "group subscribed", GroupError::GroupSubscribedToTopic;
+        GroupError::OffsetMetadataTooLarge { .. } =>
+            "offset metadata", GroupError::OffsetMetadataTooLarge { length: 9, length_max: 8 };
+        GroupError::CoordinatorLoadInProgress => "loading", GroupError::CoordinatorLoadInProgress;
+        GroupError::NotCoordinator => "not coordinator", GroupError::NotCoordinator;
+        GroupError::CoordinatorNotAvailable => "no coordinator", GroupError::CoordinatorNotAvailable;
+        GroupError::RecordTooLarge => "group record", GroupError::RecordTooLarge;
+    });
+    samples.extend(every!(GroupOffsetError, GroupOffsetError::kind, {
+        GroupOffsetError::UnknownTopic(_) => "unknown name", unknown_name().into();
+        GroupOffsetError::UnknownPartition(_) => "unknown partition", unknown_partition().into();
+        GroupOffsetError::Group(_) => "generation", GroupError::IllegalGeneration.into();
+    }));
+    samples
+}
+
+/// The samples whose text and code are pinned.
+fn samples() -> Vec<Sample> {
+    let parts = [shared(), produce(), batches(), records(), topics(), configs(), rejections(), groups()];
+    parts.into_iter().flatten().collect()
+}
+
+#[test]
+fn codes_and_texts_are_as_clients_know_them() {
+    let samples = samples();
+    for Sample { name, code, text, .. } in &samples {
+        let pin = PINS.iter().find(|pin| pin.name == *name).unwrap_or_else(|| panic!("{name} has no pin"));
+        assert_eq!((*code, text.as_str()), (pin.code, pin.text), "{name}");
+    }
+    for pin in PINS {
+        assert!(samples.iter().any(|sample| sample.name == pin.name), "{} is no error's", pin.name);
+    }
+}
+
+#[test]
+fn clients_ask_for_a_coordinator_again_whatever_keeps_it_from_them() {
+    let samples = every!(FindCoordinatorError, FindCoordinatorError::kind, {
+        FindCoordinatorError::NoOffsetsTopic(_) => "no topic of offsets",
+            FindCoordinatorError::NoOffsetsTopic(CreateTopicsError::TooManyPartitions.into());
+        FindCoordinatorError::NotAvailable => "no coordinator", FindCoordinatorError::NotAvailable;
+    });
+    for Sample { name, code, kind, .. } in samples {
+        assert_eq!((code, kind), (15, ErrorKind::Unavailable), "{name}");
+    }
+}
+
+#[test]
+fn kinds_agree_with_what_clients_do_on_the_code() {
+    for Sample { name, code, kind, .. } in samples() {
+        let agrees = kind.is_retriable() == RETRIABLE.contains(&code);
+        let is_exception = EXCEPTIONS.iter().any(|(exception, _)| *exception == name);
+        assert!(agrees != is_exception, "{name}: code {code} and kind {kind:?}");
+    }
+    for (name, reason) in EXCEPTIONS {
+        assert!(!reason.is_empty() && PINS.iter().any(|pin| pin.name == *name), "{name} is no error's");
+    }
+}
