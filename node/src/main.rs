@@ -32,14 +32,14 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rustmq: {}", told_once(&error));
+            eprintln!("rustmq: {}", chain_of(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 /// The error and its causes on one line, without those that the line has told already.
-fn told_once(error: &anyhow::Error) -> String {
+fn chain_of(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if line.is_empty() {

@@ -26,7 +26,7 @@ pub fn ask_for_short_slices() {
 
 fn try_ask() -> io::Result<()> {
     let mut wishes = scheduling()?;
-    // Of a real-time policy, or one for batch jobs, somebody has thought already.
+    // Somebody has chosen any other policy (real-time, batch jobs) on purpose.
     if wishes.sched_policy == libc::SCHED_OTHER.cast_unsigned() {
         wishes.sched_runtime = u64::try_from(SLICE.as_nanos()).expect("microseconds");
         // SAFETY: the kernel reads a `sched_attr` of the size that is in it, and keeps no pointer.
@@ -36,7 +36,7 @@ fn try_ask() -> io::Result<()> {
     Ok(())
 }
 
-/// Of the calling thread.
+/// The scheduling of the calling thread.
 fn scheduling() -> io::Result<libc::sched_attr> {
     // SAFETY: a C structure of integers alone, of which zeros are values.
     let mut found: libc::sched_attr = unsafe { std::mem::zeroed() };

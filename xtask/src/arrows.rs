@@ -108,7 +108,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "CreatedTopic",
             "DeletedTopic",
             "ExtendedTopic",
-            "MorePartitions",
+            "NewPartitions",
             "Rejection",
         ],
     ),
@@ -266,7 +266,8 @@ fn names_of(statement: &str) -> impl Iterator<Item = &str> {
     parts.filter(|part| !part.is_empty() && !part.ends_with("::")).filter_map(|part| part.rsplit("::").next())
 }
 
-/// Checks that the table names only crates of the workspace, and keeps the crates of [`APART`] apart.
+/// Checks that the table names only crates of the workspace, and keeps the crates of [`APART`]
+/// apart.
 pub fn check_table(members: &[Member]) -> Vec<Finding> {
     let absent = ARROWS.iter().filter(|(folder, _)| !members.iter().any(|member| member.folder == *folder));
     let absent = absent.map(|(folder, _)| format!("{folder} is in the table, not in the workspace"));

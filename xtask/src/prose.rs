@@ -12,20 +12,15 @@ use crate::sources;
 
 /// The most columns of a comment line. Longer lines of prose are hard to read.
 const COMMENT_COLUMNS_MAX: usize = 100;
-/// Crates whose comments are not checked for openings, by the start of their folder's path.
-const UNCHECKED_OPENINGS: &[&str] = &["broker/", "controller/", "kafka-gateway", "node"];
 /// The pages that are checked, and the folders whose pages are.
 const PAGES: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs", "docs/formats"];
 const OPENING: &str = "a sentence opens with 'Of': begin with its subject";
 
 pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let has_openings = !UNCHECKED_OPENINGS.iter().any(|folder| member.folder.starts_with(folder));
     for (path, text) in sources::texts(root, member)? {
         findings.extend(check_comment_width(&path, &text));
-        if has_openings {
-            findings.extend(check_openings(&path, &comments(&text)));
-        }
+        findings.extend(check_openings(&path, &comments(&text)));
     }
     Ok(findings)
 }

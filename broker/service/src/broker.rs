@@ -159,9 +159,9 @@ impl Broker {
         &self,
         topic: &TopicRef,
         partition: PartitionId,
-        believed: Option<LeaderEpoch>,
+        current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<Located, LocateError> {
-        self.view.read().locate(topic, partition, believed)
+        self.view.read().locate(topic, partition, current_leader_epoch)
     }
 
     /// Puts a command to the controller, and lets this broker catch up with it.

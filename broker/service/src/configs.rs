@@ -126,7 +126,7 @@ impl Broker {
                 layers.ok_or_else(unknown)?.describe_topic()
             }
             ResourceName::Broker(name) if name.is_empty() => {
-                // Of the cluster-wide layer only what is set there is told, as Kafka does.
+                // The cluster-wide layer shows only the configs that are set there, as on Kafka.
                 let set = view.state.broker_defaults();
                 let all = view.state.broker_layers(self.id, static_configs).describe_broker();
                 all.into_iter().filter(|config| set.contains_key(config.name)).collect()
@@ -168,7 +168,7 @@ impl Broker {
         if alterations.is_empty() {
             return Ok(Vec::new());
         }
-        let command = Command::AlterConfigs { alterations, validate_only: mode.is_rehearsal() };
+        let command = Command::AlterConfigs { alterations, validate_only: mode.is_validate_only() };
         match self.submit(command).await? {
             Outcome::ConfigsAltered(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),

@@ -17,7 +17,7 @@ pub enum LogDirSelection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDir {
     pub path: String,
-    /// Of the file system; `None` where it does not say.
+    /// The size of the file system; `None` where it does not say.
     pub total_bytes: Option<u64>,
     pub usable_bytes: Option<u64>,
     /// With the bytes of each, in order.

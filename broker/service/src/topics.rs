@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_controller_core::{
-    Command, CreatedTopic, DeletedTopic, ExtendedTopic, MorePartitions, NewTopic, Outcome, Placement, Rejection,
+    Command, CreatedTopic, DeletedTopic, ExtendedTopic, NewPartitions, NewTopic, Outcome, Placement, Rejection,
     TopicSelector,
 };
 use rustmq_model::{BrokerId, TopicId};
@@ -27,7 +27,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub(crate) fn is_rehearsal(self) -> bool {
+    pub(crate) fn is_validate_only(self) -> bool {
         self == Self::ValidateOnly
     }
 }
@@ -185,7 +185,7 @@ impl Broker {
         }
         let limits = self.config.limits.partitions;
         let now = wall_clock();
-        let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
+        let command = Command::CreateTopics { topics, limits, validate_only: mode.is_validate_only(), now };
         match self.submit_within(command, patience, CreateTopicsError::NotBegun).await? {
             Outcome::TopicsCreated(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),
@@ -226,11 +226,11 @@ impl Broker {
     /// Gives topics more partitions. Answers in the order of the request.
     pub async fn create_partitions(
         &self,
-        topics: Vec<MorePartitions>,
+        topics: Vec<NewPartitions>,
         mode: Mode,
         patience: Duration,
     ) -> Vec<Result<ExtendedTopic, CreatePartitionsError>> {
-        let judge = |topic: MorePartitions| match topic.name == OFFSETS_TOPIC {
+        let judge = |topic: NewPartitions| match topic.name == OFFSETS_TOPIC {
             true => Err(CreatePartitionsError::OffsetsTopic),
             false => Ok(topic),
         };
@@ -240,7 +240,7 @@ impl Broker {
 
     async fn extend_accepted(
         &self,
-        topics: Vec<MorePartitions>,
+        topics: Vec<NewPartitions>,
         mode: Mode,
         patience: Duration,
     ) -> Result<Vec<Result<ExtendedTopic, CreatePartitionsError>>, CreatePartitionsError> {
@@ -248,7 +248,7 @@ impl Broker {
             return Ok(Vec::new());
         }
         let limits = self.config.limits.partitions;
-        let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
+        let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_validate_only() };
         match self.submit_within(command, patience, CreatePartitionsError::NotBegun).await? {
             Outcome::PartitionsCreated(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),

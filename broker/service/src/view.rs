@@ -213,13 +213,13 @@ impl ClusterView {
         self.state.topic(name.as_str()).is_none_or(|topic| id != TopicId::ZERO && topic.id != id)
     }
 
-    /// A partition to read from or write to: led here, under the leader epoch that the client
-    /// believes in, if it says one.
+    /// A partition to read from or write to. This broker leads it, in the leader epoch that the
+    /// client names as the current one, if it names one.
     pub(crate) fn locate(
         &self,
         topic: &TopicRef,
         partition: PartitionId,
-        believed: Option<LeaderEpoch>,
+        current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<Located, LocateError> {
         let entry = self.find(topic)?;
         let name = || entry.topic.name.clone();
@@ -229,7 +229,7 @@ impl ClusterView {
             return Err(LocateError::NotLeader { topic: name(), partition });
         }
         let current = metadata.leader_epoch;
-        match believed {
+        match current_leader_epoch {
             Some(given) if given < current => return Err(LocateError::FencedLeaderEpoch { given, current }),
             Some(given) if given > current => return Err(LocateError::UnknownLeaderEpoch { given, current }),
             Some(_) | None => {}

@@ -121,7 +121,7 @@ fn apply_edit(
 ) -> Result<(), Rejection> {
     let value = match operation {
         EditOperation::Set(value) => value.clone(),
-        // Of a name that nobody knows as well: it is not set when this is done.
+        // Also for an unknown name: afterwards it is not set.
         EditOperation::Delete => {
             configs.remove(name);
             return Ok(());

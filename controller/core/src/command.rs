@@ -35,7 +35,7 @@ pub enum Command {
         topics: Vec<TopicSelector>,
     },
     CreatePartitions {
-        topics: Vec<MorePartitions>,
+        topics: Vec<NewPartitions>,
         limits: PartitionLimits,
         validate_only: bool,
     },
@@ -90,7 +90,7 @@ pub enum TopicSelector {
 
 /// A topic to give more partitions to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MorePartitions {
+pub struct NewPartitions {
     pub name: String,
     /// The new total.
     pub count: i32,

@@ -8,7 +8,7 @@ use rustmq_model::{BrokerId, PartitionId, Timestamp, TopicId, TopicName};
 use crate::configs::{self, ConfigError};
 use crate::placement::Ring;
 use crate::{
-    ClusterState, Configs, CreatedTopic, Delta, ExtendedTopic, MorePartitions, NewTopic, Partition, PartitionLimits,
+    ClusterState, Configs, CreatedTopic, Delta, ExtendedTopic, NewPartitions, NewTopic, Partition, PartitionLimits,
     Placement, Rejection, Topic,
 };
 
@@ -132,7 +132,7 @@ impl ClusterState {
 
     pub(crate) fn create_partitions(
         &mut self,
-        topics: &[MorePartitions],
+        topics: &[NewPartitions],
         limits: PartitionLimits,
         deltas: &mut Vec<Delta>,
     ) -> Vec<Result<ExtendedTopic, Rejection>> {
@@ -152,7 +152,7 @@ impl ClusterState {
 
     fn plan_partitions(
         &self,
-        wanted: &MorePartitions,
+        wanted: &NewPartitions,
         limits: PartitionLimits,
     ) -> Result<(Topic, PartitionId), Rejection> {
         let unknown = || Rejection::UnknownTopic { name: wanted.name.clone() };

@@ -20,7 +20,7 @@ mod topic;
 
 pub use broker::{Broker, BrokerRegistration, IncarnationId};
 pub use command::{
-    Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation, MorePartitions, NewTopic,
+    Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation, NewPartitions, NewTopic,
     PartitionLimits, Placement, TopicSelector,
 };
 pub use delta::{BrokerConfigScope, Delta};

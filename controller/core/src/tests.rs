@@ -62,7 +62,7 @@ fn more(
 ) -> Result<ExtendedTopic, Rejection> {
     let list = |replicas: &&[i32]| replicas.iter().copied().map(BrokerId).collect();
     let assignments = assigned.map(|assigned| assigned.iter().map(list).collect());
-    let topics = vec![MorePartitions { name: name.to_owned(), count, assignments }];
+    let topics = vec![NewPartitions { name: name.to_owned(), count, assignments }];
     let command = Command::CreatePartitions { topics, limits: LIMITS, validate_only: false };
     let Ok(Outcome::PartitionsCreated(mut results)) = state.apply(command).0 else { panic!("a result per topic") };
     state.check_invariants();

@@ -138,7 +138,7 @@ impl PartitionReader {
         deadline: Instant,
         permit: OwnedSemaphorePermit,
     ) -> Result<ReadBatches, ReadError> {
-        // RetentionStep up after the wait for the permit: the log may have been trimmed since, and a
+        // Looked up after the wait for the permit: the log may have been trimmed since, and a
         // reader that holds a map while it waits would cost the writer a copy at each change.
         let OnDisk { read, mut frontiers, locations, mut aborted } = match self.look_up(request)? {
             InMemory::Answer(batches) => return Ok(batches),

@@ -46,9 +46,9 @@ pub struct Field {
     pub name: String,
     pub about: String,
     pub kind: Type,
-    /// Of those that have its structure.
+    /// The versions of the message that have the field, if they have its structure.
     pub versions: Versions,
-    /// Of those that have it, the ones in which it may be null.
+    /// The versions with the field in which it may be null.
     pub nullable: Versions,
     pub default: DefaultValue,
     /// Whether a version that lacks the field may leave out what it is set to.

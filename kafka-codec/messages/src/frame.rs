@@ -23,8 +23,8 @@ impl RequestHeader {
     /// Key, version and correlation id: what every header has at least.
     pub const LENGTH_MIN: usize = 8;
 
-    /// Reads the header of a frame, and gives back what follows it. Of a version that is not known,
-    /// nobody knows where its header ends: such a body is not to be read.
+    /// Reads the header of a frame, and gives back the body. The header of an unknown version
+    /// ends at an unknown place: such a body must not be read.
     ///
     /// # Errors
     ///

@@ -30,7 +30,7 @@ fn request(id: i32, epoch: i32, partitions: &[(i32, i64)]) -> SessionRequest {
     SessionRequest { id, epoch, wanted, forgotten: Vec::new(), names_by_id: false }
 }
 
-/// Of a client that names topics by name.
+/// Begins the fetch of a client that names topics by name.
 fn begin(sessions: &FetchSessions, request: SessionRequest, now: Instant) -> Result<FetchContext, SessionError> {
     sessions.begin(request, now, |_| None)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rustmq_broker_service::MorePartitions;
+use rustmq_broker_service::NewPartitions;
 use rustmq_kafka_codec_messages::create_partitions_request::CreatePartitionsTopic;
 use rustmq_kafka_codec_messages::create_partitions_response::CreatePartitionsTopicResult;
 use rustmq_kafka_codec_messages::{CreatePartitionsRequest, CreatePartitionsResponse};
@@ -20,7 +20,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             let brokers = assignments.iter().map(|one| one.broker_ids.iter().map(|id| BrokerId(*id)).collect());
             brokers.collect()
         });
-        MorePartitions { name: topic.name.clone(), count: topic.count, assignments }
+        NewPartitions { name: topic.name.clone(), count: topic.count, assignments }
     });
     let mode = words::mode(request.validate_only);
     let timeout = words::milliseconds(request.timeout_ms);

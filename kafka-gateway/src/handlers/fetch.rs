@@ -21,7 +21,7 @@ const SESSIONS_FROM: i16 = 7;
 const TOPIC_IDS_FROM: i16 = 13;
 
 /// Limits and isolation of one fetch.
-struct Terms {
+struct FetchLimits {
     min_bytes: usize,
     max_bytes: usize,
     max_wait: std::time::Duration,
@@ -30,7 +30,7 @@ struct Terms {
 
 pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let request: FetchRequest = call.decode()?;
-    let terms = Terms {
+    let limits = FetchLimits {
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(0),
         max_wait: words::milliseconds(request.max_wait_ms),
@@ -47,7 +47,7 @@ pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     call.let_go();
     Ok(Handling::Waiting(
         async move {
-            let response = fetch(&call, context, terms).await;
+            let response = fetch(&call, context, limits).await;
             Ok(call.response(&response)?.pinning())
         }
         .boxed(),
@@ -89,7 +89,7 @@ fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
     }
 }
 
-async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchResponse {
+async fn fetch(call: &Call, context: FetchContext, limits: FetchLimits) -> FetchResponse {
     let partitions = context.wanted.iter().map(|wanted| {
         let (topic, partition) = &wanted.key;
         FetchPartition {
@@ -101,7 +101,7 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchRespons
             last_fetched_epoch: wanted.last_fetched_epoch,
         }
     });
-    let Terms { min_bytes, max_bytes, max_wait, isolation } = terms;
+    let FetchLimits { min_bytes, max_bytes, max_wait, isolation } = limits;
     let partitions = partitions.collect();
     let request = rustmq_broker_service::FetchRequest { min_bytes, max_bytes, max_wait, isolation, partitions };
     let results = call.shared.broker.fetch(request).await;

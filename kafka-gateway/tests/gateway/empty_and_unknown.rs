@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::house::House;
+use crate::fixture::GatewayFixture;
 use rustmq_kafka_codec_messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rustmq_kafka_codec_messages::describe_configs_request::DescribeConfigsResource;
 use rustmq_kafka_codec_messages::leave_group_request::MemberIdentity;
@@ -24,8 +24,8 @@ fn text(value: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_that_ends_its_session_waits_for_nothing() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let request = FetchRequest {
         session_epoch: -1,
         min_bytes: 1,
@@ -37,13 +37,13 @@ async fn a_fetch_that_ends_its_session_waits_for_nothing() {
     let fetched = client.ask(12, request).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!((fetched.error_code, fetched.session_id, fetched.responses.len()), (NONE, 0, 0));
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_is_not_there_can_be_left_and_knows_no_member() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let find = FindCoordinatorRequest { key: text("nobody"), ..FindCoordinatorRequest::default() };
     client.ask(3, find).await;
     let request = LeaveGroupRequest { group_id: text("nobody"), ..LeaveGroupRequest::default() };
@@ -60,13 +60,13 @@ async fn a_group_that_is_not_there_can_be_left_and_knows_no_member() {
         let expected = if version < 3 { (UNKNOWN_MEMBER_ID, vec![]) } else { (NONE, vec![UNKNOWN_MEMBER_ID]) };
         assert_eq!((left.error_code, codes), expected, "version {version}");
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_name_of_a_config_stands_for_all() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let mut described = Vec::new();
     for names in [None, Some(Vec::new())] {
         let resource =
@@ -76,26 +76,26 @@ async fn no_name_of_a_config_stands_for_all() {
         described.push(answer.results[0].configs.len());
     }
     assert!(described[0] > 0 && described[0] == described[1], "{described:?}");
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_config_is_not_replaced_by_nothing() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let config = AlterableConfig { name: text("log.retention.ms"), value: None };
     let resource =
         AlterConfigsResource { resource_type: BROKER, configs: vec![config], ..AlterConfigsResource::default() };
     let request = AlterConfigsRequest { resources: vec![resource], ..AlterConfigsRequest::default() };
     let altered = client.ask(2, request).await;
     assert_eq!(altered.responses[0].error_code, INVALID_REQUEST);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_does_not_exist_has_no_offset() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     for timestamp in [-6, -7, i64::MIN] {
         let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
         let topic = ListOffsetsTopic { name: text("orders"), partitions: vec![partition] };
@@ -103,5 +103,5 @@ async fn a_place_that_does_not_exist_has_no_offset() {
         let listed = client.ask(7, request).await;
         assert_eq!(listed.topics[0].partitions[0].error_code, UNSUPPORTED_VERSION, "{timestamp}");
     }
-    house.close().await;
+    fixture.close().await;
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::house::{Client, House};
+use crate::fixture::{Client, GatewayFixture};
 use crate::samples;
 use rustmq_kafka_codec_messages::{
     ApiKey, ApiVersionsResponse, FetchResponse, FindCoordinatorResponse, MetadataResponse, ProduceResponse,
@@ -24,8 +24,8 @@ async fn advertised(client: &mut Client) -> Vec<(i16, i16, i16)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_advertised_version_is_answered() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     create_topic(&mut client).await;
     client.send(&samples::frame(10, 0, 2)).await;
     client.answer::<FindCoordinatorResponse>(0, 2).await;
@@ -34,7 +34,7 @@ async fn every_advertised_version_is_answered() {
         for version in min..=max {
             correlation_id += 1;
             if key == 0 && version < 3 {
-                let mut old = house.client().await;
+                let mut old = fixture.client().await;
                 old.send(&samples::frame(key, version, correlation_id)).await;
                 assert_eq!(old.receive().await, None, "it is advertised, and ends the connection");
                 continue;
@@ -43,13 +43,13 @@ async fn every_advertised_version_is_answered() {
             client.any_answer(ApiKey::try_from(key).unwrap(), version, correlation_id).await;
         }
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_produced_is_fetched_with_the_same_bytes() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     create_topic(&mut client).await;
     for version in [3, 9, 12] {
         client.send(&samples::frame(0, version, 1)).await;
@@ -67,13 +67,13 @@ async fn what_is_produced_is_fetched_with_the_same_bytes() {
         assert_eq!(header.base_offset.0, i64::try_from(index).unwrap());
         assert_eq!(bytes[16..], samples::batch()[16..], "only base offset and leader epoch are the broker's");
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_take_effect_and_are_answered_in_order() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     create_topic(&mut client).await;
     let mut frames = Vec::new();
     for index in 0..50 {
@@ -86,5 +86,5 @@ async fn requests_take_effect_and_are_answered_in_order() {
         assert_eq!(produced.responses[0].partition_responses[0].base_offset, i64::from(index));
         client.answer::<ApiVersionsResponse>(0, 2000 + index).await;
     }
-    house.close().await;
+    fixture.close().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustmq_kafka_codec_messages::ApiVersionsResponse;
 
-use crate::house::{Client, House};
+use crate::fixture::{Client, GatewayFixture};
 use crate::samples;
 
 async fn api_versions(client: &mut Client, version: i16) -> ApiVersionsResponse {
@@ -22,8 +22,8 @@ fn told(answer: &ApiVersionsResponse) -> (Vec<(String, i16)>, i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_epoch_rises_with_every_change_of_the_features() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     assert_eq!(told(&api_versions(&mut client, 3).await), (vec![], 0));
     let steps: [(&[(&str, i16)], _, _); 3] = [
         (&[("a", 1), ("b", 2)], vec![("a".to_owned(), 1), ("b".to_owned(), 2)], 1),
@@ -33,7 +33,7 @@ async fn the_epoch_rises_with_every_change_of_the_features() {
     ];
     for (levels, features, epoch) in steps {
         let levels: BTreeMap<_, _> = levels.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
-        house.finalize_features(levels).await;
+        fixture.finalize_features(levels).await;
         let answer = async {
             loop {
                 let answer = api_versions(&mut client, 4).await;
@@ -47,5 +47,5 @@ async fn the_epoch_rises_with_every_change_of_the_features() {
         assert_eq!(answer.supported_features.len(), answer.finalized_features.len());
     }
     assert_eq!(told(&api_versions(&mut client, 2).await), (vec![], -1), "version 2 has no features");
-    house.close().await;
+    fixture.close().await;
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::house::{Client, House};
+use crate::fixture::{Client, GatewayFixture};
 use crate::samples;
 use rustmq_kafka_codec_messages::{ApiVersionsResponse, ListOffsetsResponse, MetadataResponse};
 use rustmq_model::ByteSize;
@@ -27,8 +27,8 @@ fn framed(body: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_frames_close_their_connection_only() {
-    let house = House::open(|_| {}).await;
-    let mut bystander = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut bystander = fixture.client().await;
     assert!(is_alive(&mut bystander).await);
     let mut absurd_count = samples::frame(3, 1, 1);
     let end = absurd_count.len();
@@ -47,18 +47,18 @@ async fn malformed_frames_close_their_connection_only() {
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
     ];
     for (name, bytes) in hostile {
-        let mut client = house.client().await;
+        let mut client = fixture.client().await;
         client.send(&bytes).await;
         assert!(is_closed(&mut client).await, "{name}");
         assert!(is_alive(&mut bystander).await, "{name}");
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seeded_noise_harms_nobody() {
-    let house = House::open(|_| {}).await;
-    let mut bystander = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut bystander = fixture.client().await;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = move || {
         state ^= state << 13;
@@ -79,7 +79,7 @@ async fn seeded_noise_harms_nobody() {
             let index = 4 + next() % (frame.len() - 4);
             frame[index] = u8::try_from(next() % 256).unwrap();
         }
-        let mut client = house.client().await;
+        let mut client = fixture.client().await;
         client.send(&frame).await;
         // It may be answered or refused; the client does not stay to see.
         drop(client);
@@ -88,31 +88,31 @@ async fn seeded_noise_harms_nobody() {
         }
     }
     assert!(is_alive(&mut bystander).await);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_versions_from_the_future_is_answered_in_version_0() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     client.send(&framed(&[0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff, 1, 2, 3])).await;
     let versions: ApiVersionsResponse = client.answer(0, 7).await;
     assert_eq!(versions.error_code, 35);
     assert!(versions.api_keys.iter().any(|api| (api.api_key, api.min_version, api.max_version) == (18, 0, 5)));
     assert!(is_alive(&mut client).await, "the connection goes on");
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acks_0_is_silent_and_kept_even_if_the_client_leaves() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     client.send(&samples::frame(3, 4, 1)).await;
     client.answer::<MetadataResponse>(4, 1).await;
     let mut frame = samples::frame(0, 3, 2);
     let acks = frame.windows(6).position(|found| found == [0xff, 0xff, 0xff, 0xff, 0, 0]).unwrap() + 2;
     frame[acks..acks + 2].copy_from_slice(&[0, 0]);
-    let mut leaving = house.client().await;
+    let mut leaving = fixture.client().await;
     leaving.send(&frame.repeat(20)).await;
     leaving.stream.shutdown().await.unwrap();
     assert!(is_closed(&mut leaving).await, "no answer at all");
@@ -127,7 +127,7 @@ async fn acks_0_is_silent_and_kept_even_if_the_client_leaves() {
         }
     };
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), end).await, Ok(20));
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,27 +138,27 @@ async fn limits_hold() {
         config.idle_max = Duration::from_secs(2);
         config.transfer_stall_max = Duration::from_millis(200);
     };
-    let house = House::open(adjust).await;
-    let mut first = house.client().await;
+    let fixture = GatewayFixture::open(adjust).await;
+    let mut first = fixture.client().await;
     assert!(is_alive(&mut first).await);
-    let mut second = house.client().await;
+    let mut second = fixture.client().await;
     assert!(is_alive(&mut second).await);
-    assert!(is_closed(&mut house.client().await).await, "a third connection");
+    assert!(is_closed(&mut fixture.client().await).await, "a third connection");
     second.send(&(65_537_i32).to_be_bytes()).await;
     assert!(is_closed(&mut second).await, "a frame above the limit");
     drop(second);
     assert!(is_closed(&mut first).await, "an idle connection");
-    let mut third = house.client().await;
+    let mut third = fixture.client().await;
     third.send(&[0, 0, 1]).await;
     assert!(is_closed(&mut third).await, "a frame that does not arrive");
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_batch_that_waits_for_no_answer_closes_its_connection() {
-    let house = House::open(|_| {}).await;
-    let mut bystander = house.client().await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut bystander = fixture.client().await;
+    let mut client = fixture.client().await;
     assert!(is_alive(&mut client).await);
     // Produce v7: no client id, no transactional id, acks 0, one topic that is not there, one
     // partition without records.
@@ -169,5 +169,5 @@ async fn a_refused_batch_that_waits_for_no_answer_closes_its_connection() {
     client.send(&framed(&request)).await;
     assert!(is_closed(&mut client).await, "no other way to tell the client");
     assert!(is_alive(&mut bystander).await);
-    house.close().await;
+    fixture.close().await;
 }

@@ -5,8 +5,8 @@
 mod empty_and_unknown;
 mod every_version;
 mod features;
+mod fixture;
 mod hostile_frames;
-mod house;
 mod refusals;
 mod repeated_items;
 mod samples;

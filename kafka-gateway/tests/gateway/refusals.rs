@@ -1,7 +1,7 @@
 //! What is not served is refused in a way that ends a client's attempt, with a reason; limits that
 //! may change at any time do.
 
-use crate::house::{Client, House};
+use crate::fixture::{Client, GatewayFixture};
 use rustmq_broker_service::{ConfigChange, ConfigEdit, EditOperation, Mode, ResourceAlteration, ResourceName};
 use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::describe_topic_partitions_request::{Cursor, TopicRequest};
@@ -24,11 +24,11 @@ fn text(value: &str) -> String {
 }
 
 /// A broker-wide setting changes while the broker runs.
-async fn alter_broker(house: &House, name: &str, value: &str) {
+async fn alter_broker(fixture: &GatewayFixture, name: &str, value: &str) {
     let edit = ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
     let change = ConfigChange::Edit(vec![edit]);
     let alteration = ResourceAlteration { resource: ResourceName::Broker(String::new()), change };
-    house.broker.alter_configs(vec![alteration], Mode::Apply).await.remove(0).unwrap();
+    fixture.broker.alter_configs(vec![alteration], Mode::Apply).await.remove(0).unwrap();
 }
 
 /// Whether the gateway answers at all.
@@ -41,8 +41,8 @@ async fn is_served(client: &mut Client) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coordinators_that_are_not_there_are_refused_for_good() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     for version in 1..=6 {
         // What librdkafka, which asks in these versions, gives up for.
         let no_transactions = if version <= 2 { TRANSACTIONAL_ID_AUTHORIZATION_FAILED } else { UNSUPPORTED_VERSION };
@@ -62,45 +62,45 @@ async fn coordinators_that_are_not_there_are_refused_for_good() {
             assert_eq!(is_explained, expected != NONE, "type {key_type} in version {version}");
         }
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limit_of_connections_may_change_at_any_time() {
-    let house = House::open(|_| {}).await;
-    let mut first = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut first = fixture.client().await;
     assert!(is_served(&mut first).await);
-    alter_broker(&house, "max.connections", "1").await;
-    let mut second = house.client().await;
+    alter_broker(&fixture, "max.connections", "1").await;
+    let mut second = fixture.client().await;
     assert!(!is_served(&mut second).await, "one is open");
     assert!(is_served(&mut first).await, "those that are there stay");
-    alter_broker(&house, "max.connections", "2").await;
-    let mut third = house.client().await;
+    alter_broker(&fixture, "max.connections", "2").await;
+    let mut third = fixture.client().await;
     assert!(is_served(&mut third).await);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_has_the_connections_that_the_settings_give_it() {
-    let house = House::open(|_| {}).await;
-    alter_broker(&house, "max.connections.per.ip", "1").await;
-    let mut first = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    alter_broker(&fixture, "max.connections.per.ip", "1").await;
+    let mut first = fixture.client().await;
     assert!(is_served(&mut first).await);
-    assert!(!is_served(&mut house.client().await).await, "one is open");
-    assert!(is_served(&mut house.client_from([127, 0, 0, 2]).await).await, "another address has its own");
-    alter_broker(&house, "max.connections.per.ip.overrides", "127.0.0.1:2, 127.0.0.3:0").await;
-    let mut second = house.client().await;
+    assert!(!is_served(&mut fixture.client().await).await, "one is open");
+    assert!(is_served(&mut fixture.client_from([127, 0, 0, 2]).await).await, "another address has its own");
+    alter_broker(&fixture, "max.connections.per.ip.overrides", "127.0.0.1:2, 127.0.0.3:0").await;
+    let mut second = fixture.client().await;
     assert!(is_served(&mut second).await);
-    assert!(!is_served(&mut house.client().await).await, "two are open");
-    assert!(!is_served(&mut house.client_from([127, 0, 0, 3]).await).await);
-    assert_eq!(house.metric("connections_refused_total{reason=\"address_limit\"}"), 3);
-    house.close().await;
+    assert!(!is_served(&mut fixture.client().await).await, "two are open");
+    assert!(!is_served(&mut fixture.client_from([127, 0, 0, 3]).await).await);
+    assert_eq!(fixture.metric("connections_refused_total{reason=\"address_limit\"}"), 3);
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_partitions_ends_where_the_setting_says() {
-    let house = House::open_with(&[("max.request.partition.size.limit", "3")], |_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open_with(&[("max.request.partition.size.limit", "3")], |_| {}).await;
+    let mut client = fixture.client().await;
     let topic =
         CreatableTopic { name: text("pages"), num_partitions: 5, replication_factor: 1, ..CreatableTopic::default() };
     let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
@@ -119,14 +119,14 @@ async fn a_page_of_partitions_ends_where_the_setting_says() {
         cursor = Some(Cursor { topic_name: next.topic_name, partition_index: next.partition_index });
     }
     assert_eq!(pages, [vec![0, 1, 2], vec![3, 4]]);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_means_another_broker_is_sent_back_to_its_bootstrap_servers() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
-    let (cluster, node) = (house.broker.cluster().cluster_id, house.broker.id().0);
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
+    let (cluster, node) = (fixture.broker.cluster().cluster_id, fixture.broker.id().0);
     let ask = |cluster: Option<&str>, node_id| ApiVersionsRequest {
         client_software_name: text("s"),
         client_software_version: text("1"),
@@ -147,7 +147,7 @@ async fn a_client_that_means_another_broker_is_sent_back_to_its_bootstrap_server
         // Versions that cannot say it mean whoever they reach.
         assert_eq!(client.ask(4, ask(cluster, node)).await.error_code, NONE);
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 /// The offsets topic is there from then on, with coordinators.
@@ -158,8 +158,8 @@ async fn find_coordinator(client: &mut Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_is_not_deleted_has_a_text_from_version_3_on() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     find_coordinator(&mut client).await;
     for version in 0..=3 {
         let request = DeleteGroupsRequest { groups_names: vec![text("nobody")] };
@@ -167,13 +167,13 @@ async fn a_group_that_is_not_deleted_has_a_text_from_version_3_on() {
         assert_eq!(answer.results[0].error_code, GROUP_ID_NOT_FOUND, "version {version}");
         assert_eq!(answer.results[0].error_message.is_some(), version >= 3, "version {version}");
     }
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_of_the_longest_name_is_sent() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     find_coordinator(&mut client).await;
     // Two bytes each, and one byte short of the longest text.
     let name = "\u{00e9}".repeat(16_383);
@@ -184,5 +184,5 @@ async fn a_refusal_of_the_longest_name_is_sent() {
     let described = client.ask(6, request).await;
     assert_eq!(described.groups[0].error_code, GROUP_ID_NOT_FOUND);
     assert!(described.groups[0].error_message.as_ref().is_some_and(|message| message.starts_with("Group \u{00e9}")));
-    house.close().await;
+    fixture.close().await;
 }

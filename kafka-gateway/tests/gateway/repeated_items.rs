@@ -1,6 +1,6 @@
 //! A request that names one thing many times: the thing is refused, or answered once.
 
-use crate::house::{Client, House};
+use crate::fixture::{Client, GatewayFixture};
 use rustmq_kafka_codec_messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rustmq_kafka_codec_messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use rustmq_kafka_codec_messages::describe_configs_request::DescribeConfigsResource;
@@ -36,8 +36,8 @@ async fn create_counted(client: &mut Client, name: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_that_is_altered_twice_is_refused() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     for name in ["twice", "once"] {
         create_counted(&mut client, name).await;
     }
@@ -70,26 +70,26 @@ async fn a_resource_that_is_altered_twice_is_refused() {
     let altered = client.ask(1, request).await;
     let codes: Vec<_> = altered.responses.iter().map(|one| one.error_code).collect();
     assert_eq!(codes, [INVALID_REQUEST, NONE, INVALID_REQUEST]);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kind_of_resources_is_listed_once() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     create_counted(&mut client, "listed").await;
     let request = ListConfigResourcesRequest { resource_types: vec![TOPIC, BROKER, TOPIC, TOPIC, BROKER] };
     let listed = client.ask(1, request).await;
     let listed: Vec<_> =
         listed.config_resources.iter().map(|one| (one.resource_type, one.resource_name.as_str())).collect();
     assert_eq!(listed, [(TOPIC, "listed"), (BROKER, "0")]);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_is_described_once_however_its_id_is_written() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let resource = |name: &'static str| DescribeConfigsResource {
         resource_type: BROKER,
         resource_name: text(name),
@@ -101,13 +101,13 @@ async fn a_broker_is_described_once_however_its_id_is_written() {
     };
     let described = client.ask(4, request).await;
     assert_eq!(described.results.iter().map(|one| one.resource_name.as_str()).collect::<Vec<_>>(), ["0"]);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_committed_offset_is_answered_once_for_each_group() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let find = FindCoordinatorRequest { key: text("readers"), ..FindCoordinatorRequest::default() };
     client.ask(3, find).await;
     let topic = |partitions: &[i32]| {
@@ -132,13 +132,13 @@ async fn a_committed_offset_is_answered_once_for_each_group() {
     let found = client.ask(2, request).await;
     let partitions = found.topics.iter().flat_map(|topic| &topic.partitions).map(|one| one.partition_index);
     assert_eq!(partitions.collect::<Vec<_>>(), [1]);
-    house.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_that_is_assigned_twice_is_refused() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let assignment = CreatableReplicaAssignment { partition_index: 0, broker_ids: vec![0] };
     let topic = CreatableTopic {
         name: text("placed"),
@@ -148,5 +148,5 @@ async fn a_partition_that_is_assigned_twice_is_refused() {
         ..CreatableTopic::default()
     };
     assert_eq!(create(&mut client, topic).await, INVALID_REPLICA_ASSIGNMENT);
-    house.close().await;
+    fixture.close().await;
 }

@@ -1,6 +1,6 @@
 //! Requests that want no answer hold their memory as long as the engine holds them.
 
-use crate::house::{Client, House, framed};
+use crate::fixture::{Client, GatewayFixture, framed};
 use bytes::Bytes;
 use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -28,8 +28,8 @@ async fn produce(client: &mut Client, size: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_engine_holds_without_an_answer_is_counted() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client().await;
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
     let topic = CreatableTopic {
         name: "orders".to_owned(),
         num_partitions: 1,
@@ -39,20 +39,20 @@ async fn what_the_engine_holds_without_an_answer_is_counted() {
     let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
     client.ask(5, creation).await;
 
-    house.stall();
+    fixture.stall();
     for size in [LARGE; COUNT].into_iter().chain([1]) {
         produce(&mut client, size).await;
     }
     // When the last one is handled, those before it have been.
-    let handled = |house: &House| house.metric("requests_total{api=\"Produce\"}");
-    house.until(|house| handled(house) == COUNT + 1).await;
-    let in_use = |house: &House| house.metric("ordinary_request_memory_bytes");
-    assert!(in_use(&house) >= COUNT * LARGE, "{} bytes", in_use(&house));
+    let handled = |fixture: &GatewayFixture| fixture.metric("requests_total{api=\"Produce\"}");
+    fixture.until(|fixture| handled(fixture) == COUNT + 1).await;
+    let in_use = |fixture: &GatewayFixture| fixture.metric("ordinary_request_memory_bytes");
+    assert!(in_use(&fixture) >= COUNT * LARGE, "{} bytes", in_use(&fixture));
 
-    house.resume();
-    house.until(|house| in_use(house) == 0).await;
+    fixture.resume();
+    fixture.until(|fixture| in_use(fixture) == 0).await;
     // The first answer is to what comes after them.
     let request = ApiVersionsRequest::default();
     client.ask(0, request).await;
-    house.close().await;
+    fixture.close().await;
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::house::{House, framed};
+use crate::fixture::{GatewayFixture, framed};
 use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::metadata_request::MetadataRequestTopic;
 use rustmq_kafka_codec_messages::{CreateTopicsRequest, CreateTopicsResponse, MetadataRequest};
@@ -17,7 +17,7 @@ const HANDLED_MAX: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() {
-    let house = House::open(|config| config.transfer_stall_max = Duration::from_millis(500)).await;
+    let fixture = GatewayFixture::open(|config| config.transfer_stall_max = Duration::from_millis(500)).await;
     let name = "wide".to_owned();
     let topic = CreatableTopic {
         name: name.clone(),
@@ -26,7 +26,7 @@ async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() 
         ..CreatableTopic::default()
     };
     let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    let mut client = house.client().await;
+    let mut client = fixture.client().await;
     client.send(&framed(5, 0, &creation)).await;
     client.answer::<CreateTopicsResponse>(5, 0).await;
     drop(client);
@@ -35,10 +35,10 @@ async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() 
     let request = MetadataRequest { topics: Some(vec![asked]), ..MetadataRequest::default() };
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let mut silent = socket.connect(house.address).await.unwrap();
+    let mut silent = socket.connect(fixture.address).await.unwrap();
     silent.write_all(&framed(9, 0, &request).repeat(ASKED)).await.unwrap();
-    house.until(|house| house.metric("connection_errors_total{reason=\"io\"}") > 0).await;
-    let handled = house.metric("requests_total{api=\"Metadata\"}");
+    fixture.until(|fixture| fixture.metric("connection_errors_total{reason=\"io\"}") > 0).await;
+    let handled = fixture.metric("requests_total{api=\"Metadata\"}");
     assert!((1..=HANDLED_MAX).contains(&handled), "{handled} requests were handled");
-    house.close().await;
+    fixture.close().await;
 }

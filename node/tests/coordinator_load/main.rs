@@ -22,7 +22,7 @@ use rustmq_model::{ByteSize, Offset, PartitionId, Timestamp, TopicId, TopicIdPar
 use tempfile::TempDir;
 
 const GROUPS: usize = 1_000;
-/// Of each group, on as many partitions of one topic.
+/// The commits of each group, on as many partitions of one topic.
 const OFFSETS: usize = 100;
 
 /// How the commits lie in the log.

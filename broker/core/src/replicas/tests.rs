@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rustmq_controller_core::{
     BrokerRegistration, Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation,
-    IncarnationId, MorePartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
+    IncarnationId, NewPartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
 };
 use rustmq_model::{LeaderEpoch, Timestamp, TopicName};
 
@@ -246,7 +246,7 @@ fn a_change_that_does_not_concern_a_replica_leaves_it_open() {
     rig.create("t", 1, &[&[0]]);
     rig.settle();
     rig.configure(ConfigResource::Topic(TopicName::new("t").unwrap()), "max.message.bytes", "5000");
-    let more = MorePartitions { name: "t".to_owned(), count: 2, assignments: Some(vec![vec![ME]]) };
+    let more = NewPartitions { name: "t".to_owned(), count: 2, assignments: Some(vec![vec![ME]]) };
     let limits = PartitionLimits { per_topic_max: 10, per_cluster_max: 100 };
     rig.apply(Command::CreatePartitions { topics: vec![more], limits, validate_only: false });
     rig.settle();

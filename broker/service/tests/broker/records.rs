@@ -41,7 +41,8 @@ async fn waiting_fetch(broker: Arc<Broker>, request: FetchRequest) -> Pin<Box<im
     fetch
 }
 
-/// Of two polls that wait for more than there is, one reads what is trimmed while they wait.
+/// Two polls wait for more records than there are; one of them reads records that are trimmed
+/// meanwhile.
 #[tokio::test]
 async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_others_answer() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;

@@ -108,7 +108,7 @@ async fn the_clusters_own_topics_are_not_created_by_clients() {
 async fn a_request_that_ran_out_of_time_has_done_nothing_and_one_that_is_begun_succeeds() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.broker, "orders", 1, &[]).await;
-    let more = |count| vec![MorePartitions { name: "orders".to_owned(), count, assignments: None }];
+    let more = |count| vec![NewPartitions { name: "orders".to_owned(), count, assignments: None }];
     for mode in [Mode::ValidateOnly, Mode::Apply] {
         let created = rig.broker.create_topics(vec![creation("late", 1)], mode, Duration::ZERO).await.remove(0);
         assert_eq!(created, Err(CreateTopicsError::NotBegun));
@@ -171,7 +171,7 @@ async fn a_rehearsal_changes_nothing_and_judges_all_the_same() {
 async fn added_partitions_can_be_written_to_at_once() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.broker, "orders", 1, &[]).await;
-    let more = MorePartitions { name: "orders".to_owned(), count: 3, assignments: None };
+    let more = NewPartitions { name: "orders".to_owned(), count: 3, assignments: None };
     rig.broker.create_partitions(vec![more.clone()], Mode::Apply, PATIENCE).await.remove(0).unwrap();
     produce(&rig.broker, "orders", 2, batch_of(&["a"])).await.unwrap();
     let again = rig.broker.create_partitions(vec![more], Mode::Apply, PATIENCE).await.remove(0);
@@ -217,7 +217,7 @@ async fn the_topic_of_committed_offsets_keeps_its_partitions() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&settings)).await;
     create(&rig.broker, "orders", 1, &[]).await;
     rig.broker.find_coordinator(&"readers".into()).await.unwrap();
-    let more = ["__consumer_offsets", "orders", "__consumer_offsets"].map(|name| MorePartitions {
+    let more = ["__consumer_offsets", "orders", "__consumer_offsets"].map(|name| NewPartitions {
         name: name.to_owned(),
         count: 5,
         assignments: None,

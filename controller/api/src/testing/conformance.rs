@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustmq_controller_core::{
     BrokerRegistration, ClusterState, Command, ConfigAlteration, ConfigChange, ConfigResource, Configs, IncarnationId,
-    MorePartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
+    NewPartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
 };
 use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
 
@@ -53,7 +53,7 @@ fn script() -> Vec<Command> {
     };
     let orders = ConfigResource::Topic(TopicName::new("topic-1").expect("the name is legal"));
     let extend = |name: &str, count| Command::CreatePartitions {
-        topics: vec![MorePartitions { name: name.to_owned(), count, assignments: None }],
+        topics: vec![NewPartitions { name: name.to_owned(), count, assignments: None }],
         limits: LIMITS,
         validate_only: false,
     };

@@ -30,7 +30,7 @@ pub struct EffectiveTopicConfig {
     pub cleanup_policy: CleanupPolicy,
     /// None keeps records for ever.
     pub retention_ms: Option<u64>,
-    /// Of one partition. None is no limit.
+    /// The most bytes of one partition. `None`: no limit.
     pub retention_bytes: Option<u64>,
     pub max_message_bytes: u32,
     pub message_timestamp_type: TimestampType,

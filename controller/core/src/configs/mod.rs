@@ -40,7 +40,7 @@ impl ConfigError {
         Rejection::InvalidConfig { name: self.name, value: self.value, reason: self.reason }
     }
 
-    /// Of a value for brokers, which Kafka tells apart from a topic's.
+    /// The rejection of a broker's value, which Kafka tells apart from that of a topic's.
     pub(crate) fn into_broker_rejection(self) -> Rejection {
         Rejection::InvalidBrokerConfig { name: self.name, value: self.value, reason: self.reason }
     }

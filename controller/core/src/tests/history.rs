@@ -69,7 +69,7 @@ fn command() -> impl Strategy<Value = Command> {
     let selector =
         prop_oneof![name().prop_map(TopicSelector::Name), (0..60_u128).prop_map(|id| TopicSelector::Id(TopicId(id)))];
     let more = (name(), -1..12, proptest::option::of(vec(replicas(), 0..3)))
-        .prop_map(|(name, count, assignments)| MorePartitions { name, count, assignments });
+        .prop_map(|(name, count, assignments)| NewPartitions { name, count, assignments });
     prop_oneof![
         1 => "[xy]".prop_map(|cluster_id| Command::Bootstrap {
             cluster_id,

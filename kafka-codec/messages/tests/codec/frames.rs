@@ -34,7 +34,7 @@ fn headers_are_flexible_where_the_version_is_known_to_be() {
         frame.put_slice(rest);
         RequestHeader::read(frame.freeze()).map(|(_, body)| body)
     };
-    // Of two tagged fields, one is empty.
+    // Two tagged fields, the first of them empty.
     let tagged = [2, 0, 0, 1, 2, 8, 9, 7];
     assert_eq!(header(12, 4, &tagged).unwrap(), &[7][..]);
     assert_eq!(header(12, 3, &tagged).unwrap(), &tagged[..]);

@@ -335,8 +335,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether some member reads this topic. Of a consumer group whose subscriptions cannot be
-    /// read, it is assumed.
+    /// Whether some member reads this topic. Assumed for a consumer group whose subscriptions
+    /// cannot be read.
     #[must_use]
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         self.subscribed_topics.as_ref().map_or_else(|| self.is_of_consumers(), |topics| topics.contains(topic))
@@ -394,7 +394,7 @@ impl ClassicGroup {
                 instance: member.instance.clone(),
                 client: member.client.clone(),
                 metadata: if is_stable { member.metadata(&protocol) } else { Bytes::new() },
-                // Of the last generation that was stored: what the members go on with until the
+                // The assignment of the last stored generation: the members keep it until the
                 // rebalance ends.
                 assignment: member.assignment.clone(),
             })

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub shards: usize,
-    /// Of the write-ahead log, over all shards.
+    /// The bytes of the write-ahead log, over all shards.
     pub capacity: ByteSize,
     /// For recent batches, over all shards.
     pub tail_memory: ByteSize,

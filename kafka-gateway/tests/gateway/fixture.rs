@@ -20,14 +20,14 @@ use tokio::time::timeout;
 /// What a test waits for at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct House {
+pub struct GatewayFixture {
     pub address: SocketAddr,
     pub gateway: Gateway,
     pub broker: Arc<Broker>,
     rig: InMemoryBroker,
 }
 
-impl House {
+impl GatewayFixture {
     pub async fn open(adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
         Self::open_with(&[], adjust).await
     }
