@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rustmq_broker_service::Session;
 use rustmq_kafka_codec_messages::{ApiKey, RequestHeader};
 
 use crate::call::{Call, CallError, Handling, Peer};
@@ -80,8 +81,8 @@ pub static APIS: &[Api] = apis! {
 
 /// Reads a frame's header and finds its API.
 pub fn read_call(frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Call), CallError> {
-    let (header, body) = RequestHeader::read(frame).map_err(CallError::Header)?;
-    let RequestHeader { key, version, .. } = header;
+    let (mut header, body) = RequestHeader::read(frame).map_err(CallError::Header)?;
+    let (key, version) = (header.key, header.version);
     let known = ApiKey::try_from(key).map_err(|_| CallError::UnknownKey { key })?;
     let found = APIS.binary_search_by_key(&known, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
     let api = &APIS[found];
@@ -91,7 +92,8 @@ pub fn read_call(frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(
         // (KIP-35).
         return Err(CallError::UnsupportedVersion { api: known, version });
     }
-    Ok((api, Call { header, key: known, is_served, peer, shared, body }))
+    let session = Session::new(Arc::clone(&shared.broker), Arc::clone(&peer.caller), header.client_id.take());
+    Ok((api, Call { header, session, key: known, is_served, peer, shared, body }))
 }
 
 #[cfg(test)]

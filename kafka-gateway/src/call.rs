@@ -2,12 +2,12 @@
 //! answers, and why it may close the connection. Which handler that is, the table in [`crate::api`]
 //! says.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rustmq_broker_service::{Caller, Session};
 use rustmq_kafka_codec_messages::{
     ApiKey, Decode, DecodeError, Encode, EncodeError, Message, Request, RequestHeader, decode,
 };
@@ -20,7 +20,7 @@ use crate::shared::Shared;
 /// What handlers may know of the connection.
 #[derive(Debug)]
 pub struct Peer {
-    pub address: SocketAddr,
+    pub caller: Arc<Caller>,
     /// What this client dials to reach this broker.
     pub endpoint: Endpoint,
 }
@@ -71,6 +71,8 @@ impl CallError {
 /// A request on its way to its handler.
 pub struct Call {
     pub header: RequestHeader,
+    /// The caller of the broker's operations.
+    pub session: Session,
     pub key: ApiKey,
     /// Whether the version is one that is advertised. ApiVersions alone is handled in any.
     pub is_served: bool,

@@ -8,6 +8,9 @@ use rustmq_model::{ByteSize, Endpoint};
 use rustmq_net::Pace;
 use rustmq_settings::settings;
 
+/// The name of the listener without encryption and authentication, as on Kafka.
+pub const LISTENER: &str = "PLAINTEXT";
+
 settings! {
     /// What an operator tells the Kafka listener.
     pub struct GatewaySettings {

@@ -79,7 +79,7 @@ where
     };
     if let Err(end) = ended {
         shared.metrics.connection_errors.get_or_create(&ReasonLabel { reason: end.reason() }).inc();
-        end.log(peer.address);
+        end.log(peer.caller.address);
     }
 }
 

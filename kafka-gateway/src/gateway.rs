@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustmq_broker_service::{Broker, FailureNotice};
+use rustmq_broker_service::{Broker, Caller, FailureNotice, Principal};
 use rustmq_net::{
     Acceptor, Connection, ConnectionLimits, Server, Shutdown, ShutdownTrigger, advertised_endpoint, shutdown,
 };
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::call::Peer;
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, LISTENER};
 use crate::connection;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
@@ -108,6 +108,8 @@ async fn serve(connection: Connection, listener: SocketAddr, shared: Arc<Shared>
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
     let endpoint = advertised_endpoint(shared.config.settings.advertised.as_ref(), listener, local);
+    let caller = Arc::new(Caller { principal: Principal::anonymous(), listener: LISTENER, address });
+    let peer = Peer { caller, endpoint };
     let (reader, writer) = stream.into_split();
-    connection::serve(reader, writer, Peer { address, endpoint }, shared, shutdown).await;
+    connection::serve(reader, writer, peer, shared, shutdown).await;
 }

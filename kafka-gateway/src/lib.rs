@@ -24,7 +24,7 @@ mod response;
 mod shared;
 mod words;
 
-pub use config::{GatewayConfig, GatewaySettings};
+pub use config::{GatewayConfig, GatewaySettings, LISTENER};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuzzing::fuzz_frame_decoder;

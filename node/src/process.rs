@@ -17,7 +17,7 @@ use rustmq_controller_core::configs;
 use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{EngineConfig, StartReport};
-use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
+use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings, LISTENER};
 use rustmq_model::{ByteSize, Endpoint};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ use crate::descriptors;
 use crate::ending::until_told_to_end;
 use crate::folder::DataFolder;
 use crate::health::{self, Health};
-use crate::http::{self, Limits, Phase, Status};
+use crate::http::{self, HttpServer, Limits, Phase, Status};
 use crate::kafka_names::{self, WorkedOut};
 use crate::logs::LogLines;
 use crate::panics;
@@ -63,10 +63,7 @@ pub async fn serve(startup: Startup) -> Result<()> {
     let mut folder = DataFolder::open(&config.process.data_dir)?;
     let status = Status::new();
     let http_limits = Limits::default();
-    let http_listen = config.process.http_listen;
-    let http = http::start(http_listen, &status, http_limits)
-        .with_context(|| format!("network.http_listen: cannot listen on {http_listen}"))?;
-    status.health.watch("HTTP listener", http.failure.clone());
+    let http = start_http(config, &status, http_limits)?;
     if !config.engine.fsync_on_write {
         folder.mark_unsynced()?;
     }
@@ -139,6 +136,15 @@ fn refuse_failures(health: &Health, has_stopped: bool) -> Result<()> {
     }
     let how = if has_stopped { "ended" } else { "ended, before all parts had stopped," };
     bail!("{how} after a failure: {}", health::describe(&failures));
+}
+
+/// Answers on the configured address from now on.
+fn start_http(config: &Config, status: &Arc<Status>, limits: Limits) -> Result<HttpServer> {
+    let address = config.process.http_listen;
+    let http = http::start(address, status, limits)
+        .with_context(|| format!("network.http_listen: cannot listen on {address}"))?;
+    status.health.watch("HTTP listener", http.failure.clone());
+    Ok(http)
 }
 
 /// What follows from the log as it was opened.
@@ -315,7 +321,7 @@ fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) ->
     BrokerConfig {
         settings: config.broker.clone(),
         incarnation: folder.incarnation(),
-        listeners: BTreeMap::from([("PLAINTEXT".to_owned(), endpoint)]),
+        listeners: BTreeMap::from([(LISTENER.to_owned(), endpoint)]),
         data_dir: config.process.data_dir.clone(),
         kafka: kafka_names::static_configs(config, worked_out),
         limits: BrokerLimits::default(),

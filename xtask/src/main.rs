@@ -10,6 +10,7 @@ mod import_cycles;
 mod manifests;
 mod planted;
 mod prose;
+mod sessions;
 mod sources;
 mod test_repeat;
 
@@ -65,6 +66,7 @@ fn tidy(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(import_cycles::check(root, member)?);
         findings.extend(manifests::check_use(root, member)?);
         findings.extend(prose::check(root, member)?);
+        findings.extend(sessions::check(root, member)?);
     }
     findings.extend(arrows::check_shared_test_feature(root)?);
     findings.extend(manifests::check_shared(root, &members)?);

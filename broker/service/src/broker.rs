@@ -176,10 +176,10 @@ impl Broker {
     pub(crate) async fn submit_within<E: From<CommandError>>(
         &self,
         command: Command,
-        patience: Duration,
+        start_within: Option<Duration>,
         not_begun: E,
     ) -> Result<Outcome, E> {
-        let applied = self.controller.submit(command, Some(patience)).await.map_err(|error| match error {
+        let applied = self.controller.submit(command, start_within).await.map_err(|error| match error {
             SubmitError::Late => not_begun,
             SubmitError::NotLeader | SubmitError::Stopped { .. } => CommandError::Unavailable(error).into(),
         })?;

@@ -9,9 +9,9 @@ use rustmq_controller_core::configs::DescribedConfig;
 use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome};
 use rustmq_model::{BrokerId, TopicName, TopicNameError};
 
-use crate::broker::Broker;
 use crate::command::{CommandError, each};
 use crate::refusals::Refusals;
+use crate::session::Session;
 use crate::topics::Mode;
 use crate::view::UnknownTopic;
 
@@ -101,7 +101,7 @@ impl AlterConfigsError {
     }
 }
 
-impl Broker {
+impl Session {
     /// Configs in force with where they come from, in the order of the queries.
     #[must_use]
     pub fn describe_configs(&self, queries: &[ConfigQuery]) -> Vec<Result<Vec<DescribedConfig>, DescribeConfigsError>> {
@@ -111,30 +111,33 @@ impl Broker {
     /// The configs of a topic that was just made, or that was only tried out.
     #[must_use]
     pub fn describe_created(&self, created: &CreatedTopic) -> Vec<DescribedConfig> {
-        let view = self.view.read();
-        view.state.broker_layers(self.id, &self.config.kafka).under_topic(&created.configs).describe_topic()
+        let view = self.broker.view.read();
+        view.state
+            .broker_layers(self.broker.id, &self.broker.config.kafka)
+            .under_topic(&created.configs)
+            .describe_topic()
     }
 
     fn describe(&self, query: &ConfigQuery) -> Result<Vec<DescribedConfig>, DescribeConfigsError> {
-        let view = self.view.read();
-        let static_configs = &self.config.kafka;
+        let view = self.broker.view.read();
+        let static_configs = &self.broker.config.kafka;
         let mut configs = match &query.resource {
             ResourceName::Topic(name) => {
                 let name = TopicName::new(name)?;
-                let layers = view.state.topic_layers(&name, self.id, static_configs);
+                let layers = view.state.topic_layers(&name, self.broker.id, static_configs);
                 let unknown = || UnknownTopic::Name(name.as_str().to_owned());
                 layers.ok_or_else(unknown)?.describe_topic()
             }
             ResourceName::Broker(name) if name.is_empty() => {
                 // The cluster-wide layer shows only the configs that are set there, as on Kafka.
                 let set = view.state.broker_defaults();
-                let all = view.state.broker_layers(self.id, static_configs).describe_broker();
+                let all = view.state.broker_layers(self.broker.id, static_configs).describe_broker();
                 all.into_iter().filter(|config| set.contains_key(config.name)).collect()
             }
             ResourceName::Broker(name) => {
                 let id = broker_id(name)?;
-                if id != self.id {
-                    return Err(DescribeConfigsError::AnotherBroker { asked: id, this: self.id });
+                if id != self.broker.id {
+                    return Err(DescribeConfigsError::AnotherBroker { asked: id, this: self.broker.id });
                 }
                 view.state.broker_layers(id, static_configs).describe_broker()
             }
@@ -169,7 +172,7 @@ impl Broker {
             return Ok(Vec::new());
         }
         let command = Command::AlterConfigs { alterations, validate_only: mode.is_validate_only() };
-        match self.submit(command).await? {
+        match self.broker.submit(command).await? {
             Outcome::ConfigsAltered(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),
         }
@@ -178,7 +181,7 @@ impl Broker {
     /// Every resource of these kinds that can have configs.
     #[must_use]
     pub fn config_resources(&self, kinds: &[ResourceKind]) -> Vec<ResourceName> {
-        let view = self.view.read();
+        let view = self.broker.view.read();
         let mut resources = Vec::new();
         for kind in kinds {
             match kind {

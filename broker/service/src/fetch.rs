@@ -13,7 +13,8 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId};
 use tokio::time::Instant;
 
-use crate::broker::{Broker, stopped};
+use crate::broker::stopped;
+use crate::session::Session;
 use crate::storage::{OffsetOutOfRange, UnreadableError};
 use crate::view::{LocateError, TopicRef};
 
@@ -129,18 +130,18 @@ struct Pass {
     leaves_some: bool,
 }
 
-impl Broker {
+impl Session {
     /// Reads what is there, and waits for more up to `max_wait` as long as it is less than
     /// `min_bytes`. Dropping the future ends the wait.
     ///
     /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
     /// not above `max_bytes`: then there is nothing to wait for.
     pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, FetchError>> {
-        request.cap(usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX));
+        request.cap(usize::try_from(self.broker.settings().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
         let deadline = started + request.max_wait;
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
-        let mut stop = self.stop.subscribe();
+        let mut stop = self.broker.stop.subscribe();
         let mut pass = self.pass(&request, read_until).await;
         // Without a partition nothing can come: a consumer that ends its session must not wait for
         // it.
@@ -151,7 +152,7 @@ impl Broker {
         while !is_enough(&pass) && Instant::now() < deadline {
             let waiter = FetchWaiter::new();
             for (partition, seen) in request.partitions.iter().zip(&pass.results) {
-                let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
+                let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
                 if let (Ok(located), Ok(seen)) = (located, seen) {
                     located.reader.watch(&waiter, seen.awaits(partition.from, request.isolation));
                 }
@@ -215,7 +216,7 @@ impl Broker {
         partition: &FetchPartition,
         share: Share,
     ) -> Result<FetchedPartition, FetchError> {
-        let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
+        let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
             let frontiers = located.reader.frontiers();
             let Some(end) = located.reader.end_offset_for_epoch(epoch) else {
@@ -258,7 +259,7 @@ impl Broker {
     /// by now.
     fn show_newest(&self, request: &FetchRequest, pass: &mut Pass) {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
-            let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
+            let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
             if let (Ok(fetched), Ok(located)) = (fetched, located) {
                 fetched.frontiers = located.reader.frontiers();
             }
@@ -266,7 +267,7 @@ impl Broker {
     }
 
     fn observe_fetch(&self, pass: &Pass, started: Instant) {
-        let metrics = &self.metrics.fetch;
+        let metrics = &self.broker.metrics.fetch;
         let batches = pass.results.iter().flatten().flat_map(|fetched| &fetched.batches);
         let records = batches.filter_map(|batch| BatchHeader::parse(batch).ok());
         let records = records.map(|header| u64::try_from(header.record_count).unwrap_or(0)).sum();

@@ -18,9 +18,9 @@ use rustmq_broker_core::groups::{
 };
 use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
-use crate::broker::Broker;
 use crate::coordination::GroupWait;
 use crate::refusals::Refusals;
+use crate::session::Session;
 use crate::topics::AutoCreationError;
 use crate::view::{OFFSETS_TOPIC, TopicRef, UnknownPartition, UnknownTopic};
 
@@ -104,7 +104,7 @@ impl GroupOffsetError {
     }
 }
 
-impl Broker {
+impl Session {
     /// The broker that coordinates a group. The topic of committed offsets is created at the first
     /// call.
     pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
@@ -115,7 +115,11 @@ impl Broker {
                 return Err(FindCoordinatorError::NoOffsetsTopic(error));
             }
         }
-        if self.coordinators.coordinates(group) { Ok(self.id) } else { Err(FindCoordinatorError::NotAvailable) }
+        if self.broker.coordinators.coordinates(group) {
+            Ok(self.broker.id)
+        } else {
+            Err(FindCoordinatorError::NotAvailable)
+        }
     }
 
     /// `new_member` is filled in here.
@@ -124,7 +128,7 @@ impl Broker {
         let new_member = MemberId::from(format!("{stem}-{}", uuid::Uuid::new_v4()));
         let request = JoinRequest { new_member, ..request };
         let group = request.group.clone();
-        self.coordinators.ask(&group, GroupRequest::Join(request), |outcome| match outcome {
+        self.broker.coordinators.ask(&group, GroupRequest::Join(request), |outcome| match outcome {
             ReplyOutcome::Join(answer) => Some(answer),
             _ => None,
         })
@@ -132,22 +136,26 @@ impl Broker {
 
     pub fn sync_group(&self, request: SyncRequest) -> GroupWait<Synced> {
         let group = request.group.clone();
-        self.coordinators.ask(&group, GroupRequest::Sync(request), |outcome| match outcome {
+        self.broker.coordinators.ask(&group, GroupRequest::Sync(request), |outcome| match outcome {
             ReplyOutcome::Sync(answer) => Some(answer),
             _ => None,
         })
     }
 
     pub fn heartbeat(&self, request: &HeartbeatRequest) -> GroupWait<()> {
-        self.coordinators.ask(&request.group, GroupRequest::Heartbeat(request.clone()), |outcome| match outcome {
-            ReplyOutcome::Heartbeat(answer) => Some(answer),
-            _ => None,
-        })
+        self.broker.coordinators.ask(
+            &request.group,
+            GroupRequest::Heartbeat(request.clone()),
+            |outcome| match outcome {
+                ReplyOutcome::Heartbeat(answer) => Some(answer),
+                _ => None,
+            },
+        )
     }
 
     pub fn leave_group(&self, request: LeaveRequest) -> GroupWait<Vec<LeftMember>> {
         let group = request.group.clone();
-        self.coordinators.ask(&group, GroupRequest::Leave(request), |outcome| match outcome {
+        self.broker.coordinators.ask(&group, GroupRequest::Leave(request), |outcome| match outcome {
             ReplyOutcome::Leave(answer) => Some(answer),
             _ => None,
         })
@@ -169,7 +177,7 @@ impl Broker {
         let wait = (!accepted.is_empty()).then(|| {
             let (coordinated, offsets) = (group.clone(), accepted);
             let request = OffsetCommitRequest { group, member, instance, generation, retention, offsets };
-            self.coordinators.ask(&coordinated, GroupRequest::CommitOffsets(request), |outcome| match outcome {
+            self.broker.coordinators.ask(&coordinated, GroupRequest::CommitOffsets(request), |outcome| match outcome {
                 ReplyOutcome::OffsetCommit(answer) => Some(answer),
                 _ => None,
             })
@@ -186,7 +194,7 @@ impl Broker {
     /// What a group has committed; `None` where it has not. Never what was committed for a deleted
     /// topic.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
-        let shard = self.coordinators.of_group(group)?;
+        let shard = self.broker.coordinators.of_group(group)?;
         let fetch = |selection: &OffsetSelection| shard.look(|groups| groups.fetch_offsets(group, selection))?;
         let wanted = match wanted {
             OffsetsWanted::All => {
@@ -228,7 +236,7 @@ impl Broker {
     /// Takes out what was committed for topics that are deleted: their tombstones may still be on
     /// their way.
     fn hide_gone(&self, offsets: &mut [(TopicPartition, Option<CommittedOffset>)]) {
-        let view = self.view.read();
+        let view = self.broker.view.read();
         for (partition, committed) in offsets {
             if committed.as_ref().is_some_and(|committed| view.is_gone(&partition.topic, committed.topic_id)) {
                 *committed = None;
@@ -238,17 +246,17 @@ impl Broker {
 
     /// A group with its members. One that does not exist is described as dead.
     pub fn describe_group(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
-        self.coordinators.of_group(group)?.look(|groups| groups.describe(group))?
+        self.broker.coordinators.of_group(group)?.look(|groups| groups.describe(group))?
     }
 
     /// All groups that are coordinated here.
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, GroupError> {
-        self.coordinators.list()
+        self.broker.coordinators.list()
     }
 
     /// Deletes a group without members, with its offsets.
     pub fn delete_group(&self, group: &GroupId) -> GroupWait<()> {
-        self.coordinators.ask(group, GroupRequest::DeleteGroup(group.clone()), |outcome| match outcome {
+        self.broker.coordinators.ask(group, GroupRequest::DeleteGroup(group.clone()), |outcome| match outcome {
             ReplyOutcome::DeleteGroup(answer) => Some(answer),
             _ => None,
         })
@@ -265,10 +273,11 @@ impl Broker {
         let (accepted, refusals) = Refusals::split(partitions.into_iter().map(judge));
         let coordinated = group.clone();
         let request = OffsetDeleteRequest { group, partitions: accepted };
-        let wait = self.coordinators.ask(&coordinated, GroupRequest::DeleteOffsets(request), |outcome| match outcome {
-            ReplyOutcome::OffsetDelete(answer) => Some(answer),
-            _ => None,
-        });
+        let wait =
+            self.broker.coordinators.ask(&coordinated, GroupRequest::DeleteOffsets(request), |outcome| match outcome {
+                ReplyOutcome::OffsetDelete(answer) => Some(answer),
+                _ => None,
+            });
         async move { wait.await.map(|outcomes| refusals.join(Ok(of_each(outcomes)))) }
     }
 
@@ -277,7 +286,7 @@ impl Broker {
         topic: &TopicRef,
         partition: PartitionId,
     ) -> Result<(TopicPartition, TopicId), GroupOffsetError> {
-        let view = self.view.read();
+        let view = self.broker.view.read();
         let topic = &view.find(topic)?.topic;
         let unknown = || UnknownPartition { topic: topic.name.clone(), partition };
         topic.partition(partition).ok_or_else(unknown)?;

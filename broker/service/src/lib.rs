@@ -1,7 +1,8 @@
 //! The protocol-neutral broker: what every front end offers, decided once. Requests and results are
 //! plain structs in its own words; Kafka's request types and codes are the gateway's business.
 //!
-//! Reading order: [`Broker`] in `broker` (what it holds, start and end), `view` and
+//! Reading order: [`Broker`] in `broker` (what it holds, start and end), [`Session`] in `session`
+//! (the caller, on whom each operation is called), `view` and
 //! `metadata_follower` (what it knows of the cluster), then one file per capability: `metadata`,
 //! `produce` with `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`,
 //! `group_requests` over `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or
@@ -30,6 +31,7 @@ mod produce;
 mod producer_ids;
 mod records;
 mod refusals;
+mod session;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -59,6 +61,7 @@ pub use offsets::{EpochQuery, ListOffsetsError, OffsetAt, OffsetQuery};
 pub use produce::{Acks, ProduceError, ProducePartition, ProduceRequest, ProduceWait, Produced};
 pub use producer_ids::{ProducerIdError, ProducerIdRequest};
 pub use records::{DeleteBefore, DeleteRecordsError, RecordDeletion};
+pub use session::{Caller, Principal, Session};
 pub use storage::{OffsetOutOfRange, StorageError, UnreadableError};
 pub use topics::{
     AutoCreationError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, Mode, TopicCreation, TopicPlacement,

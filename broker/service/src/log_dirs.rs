@@ -1,10 +1,9 @@
 //! What the data folder holds, by partition.
 
+use crate::session::Session;
 use std::collections::HashMap;
 
 use rustmq_model::{PartitionId, TopicPartition};
-
-use crate::broker::Broker;
 
 #[derive(Clone, Debug)]
 pub enum LogDirSelection {
@@ -24,11 +23,11 @@ pub struct LogDir {
     pub partitions: Vec<(TopicPartition, u64)>,
 }
 
-impl Broker {
+impl Session {
     /// The folders of this broker: there is one.
     #[must_use]
     pub fn log_dirs(&self, selection: &LogDirSelection) -> Vec<LogDir> {
-        let mut partitions = self.open_partitions();
+        let mut partitions = self.broker.open_partitions();
         if let LogDirSelection::These(topics) = selection {
             let wanted: HashMap<&str, &[PartitionId]> =
                 topics.iter().map(|(name, partitions)| (name.as_str(), partitions.as_slice())).collect();
@@ -37,7 +36,7 @@ impl Broker {
             });
         }
         partitions.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let dir = &self.config.data_dir;
+        let dir = &self.broker.config.data_dir;
         let space = rustix::fs::statvfs(dir).ok();
         vec![LogDir {
             path: dir.display().to_string(),

@@ -7,7 +7,7 @@ use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::Topic;
 use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, TopicId, TopicName, TopicNameError};
 
-use crate::broker::Broker;
+use crate::session::Session;
 use crate::topics::AutoCreationError;
 use crate::view::{TopicRef, UnknownTopic, is_internal, is_reserved};
 
@@ -94,7 +94,7 @@ pub struct BrokerNode {
     pub rack: Option<String>,
 }
 
-impl Broker {
+impl Session {
     /// Metadata of topics: all of them by name, or those named, in that order. One that is named
     /// again is answered once, as on Kafka: a short request must not make an answer without bounds.
     pub async fn topics(&self, selection: TopicSelection, auto_creation: AutoCreation) -> Vec<TopicAnswer> {
@@ -105,7 +105,7 @@ impl Broker {
         let mut seen = HashSet::new();
         let named = named.into_iter().filter(|topic| seen.insert(topic.clone()));
         let mut answers: Vec<_> = named.map(|topic| self.answer(topic)).collect();
-        if auto_creation == AutoCreation::Allowed && self.settings().auto_create_topics {
+        if auto_creation == AutoCreation::Allowed && self.broker.settings().auto_create_topics {
             let unknown = |answer: &TopicAnswer| match &answer.metadata {
                 Err(MetadataError::UnknownTopic(UnknownTopic::Name(name))) if !is_reserved(name) => Some(name.clone()),
                 Ok(_) | Err(_) => None,
@@ -126,7 +126,7 @@ impl Broker {
     }
 
     fn all_topics(&self) -> Vec<TopicAnswer> {
-        let view = self.view.read();
+        let view = self.broker.view.read();
         let shown = view.state.topics().filter_map(|topic| view.with_id(topic.id));
         let answer = |topic: &Topic| TopicAnswer {
             topic: TopicRef::Name(topic.name.as_str().to_owned()),
@@ -141,13 +141,14 @@ impl Broker {
         {
             return TopicAnswer { topic, metadata: Err(error.into()) };
         }
-        let metadata = self.view.read().find(&topic).map(|entry| describe(&entry.topic)).map_err(MetadataError::from);
+        let metadata =
+            self.broker.view.read().find(&topic).map(|entry| describe(&entry.topic)).map_err(MetadataError::from);
         TopicAnswer { topic, metadata }
     }
 
     #[must_use]
     pub fn cluster(&self) -> ClusterMetadata {
-        let view = self.view.read();
+        let view = self.broker.view.read();
         let brokers = view.state.brokers().map(|broker| BrokerNode {
             id: broker.id,
             listeners: broker.registration.listeners.clone(),
@@ -164,12 +165,12 @@ impl Broker {
 
     #[must_use]
     pub fn topic_name(&self, id: TopicId) -> Option<TopicName> {
-        self.view.read().with_id(id).map(|entry| entry.topic.name.clone())
+        self.broker.view.read().with_id(id).map(|entry| entry.topic.name.clone())
     }
 
     #[must_use]
     pub fn topic_id(&self, name: &str) -> Option<TopicId> {
-        self.view.read().named(name).map(|entry| entry.topic.id)
+        self.broker.view.read().named(name).map(|entry| entry.topic.id)
     }
 }
 

@@ -4,7 +4,7 @@ use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{EpochEnd, FoundOffset, Frontiers, Isolation, PartitionReader, ReadError};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
-use crate::broker::Broker;
+use crate::session::Session;
 use crate::storage::{OffsetOutOfRange, UnreadableError};
 use crate::view::{LocateError, TopicRef};
 
@@ -70,7 +70,7 @@ impl ListOffsetsError {
     }
 }
 
-impl Broker {
+impl Session {
     /// Offsets by place or time, in the order of the queries; `None` where no record is as asked.
     pub async fn list_offsets(
         &self,
@@ -89,7 +89,7 @@ impl Broker {
         isolation: Isolation,
         query: &OffsetQuery,
     ) -> Result<Option<FoundOffset>, ListOffsetsError> {
-        let located = self.locate(&query.topic, query.partition, query.current_leader_epoch)?;
+        let located = self.broker.locate(&query.topic, query.partition, query.current_leader_epoch)?;
         let (reader, refused) = (&located.reader, |error| refusal(error, || located.gone()));
         let (frontiers, leader_epoch) = reader.frontiers_and_epoch();
         let limit = |frontiers: Frontiers| isolation.frontier().of(&frontiers);
@@ -115,7 +115,7 @@ impl Broker {
     #[must_use]
     pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, LocateError>> {
         let end = |query: &EpochQuery| {
-            let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
+            let reader = self.broker.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
             Ok(query.epoch.and_then(|epoch| reader.end_offset_for_epoch(epoch)))
         };
         queries.iter().map(end).collect()

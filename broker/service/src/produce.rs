@@ -2,7 +2,7 @@
 //! is synced.
 //!
 //! In two phases, so that requests of one connection take effect in their order while their waiting
-//! overlaps: [`Broker::produce`] returns when the engine has taken the batches in,
+//! overlaps: [`Session::produce`] returns when the engine has taken the batches in,
 //! [`ProduceWait::wait`] when they are acknowledged.
 
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use rustmq_engine_api::{
 use rustmq_model::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicName};
 use tokio::time::Instant;
 
-use crate::broker::Broker;
 use crate::clock::wall_clock;
 use crate::metrics::ProduceMetrics;
+use crate::session::Session;
 use crate::storage::StorageError;
 use crate::validation::{BatchRefusal, InspectionLimits, RecordFault, ValidBatch, validate};
 use crate::view::{LocateError, TopicRef, is_internal};
@@ -56,7 +56,6 @@ impl Acks {
 #[derive(Clone, Debug)]
 pub struct ProduceRequest {
     pub acks: Acks,
-    pub timeout: Duration,
     pub partitions: Vec<ProducePartition>,
 }
 
@@ -174,7 +173,7 @@ impl ProduceWait {
     }
 }
 
-impl Broker {
+impl Session {
     /// Checks the batches and hands the good ones to the engine. A partition's error leaves the
     /// others alone.
     pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {
@@ -199,9 +198,9 @@ impl Broker {
                 Err(error) => pending.push(Pending::Refused(error)),
             }
         }
-        let appends = self.engine.append(appends).await;
-        let metrics = Arc::clone(&self.metrics.produce);
-        let deadline = (request.acks != Acks::None).then(|| started + request.timeout.max(WAIT_MIN));
+        let appends = self.broker.engine.append(appends).await;
+        let metrics = Arc::clone(&self.broker.metrics.produce);
+        let deadline = self.deadline().filter(|_| request.acks != Acks::None).map(|at| at.max(started + WAIT_MIN));
         ProduceWait { pending, appends, started, deadline, metrics }
     }
 
@@ -211,7 +210,7 @@ impl Broker {
         acks: Acks,
         now: Timestamp,
     ) -> Result<(Append, TopicName, Timestamp), ProduceError> {
-        let located = self.locate(&partition.topic, partition.partition, None)?;
+        let located = self.broker.locate(&partition.topic, partition.partition, None)?;
         let topic = &located.entry.topic;
         if is_internal(topic.name.as_str()) {
             return Err(ProduceError::InternalTopic { topic: topic.name.clone() });
@@ -227,8 +226,8 @@ impl Broker {
             }
         }
         let limits = InspectionLimits {
-            compressed: self.compressed_records(),
-            decompressed_bytes_max: self.config.limits.decompressed_bytes_max,
+            compressed: self.broker.compressed_records(),
+            decompressed_bytes_max: self.broker.config.limits.decompressed_bytes_max,
         };
         let valid = validate(partition.records, &located.entry.config, now, limits).await?;
         let ValidBatch { bytes, header, log_append_time } = valid;

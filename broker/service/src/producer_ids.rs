@@ -5,8 +5,8 @@ use rustmq_broker_core::producer_ids::NextProducerId;
 use rustmq_controller_core::{Command, Outcome};
 use rustmq_model::{ProducerEpoch, ProducerId};
 
-use crate::broker::Broker;
 use crate::command::CommandError;
+use crate::session::Session;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerIdRequest {
@@ -37,7 +37,7 @@ impl ProducerIdError {
     }
 }
 
-impl Broker {
+impl Session {
     /// A producer id that nobody had before, with epoch 0.
     pub async fn init_producer_id(
         &self,
@@ -50,12 +50,12 @@ impl Broker {
         }
         // Held while a block is asked for, so that many producers that come at once share one
         // block.
-        let mut ids = self.producer_ids.lock().await;
+        let mut ids = self.broker.producer_ids.lock().await;
         loop {
             match ids.next() {
                 NextProducerId::Id(id) => return Ok((id, ProducerEpoch(0))),
                 NextProducerId::BlockNeeded => {
-                    match self.submit(Command::AllocateProducerIds { broker: self.id }).await? {
+                    match self.broker.submit(Command::AllocateProducerIds { broker: self.broker.id }).await? {
                         Outcome::ProducerIdsAllocated(block) => ids.on_block(block),
                         other => return Err(CommandError::unexpected(&other).into()),
                     }

@@ -4,7 +4,7 @@ use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{TrimError, TrimTo};
 use rustmq_model::{Offset, PartitionId, TopicName};
 
-use crate::broker::Broker;
+use crate::session::Session;
 use crate::storage::{OffsetOutOfRange, StorageError};
 use crate::view::{LocateError, TopicRef, is_internal};
 
@@ -48,7 +48,7 @@ impl DeleteRecordsError {
     }
 }
 
-impl Broker {
+impl Session {
     /// Deletes the records below an offset. Answers the new log starts once they are synced, in the
     /// order of the request. There is no timeout: a request's is about the followers' log starts,
     /// and a deletion that is begun takes effect whether or not it is waited for.
@@ -58,7 +58,7 @@ impl Broker {
     }
 
     async fn delete_before(&self, deletion: &RecordDeletion) -> Result<Offset, DeleteRecordsError> {
-        let located = self.locate(&deletion.topic, deletion.partition, None)?;
+        let located = self.broker.locate(&deletion.topic, deletion.partition, None)?;
         let name = &located.entry.topic.name;
         if is_internal(name.as_str()) {
             return Err(DeleteRecordsError::InternalTopic { topic: name.clone() });
@@ -73,7 +73,7 @@ impl Broker {
             }
             DeleteBefore::Offset(offset) => TrimTo::Offset(offset),
         };
-        self.engine.trim(located.id, to).await.map_err(|error| refusal(error, || located.gone()))
+        self.broker.engine.trim(located.id, to).await.map_err(|error| refusal(error, || located.gone()))
     }
 }
 

@@ -13,10 +13,10 @@ use rustmq_controller_core::{
 use rustmq_model::{BrokerId, TopicId};
 use tokio::time::timeout;
 
-use crate::broker::Broker;
 use crate::clock::wall_clock;
 use crate::command::{CommandError, each};
 use crate::refusals::Refusals;
+use crate::session::Session;
 use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
 
 /// Whether a request changes anything, or only asks whether it could.
@@ -152,30 +152,28 @@ const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 /// How long an auto-creation may take before the client is told to ask again.
 const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Broker {
+impl Session {
     /// Creates topics. Answers in the order of the request; one that fails leaves the others.
-    /// `patience` bounds the wait for the command's turn, here and below: with `NotBegun` nothing
-    /// was done, and what is begun is answered when it is done.
+    /// The session's deadline bounds the wait for the command's turn, here and below: with
+    /// `NotBegun` nothing was done, and what is begun is answered when it is done.
     pub async fn create_topics(
         &self,
         topics: Vec<TopicCreation>,
         mode: Mode,
-        patience: Duration,
     ) -> Vec<Result<CreatedTopic, CreateTopicsError>> {
-        let settings = self.settings();
+        let settings = self.broker.settings();
         let judge = |topic: TopicCreation| match is_reserved(&topic.name) {
             true => Err(CreateTopicsError::ReservedName { name: topic.name }),
             false => Ok(new_topic(topic, &settings)),
         };
         let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
-        refusals.join(self.create_accepted(topics, mode, patience).await)
+        refusals.join(self.create_accepted(topics, mode).await)
     }
 
     async fn create_accepted(
         &self,
         topics: Vec<NewTopic>,
         mode: Mode,
-        patience: Duration,
     ) -> Result<Vec<Result<CreatedTopic, CreateTopicsError>>, CreateTopicsError> {
         if topics.is_empty() {
             return Ok(Vec::new());
@@ -183,41 +181,36 @@ impl Broker {
         if topics.iter().map(partitions_wanted).sum::<u64>() > PARTITIONS_PER_REQUEST_MAX {
             return Err(CreateTopicsError::TooManyPartitions);
         }
-        let limits = self.config.limits.partitions;
+        let limits = self.broker.config.limits.partitions;
         let now = wall_clock();
         let command = Command::CreateTopics { topics, limits, validate_only: mode.is_validate_only(), now };
-        match self.submit_within(command, patience, CreateTopicsError::NotBegun).await? {
+        match self.broker.submit_within(command, self.time_left(), CreateTopicsError::NotBegun).await? {
             Outcome::TopicsCreated(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),
         }
     }
 
     /// Deletes topics with everything in them.
-    pub async fn delete_topics(
-        &self,
-        topics: Vec<TopicRef>,
-        patience: Duration,
-    ) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
-        let is_enabled = self.settings().delete_topics;
+    pub async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
+        let is_enabled = self.broker.settings().delete_topics;
         let judge = |topic| match topic {
             _ if !is_enabled => Err(DeleteTopicsError::Disabled),
             TopicRef::Name(name) => Ok(TopicSelector::Name(name)),
             TopicRef::Id(id) => Ok(TopicSelector::Id(id)),
         };
         let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
-        refusals.join(self.delete_accepted(topics, patience).await)
+        refusals.join(self.delete_accepted(topics).await)
     }
 
     async fn delete_accepted(
         &self,
         topics: Vec<TopicSelector>,
-        patience: Duration,
     ) -> Result<Vec<Result<DeletedTopic, DeleteTopicsError>>, DeleteTopicsError> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
         let command = Command::DeleteTopics { topics };
-        match self.submit_within(command, patience, DeleteTopicsError::NotBegun).await? {
+        match self.broker.submit_within(command, self.time_left(), DeleteTopicsError::NotBegun).await? {
             Outcome::TopicsDeleted(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),
         }
@@ -228,28 +221,26 @@ impl Broker {
         &self,
         topics: Vec<NewPartitions>,
         mode: Mode,
-        patience: Duration,
     ) -> Vec<Result<ExtendedTopic, CreatePartitionsError>> {
         let judge = |topic: NewPartitions| match topic.name == OFFSETS_TOPIC {
             true => Err(CreatePartitionsError::OffsetsTopic),
             false => Ok(topic),
         };
         let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
-        refusals.join(self.extend_accepted(topics, mode, patience).await)
+        refusals.join(self.extend_accepted(topics, mode).await)
     }
 
     async fn extend_accepted(
         &self,
         topics: Vec<NewPartitions>,
         mode: Mode,
-        patience: Duration,
     ) -> Result<Vec<Result<ExtendedTopic, CreatePartitionsError>>, CreatePartitionsError> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
-        let limits = self.config.limits.partitions;
+        let limits = self.broker.config.limits.partitions;
         let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_validate_only() };
-        match self.submit_within(command, patience, CreatePartitionsError::NotBegun).await? {
+        match self.broker.submit_within(command, self.time_left(), CreatePartitionsError::NotBegun).await? {
             Outcome::PartitionsCreated(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),
         }
@@ -258,8 +249,8 @@ impl Broker {
     /// Creates topics that were asked for and are not there. Answers those that it could not
     /// create, with the reason.
     pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
-        let settings = self.settings();
-        let brokers = self.view.read().state.brokers().len();
+        let settings = self.broker.settings();
+        let brokers = self.broker.view.read().state.brokers().len();
         let creation = |name: &String| match name.as_str() {
             OFFSETS_TOPIC => offsets_topic(&settings, brokers),
             _ => TopicCreation {
@@ -272,7 +263,8 @@ impl Broker {
         distinct.sort_unstable();
         distinct.dedup();
         let topics = distinct.iter().map(creation).collect();
-        let created = self.create_topics(topics, Mode::Apply, AUTO_CREATION_TIMEOUT);
+        let session = self.within(AUTO_CREATION_TIMEOUT);
+        let created = session.create_topics(topics, Mode::Apply);
         let Ok(results) = timeout(AUTO_CREATION_TIMEOUT, created).await else {
             return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect();
         };

@@ -56,7 +56,7 @@ pub async fn alter(
     validate_only: bool,
 ) -> Vec<Verdict> {
     let good = alterations.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
-    let mut results = call.shared.broker.alter_configs(good, words::mode(validate_only)).await.into_iter();
+    let mut results = call.session.alter_configs(good, words::mode(validate_only)).await.into_iter();
     let verdict = |one: Result<ResourceAlteration, String>| match one {
         Ok(_) => match results.next() {
             Some(Ok(())) => (error_map::NONE, None),

@@ -36,13 +36,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     }
     if call.version() >= SOFTWARE_NAMES_FROM {
         tracing::debug!(
-            conn = %call.peer.address,
+            conn = %call.session.caller().address,
             software = %request.client_software_name,
             version = %request.client_software_version,
             "client introduced itself"
         );
     }
-    let ClusterMetadata { features, features_epoch, .. } = call.shared.broker.cluster();
+    let ClusterMetadata { features, features_epoch, .. } = call.session.cluster();
     let min_version = if call.version() >= FEATURES_FROM_ZERO_FROM { 0 } else { 1 };
     let supported = features.iter().map(|(name, level)| SupportedFeatureKey {
         name: name.clone(),
@@ -80,8 +80,7 @@ fn verdict(call: &Call, request: &ApiVersionsRequest) -> i16 {
         (None, NO_NODE) => error_map::NONE,
         (None, _) | (Some(_), NO_NODE) => error_map::INVALID_REQUEST,
         (Some(cluster), node) => {
-            let broker = &call.shared.broker;
-            let is_this_broker = *cluster == broker.cluster().cluster_id && node == broker.id().0;
+            let is_this_broker = *cluster == call.session.cluster().cluster_id && node == call.shared.broker.id().0;
             if is_this_broker { error_map::NONE } else { error_map::REBOOTSTRAP_REQUIRED }
         }
     }

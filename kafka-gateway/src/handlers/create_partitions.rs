@@ -12,7 +12,7 @@ use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
+pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let mut request: CreatePartitionsRequest = call.decode()?;
     let repeated = remove_repeated(&mut request.topics);
     let wanted = request.topics.iter().map(|topic| {
@@ -23,8 +23,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         NewPartitions { name: topic.name.clone(), count: topic.count, assignments }
     });
     let mode = words::mode(request.validate_only);
-    let timeout = words::milliseconds(request.timeout_ms);
-    let results = call.shared.broker.create_partitions(wanted.collect(), mode, timeout).await;
+    call.session.set_timeout(words::milliseconds(request.timeout_ms));
+    let results = call.session.create_partitions(wanted.collect(), mode).await;
     let results = request.topics.into_iter().zip(results).map(|(topic, result)| {
         let (error_code, error_message) = match result {
             Ok(_) => (error_map::NONE, None),

@@ -19,7 +19,7 @@ const DETAILS_FROM: i16 = 5;
 /// none. KIP-464 brings it with version 4; Kafka takes it in every version, and so do clients.
 const UNSET: i32 = -1;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
+pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let request: CreateTopicsRequest = call.decode()?;
     let mut refused: BTreeMap<usize, (i16, String)> = BTreeMap::new();
     let repeated = repeated_names(&request.topics);
@@ -37,10 +37,9 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             }
         }
     }
-    let timeout = words::milliseconds(request.timeout_ms);
-    let broker = &call.shared.broker;
+    call.session.set_timeout(words::milliseconds(request.timeout_ms));
     let mode = words::mode(request.validate_only);
-    let mut results = broker.create_topics(creations, mode, timeout).await.into_iter();
+    let mut results = call.session.create_topics(creations, mode).await.into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
     for (index, topic) in request.topics.into_iter().enumerate() {
         let answer = CreatableTopicResult { name: topic.name, error_message: None, ..CreatableTopicResult::default() };
@@ -113,7 +112,7 @@ fn succeeded(
     if call.version() >= DETAILS_FROM {
         answer.num_partitions = created.partitions;
         answer.replication_factor = created.replication_factor;
-        let configs = call.shared.broker.describe_created(created);
+        let configs = call.session.describe_created(created);
         let configs = configs.iter().map(|config| CreatableTopicConfigs {
             name: config.name.to_owned(),
             value: config.value.clone(),

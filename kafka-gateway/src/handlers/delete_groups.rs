@@ -14,7 +14,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         .groups_names
         .into_iter()
         .map(|name| {
-            let wait = call.shared.broker.delete_group(&GroupId::new(&name));
+            let wait = call.session.delete_group(&GroupId::new(&name));
             (name, wait)
         })
         .collect();

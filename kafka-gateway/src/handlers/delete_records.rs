@@ -24,7 +24,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             });
         }
     }
-    let mut results = call.shared.broker.delete_records(deletions).await.into_iter();
+    let mut results = call.session.delete_records(deletions).await.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let answer = DeleteRecordsPartitionResult {

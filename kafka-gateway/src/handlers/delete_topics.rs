@@ -19,7 +19,7 @@ struct Selected {
     topic: Result<TopicRef, &'static str>,
 }
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
+pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let request: DeleteTopicsRequest = call.decode()?;
     let names = request
         .topic_names
@@ -27,8 +27,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         .map(|name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() });
     let selections = each_once(names.chain(request.topics));
     let topics = selections.iter().filter_map(|selected| selected.topic.clone().ok()).collect();
-    let timeout = words::milliseconds(request.timeout_ms);
-    let mut results = VecDeque::from(call.shared.broker.delete_topics(topics, timeout).await);
+    call.session.set_timeout(words::milliseconds(request.timeout_ms));
+    let mut results = VecDeque::from(call.session.delete_topics(topics).await);
     let responses = selections.into_iter().map(|Selected { asked, topic }| {
         let answer =
             DeletableTopicResult { name: asked.name, topic_id: asked.topic_id, ..DeletableTopicResult::default() };

@@ -23,7 +23,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         };
         return call.answer(&refusal);
     }
-    let cluster = broker.cluster();
+    let cluster = call.session.cluster();
     let brokers = metadata::endpoints(&cluster, broker.id(), &call.peer).into_iter().map(|(id, (endpoint, rack))| {
         DescribeClusterBroker {
             broker_id: id,

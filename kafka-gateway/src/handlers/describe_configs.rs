@@ -34,7 +34,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         let names = asked.configuration_keys.filter(|names| !names.is_empty());
         let names = names.map(|names| names.iter().map(ToString::to_string).collect());
         let answer = match config_resources::resource(asked.resource_type, &asked.resource_name) {
-            Ok(resource) => match call.shared.broker.describe_configs(&[ConfigQuery { resource, names }]).pop() {
+            Ok(resource) => match call.session.describe_configs(&[ConfigQuery { resource, names }]).pop() {
                 Some(Ok(configs)) => {
                     let configs = configs.iter().map(|config| entry(config, details));
                     DescribeConfigsResult {

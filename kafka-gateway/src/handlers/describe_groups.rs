@@ -22,7 +22,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut seen = BTreeSet::new();
     let distinct = request.groups.into_iter().filter(|group| seen.insert(group.clone()));
     let groups = distinct.map(|group| {
-        let described = call.shared.broker.describe_group(&GroupId::new(&group));
+        let described = call.session.describe_group(&GroupId::new(&group));
         let answer = DescribedGroup { group_id: group, ..DescribedGroup::default() };
         let answer = match described {
             Ok(description) => describe(answer, description, call.version()),

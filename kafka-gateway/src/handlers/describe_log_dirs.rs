@@ -20,7 +20,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         });
         LogDirSelection::These(wanted.collect())
     });
-    let results = call.shared.broker.log_dirs(&selection).into_iter().map(describe);
+    let results = call.session.log_dirs(&selection).into_iter().map(describe);
     let response = DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() };
     call.answer(&response)
 }

@@ -26,7 +26,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         names.dedup();
         TopicSelection::These(names.into_iter().map(TopicRef::Name).collect())
     };
-    let mut answers = call.shared.broker.topics(selection, AutoCreation::Refused).await;
+    let mut answers = call.session.topics(selection, AutoCreation::Refused).await;
     answers.retain(|answer| name_of(answer) >= from_topic.as_str());
     answers.sort_by(|one, other| name_of(one).cmp(name_of(other)));
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);

@@ -37,7 +37,7 @@ pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
         isolation: words::isolation(request.isolation_level),
     };
     let sessions = &call.shared.fetch_sessions;
-    let name_of = |id| call.shared.broker.topic_name(id);
+    let name_of = |id| call.session.topic_name(id);
     let context = match sessions.begin(session_request(&request, call.version()), Instant::now(), name_of) {
         Ok(context) => context,
         Err(error) => {
@@ -104,7 +104,7 @@ async fn fetch(call: &Call, context: FetchContext, limits: FetchLimits) -> Fetch
     let FetchLimits { min_bytes, max_bytes, max_wait, isolation } = limits;
     let partitions = partitions.collect();
     let request = rustmq_broker_service::FetchRequest { min_bytes, max_bytes, max_wait, isolation, partitions };
-    let results = call.shared.broker.fetch(request).await;
+    let results = call.session.fetch(request).await;
     let mut answers: Vec<(PartitionKey, PartitionData)> = context
         .wanted
         .into_iter()
@@ -126,7 +126,7 @@ async fn fetch(call: &Call, context: FetchContext, limits: FetchLimits) -> Fetch
 fn failure_code(call: &Call, wanted: &Wanted, error: &FetchError) -> i16 {
     match (error, &wanted.topic_name) {
         (FetchError::Locate(LocateError::UnknownTopic(UnknownTopic::Id(_))), Some(name)) => {
-            let is_replaced = call.shared.broker.topic_id(name.as_str()).is_some();
+            let is_replaced = call.session.topic_id(name.as_str()).is_some();
             if is_replaced { error_map::INCONSISTENT_TOPIC_ID } else { error_map::UNKNOWN_TOPIC_OR_PARTITION }
         }
         _ => error_map::code(error),

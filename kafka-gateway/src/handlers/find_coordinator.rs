@@ -65,10 +65,9 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
         SHARE => return Err(unsupported("A coordinator of share groups")),
         _ => return Err((error_map::INVALID_REQUEST, format!("There is no coordinator of type {key_type}."))),
     }
-    let broker = &call.shared.broker;
-    let id = broker.find_coordinator(&GroupId::new(key)).await;
+    let id = call.session.find_coordinator(&GroupId::new(key)).await;
     let id = id.map_err(|error| (error_map::code(&error), error.to_string()))?;
-    let mut endpoints = metadata::endpoints(&broker.cluster(), broker.id(), &call.peer);
+    let mut endpoints = metadata::endpoints(&call.session.cluster(), call.shared.broker.id(), &call.peer);
     let (endpoint, _) = endpoints
         .remove(&id.0)
         .ok_or_else(|| (error_map::COORDINATOR_NOT_AVAILABLE, format!("Broker {id} is not known.")))?;

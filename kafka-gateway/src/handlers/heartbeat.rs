@@ -8,7 +8,7 @@ use crate::error_map;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: HeartbeatRequest = call.decode()?;
-    let wait = call.shared.broker.heartbeat(&rustmq_broker_service::groups::request::HeartbeatRequest {
+    let wait = call.session.heartbeat(&rustmq_broker_service::groups::request::HeartbeatRequest {
         group: GroupId::new(&request.group_id),
         member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),

@@ -12,7 +12,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let current =
         (request.producer_id >= 0).then_some((ProducerId(request.producer_id), ProducerEpoch(request.producer_epoch)));
     let transactional_id = request.transactional_id;
-    let result = call.shared.broker.init_producer_id(ProducerIdRequest { transactional_id, current }).await;
+    let result = call.session.init_producer_id(ProducerIdRequest { transactional_id, current }).await;
     let response = match result {
         Ok((id, epoch)) => {
             InitProducerIdResponse { producer_id: id.0, producer_epoch: epoch.0, ..InitProducerIdResponse::default() }

@@ -15,7 +15,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: JoinGroupRequest = call.decode()?;
     let version = call.version();
     let member = request.member_id.clone();
-    let wait = call.shared.broker.join_group(in_brokers_words(&call, request));
+    let wait = call.session.join_group(in_brokers_words(&call, request));
     Ok(call.answer_later(async move { response(wait.await, version, member) }))
 }
 
@@ -32,8 +32,8 @@ fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
         new_member: MemberId::new(""),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),
         client: ClientIdentity {
-            id: call.header.client_id.clone().unwrap_or_default(),
-            host: format!("/{}", call.peer.address.ip().to_canonical()),
+            id: call.session.client_id().unwrap_or_default().to_owned(),
+            host: format!("/{}", call.session.caller().address.ip().to_canonical()),
         },
         session_timeout,
         rebalance_timeout,

@@ -25,7 +25,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         vec![LeavingMember { member: MemberId::new(&request.member_id), instance: None, reason: None }]
     };
     let group = GroupId::new(&request.group_id);
-    let wait = call.shared.broker.leave_group(LeaveRequest { group, members });
+    let wait = call.session.leave_group(LeaveRequest { group, members });
     Ok(call.answer_later(async move { response(wait.await, version) }))
 }
 

@@ -22,7 +22,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             ..ListConfigResourcesResponse::default()
         });
     }
-    let resources = call.shared.broker.config_resources(&config_resources::kinds(asked)).into_iter().map(|resource| {
+    let resources = call.session.config_resources(&config_resources::kinds(asked)).into_iter().map(|resource| {
         let (code, name) = config_resources::code_and_name(resource);
         ConfigResource { resource_type: code, resource_name: name }
     });

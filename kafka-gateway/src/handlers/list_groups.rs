@@ -15,7 +15,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let passes = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
-    let response = match call.shared.broker.list_groups() {
+    let response = match call.session.list_groups() {
         Ok(groups) => {
             let shown = groups.into_iter().filter(|group| {
                 passes(&request.states_filter, group.state.as_str()) && passes(&request.types_filter, CLASSIC)

@@ -35,7 +35,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         }
     }
     let isolation = words::isolation(request.isolation_level);
-    let mut results = call.shared.broker.list_offsets(isolation, queries).await.into_iter();
+    let mut results = call.session.list_offsets(isolation, queries).await.into_iter();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;

@@ -23,10 +23,9 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let version = call.version();
     let auto_creation =
         if version < 4 || request.allow_auto_topic_creation { AutoCreation::Allowed } else { AutoCreation::Refused };
-    let broker = &call.shared.broker;
-    let topics = broker.topics(selection(&request, version)?, auto_creation).await;
-    let cluster = broker.cluster();
-    let brokers = endpoints(&cluster, broker.id(), &call.peer).into_iter().map(|(id, (endpoint, rack))| {
+    let topics = call.session.topics(selection(&request, version)?, auto_creation).await;
+    let cluster = call.session.cluster();
+    let brokers = endpoints(&cluster, call.shared.broker.id(), &call.peer).into_iter().map(|(id, (endpoint, rack))| {
         MetadataResponseBroker { node_id: id, host: endpoint.host, port: i32::from(endpoint.port), rack }
     });
     let topic_operations = words::operations_if(request.include_topic_authorized_operations, words::TOPIC_OPERATIONS);

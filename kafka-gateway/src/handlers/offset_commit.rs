@@ -22,7 +22,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut request: OffsetCommitRequest = call.decode()?;
     let version = call.version();
     let offsets = entries(&mut request, version);
-    let wait = call.shared.broker.commit_offsets(GroupCommit {
+    let wait = call.session.commit_offsets(GroupCommit {
         group: GroupId::new(&request.group_id),
         member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),

@@ -16,7 +16,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         let indexes = topic.partitions.iter().map(|partition| PartitionId(partition.partition_index));
         partitions.extend(indexes.map(|partition| (words::topic_name(&topic.name), partition)));
     }
-    let wait = call.shared.broker.delete_offsets(GroupId::new(&request.group_id), partitions);
+    let wait = call.session.delete_offsets(GroupId::new(&request.group_id), partitions);
     Ok(call.answer_later(async move {
         let outcomes = match wait.await {
             Ok(outcomes) => outcomes,

@@ -111,7 +111,7 @@ fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Found, i16> 
                 .collect(),
         ),
     };
-    let fetched = call.shared.broker.fetch_offsets(&GroupId::new(group), wanted);
+    let fetched = call.session.fetch_offsets(&GroupId::new(group), wanted);
     let fetched = fetched.map_err(|error| error_map::group_code(&error))?;
     Ok(by_topic(fetched))
 }
@@ -184,7 +184,7 @@ fn batched(call: &Call, (topic, positions): (TopicRef, Vec<Position>)) -> Option
     }
     let id = match &topic {
         TopicRef::Id(id) => *id,
-        TopicRef::Name(name) => call.shared.broker.topic_id(name)?,
+        TopicRef::Name(name) => call.session.topic_id(name)?,
     };
     Some(OffsetFetchResponseTopics { topic_id: words::uuid(id), ..answer })
 }

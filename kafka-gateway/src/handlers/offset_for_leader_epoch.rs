@@ -22,7 +22,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             });
         }
     }
-    let mut results = call.shared.broker.epoch_ends(&queries).into_iter();
+    let mut results = call.session.epoch_ends(&queries).into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let answer = EpochEndOffset {

@@ -33,7 +33,7 @@ struct Place {
     refusal: Option<i16>,
 }
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
+pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     if call.version() < VERSION_MIN {
         return Err(call.unsupported());
     }
@@ -53,9 +53,9 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             _ => call.answer(&refuse_all(outline, error_map::code(&refused))),
         };
     }
-    let timeout = words::milliseconds(request.timeout_ms);
-    let request = rustmq_broker_service::ProduceRequest { acks, timeout, partitions };
-    let wait = call.shared.broker.produce(request).await;
+    call.session.set_timeout(words::milliseconds(request.timeout_ms));
+    let request = rustmq_broker_service::ProduceRequest { acks, partitions };
+    let wait = call.session.produce(request).await;
     if acks == Acks::None {
         return unanswered(&outline, wait);
     }

@@ -19,7 +19,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         return call.answer(&SyncGroupResponse { error_code: code, ..SyncGroupResponse::default() });
     }
     let assignments = request.assignments.into_iter();
-    let wait = call.shared.broker.sync_group(SyncRequest {
+    let wait = call.session.sync_group(SyncRequest {
         group: GroupId::new(&request.group_id),
         member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use rustmq_broker_service::Broker;
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
+use rustmq_broker_service::{Broker, Session};
 use rustmq_kafka_codec_messages::{ApiKey, Decode, Encode, Message, Reader, Request, encode_request, for_each_api};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,6 +46,11 @@ impl GatewayFixture {
         adjust(&mut config);
         let gateway = Gateway::start(config, Arc::clone(&rig.broker)).unwrap();
         Self { address: gateway.local_addr(), gateway, broker: Arc::clone(&rig.broker), rig }
+    }
+
+    /// An anonymous caller beside the gateway.
+    pub const fn session(&self) -> &Session {
+        &self.rig.session
     }
 
     /// From now on nothing that is written becomes durable, until [`Self::resume`].

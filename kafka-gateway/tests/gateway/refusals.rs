@@ -28,7 +28,7 @@ async fn alter_broker(fixture: &GatewayFixture, name: &str, value: &str) {
     let edit = ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
     let change = ConfigChange::Edit(vec![edit]);
     let alteration = ResourceAlteration { resource: ResourceName::Broker(String::new()), change };
-    fixture.broker.alter_configs(vec![alteration], Mode::Apply).await.remove(0).unwrap();
+    fixture.session().alter_configs(vec![alteration], Mode::Apply).await.remove(0).unwrap();
 }
 
 /// Whether the gateway answers at all.
@@ -126,7 +126,7 @@ async fn a_page_of_partitions_ends_where_the_setting_says() {
 async fn a_client_that_means_another_broker_is_sent_back_to_its_bootstrap_servers() {
     let fixture = GatewayFixture::open(|_| {}).await;
     let mut client = fixture.client().await;
-    let (cluster, node) = (fixture.broker.cluster().cluster_id, fixture.broker.id().0);
+    let (cluster, node) = (fixture.session().cluster().cluster_id, fixture.broker.id().0);
     let ask = |cluster: Option<&str>, node_id| ApiVersionsRequest {
         client_software_name: text("s"),
         client_software_version: text("1"),

@@ -74,9 +74,9 @@ async fn append(whole: &Whole, appends: Vec<Append>) {
 }
 
 async fn fill(whole: &Whole, layout: &Layout) {
-    create(&whole.broker, "orders", i32::try_from(OFFSETS).unwrap(), &[]).await;
-    whole.broker.find_coordinator(&GroupId::from("group-0")).await.unwrap();
-    let topic = |name: &str| whole.broker.topic_id(name).unwrap();
+    create(&whole.session, "orders", i32::try_from(OFFSETS).unwrap(), &[]).await;
+    whole.session.find_coordinator(&GroupId::from("group-0")).await.unwrap();
+    let topic = |name: &str| whole.session.topic_id(name).unwrap();
     let (orders, log) = (topic("orders"), topic("__consumer_offsets"));
     let write = |numbers: Range<usize>| numbers.map(|number| to_append(log, commit(number, orders))).collect();
     for first in (0..layout.commits).step_by(layout.together) {
@@ -97,7 +97,7 @@ async fn assert_loaded_again(layout: Layout) {
 
     let whole = start(&dir).await;
     let load = async {
-        while whole.broker.list_groups().is_err() {
+        while whole.session.list_groups().is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -105,7 +105,7 @@ async fn assert_loaded_again(layout: Layout) {
     // The last commit of each group and partition.
     for number in (layout.commits - GROUPS * OFFSETS.min(layout.commits / GROUPS)..layout.commits).step_by(997) {
         let fetched =
-            whole.broker.fetch_offsets(&GroupId::from(&*format!("group-{}", number % GROUPS)), OffsetsWanted::All);
+            whole.session.fetch_offsets(&GroupId::from(&*format!("group-{}", number % GROUPS)), OffsetsWanted::All);
         let offsets: Vec<_> =
             fetched.unwrap().into_iter().map(|offset| offset.committed.unwrap().unwrap().offset.0).collect();
         assert!(offsets.contains(&i64::try_from(number).unwrap()), "{number}: {offsets:?}");

@@ -19,7 +19,7 @@ async fn start(dir: &Path) -> Whole {
 }
 
 async fn commit(whole: &Whole, offset: i64) {
-    whole.broker.find_coordinator(&GroupId::from("readers")).await.unwrap();
+    whole.session.find_coordinator(&GroupId::from("readers")).await.unwrap();
     let entry = CommitEntry {
         topic: named("orders"),
         partition: PartitionId(0),
@@ -37,7 +37,7 @@ async fn commit(whole: &Whole, offset: i64) {
     };
     let committed = async {
         // A coordinator that loads refuses for the moment.
-        while whole.broker.commit_offsets(commit.clone()).await != [Ok(())] {
+        while whole.session.commit_offsets(commit.clone()).await != [Ok(())] {
             tokio::task::yield_now().await;
         }
     };
@@ -48,7 +48,7 @@ async fn committed(whole: &Whole) -> i64 {
     let group = GroupId::from("readers");
     let load = async {
         loop {
-            match whole.broker.fetch_offsets(&group, OffsetsWanted::All) {
+            match whole.session.fetch_offsets(&group, OffsetsWanted::All) {
                 Err(groups::GroupError::CoordinatorLoadInProgress) => tokio::task::yield_now().await,
                 fetched => return fetched.unwrap(),
             }
@@ -62,30 +62,30 @@ async fn committed(whole: &Whole) -> i64 {
 async fn what_was_answered_is_there_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let whole = start(dir.path()).await;
-    let created = create(&whole.broker, "orders", 3, &[]).await;
+    let created = create(&whole.session, "orders", 3, &[]).await;
     for partition in 0..3 {
         for round in 0..2 {
-            let produced = produce(&whole.broker, "orders", partition, batch_of(&["a", "b"])).await.unwrap();
+            let produced = produce(&whole.session, "orders", partition, batch_of(&["a", "b"])).await.unwrap();
             assert_eq!(produced.base_offset.0, round * 2);
         }
     }
     commit(&whole, 3).await;
     let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (producer, _) = whole.broker.init_producer_id(request.clone()).await.unwrap();
-    let cluster = whole.broker.cluster();
+    let (producer, _) = whole.session.init_producer_id(request.clone()).await.unwrap();
+    let cluster = whole.session.cluster();
     whole.stop().await;
 
     let whole = start(dir.path()).await;
-    assert_eq!(whole.broker.topic_id("orders"), Some(created.id));
-    assert_eq!(whole.broker.cluster(), cluster);
+    assert_eq!(whole.session.topic_id("orders"), Some(created.id));
+    assert_eq!(whole.session.cluster(), cluster);
     for partition in 0..3 {
-        let fetched = fetch(&whole.broker, "orders", partition, 0).await.unwrap();
+        let fetched = fetch(&whole.session, "orders", partition, 0).await.unwrap();
         assert_eq!(values(&fetched), ["a", "b", "a", "b"]);
         assert_eq!((fetched.frontiers.high_watermark.0, fetched.frontiers.log_start.0), (4, 0));
-        assert_eq!(produce(&whole.broker, "orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
+        assert_eq!(produce(&whole.session, "orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
     }
     assert_eq!(committed(&whole).await, 3);
-    assert!(whole.broker.init_producer_id(request).await.unwrap().0 > producer, "ids are never given twice");
+    assert!(whole.session.init_producer_id(request).await.unwrap().0 > producer, "ids are never given twice");
     whole.stop().await;
 }
 
@@ -106,9 +106,9 @@ fn copy(from: &Path, to: &Path) {
 async fn what_was_answered_is_on_disk_without_a_clean_end() {
     let dir = tempfile::tempdir().unwrap();
     let whole = start(dir.path()).await;
-    let created = create(&whole.broker, "orders", 2, &[]).await;
+    let created = create(&whole.session, "orders", 2, &[]).await;
     for partition in [0, 1, 0] {
-        produce(&whole.broker, "orders", partition, batch_of(&["a"])).await.unwrap();
+        produce(&whole.session, "orders", partition, batch_of(&["a"])).await.unwrap();
     }
     commit(&whole, 1).await;
     // A crash at this moment leaves this: the process goes on, but not on these files.
@@ -117,9 +117,9 @@ async fn what_was_answered_is_on_disk_without_a_clean_end() {
     whole.stop().await;
 
     let whole = start(crashed.path()).await;
-    assert_eq!(whole.broker.topic_id("orders"), Some(created.id));
-    assert_eq!(values(&fetch(&whole.broker, "orders", 0, 0).await.unwrap()), ["a", "a"]);
-    assert_eq!(values(&fetch(&whole.broker, "orders", 1, 0).await.unwrap()), ["a"]);
+    assert_eq!(whole.session.topic_id("orders"), Some(created.id));
+    assert_eq!(values(&fetch(&whole.session, "orders", 0, 0).await.unwrap()), ["a", "a"]);
+    assert_eq!(values(&fetch(&whole.session, "orders", 1, 0).await.unwrap()), ["a"]);
     assert_eq!(committed(&whole).await, 1);
     whole.stop().await;
 }
@@ -128,16 +128,16 @@ async fn what_was_answered_is_on_disk_without_a_clean_end() {
 async fn a_deleted_topic_stays_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let whole = start(dir.path()).await;
-    create(&whole.broker, "kept", 1, &[]).await;
-    create(&whole.broker, "deleted", 2, &[]).await;
-    produce(&whole.broker, "deleted", 1, batch_of(&["a"])).await.unwrap();
-    whole.broker.delete_topics(vec![named("deleted")], PATIENCE).await.remove(0).unwrap();
+    create(&whole.session, "kept", 1, &[]).await;
+    create(&whole.session, "deleted", 2, &[]).await;
+    produce(&whole.session, "deleted", 1, batch_of(&["a"])).await.unwrap();
+    whole.session.within(PATIENCE).delete_topics(vec![named("deleted")]).await.remove(0).unwrap();
     let kept = whole.engine.partitions();
     whole.stop().await;
 
     let whole = start(dir.path()).await;
-    assert_eq!((whole.broker.topic_id("deleted"), whole.engine.partitions()), (None, kept));
-    create(&whole.broker, "deleted", 2, &[]).await;
-    assert_eq!(fetch(&whole.broker, "deleted", 1, 0).await.unwrap().frontiers.high_watermark, Offset(0));
+    assert_eq!((whole.session.topic_id("deleted"), whole.engine.partitions()), (None, kept));
+    create(&whole.session, "deleted", 2, &[]).await;
+    assert_eq!(fetch(&whole.session, "deleted", 1, 0).await.unwrap().frontiers.high_watermark, Offset(0));
     whole.stop().await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::testing::operations;
-use rustmq_broker_service::{Broker, BrokerLimits};
+use rustmq_broker_service::{Broker, BrokerLimits, Session};
 use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{EngineConfig, EngineSettings, Metrics};
@@ -14,6 +14,8 @@ use rustmq_model::ByteSize;
 /// A running broker. The folder can be started on again after [`Self::stop`].
 pub struct Whole {
     pub broker: Arc<Broker>,
+    /// An anonymous caller.
+    pub session: Session,
     pub engine: Engine,
     controller: RaftController,
 }
@@ -36,7 +38,7 @@ impl Whole {
         let config = operations::config(dir.to_owned(), kafka, limits);
         let port = Arc::new(controller.clone());
         let broker = Broker::start(config, engine.clone(), port, &mut Registry::default()).await.unwrap();
-        Self { broker, engine, controller }
+        Self { session: operations::session(&broker), broker, engine, controller }
     }
 
     pub async fn stop(self) {

@@ -14,6 +14,7 @@ use rustmq_engine_api::testing::{InMemoryEngine, InMemoryOptions};
 
 use crate::broker::Broker;
 use crate::config::BrokerLimits;
+use crate::session::Session;
 use crate::testing::operations;
 
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ impl InMemoryBrokerOptions {
 /// A running broker, with its engine and its controller.
 pub struct InMemoryBroker {
     pub broker: Arc<Broker>,
+    /// An anonymous caller.
+    pub session: Session,
     pub registry: Registry,
     pub engine: InMemoryEngine,
     pub controller: Arc<InMemoryController>,
@@ -58,7 +61,8 @@ impl InMemoryBroker {
         let config = operations::config(PathBuf::from("/"), &options.kafka, options.limits);
         let port = Arc::clone(&controller) as Arc<dyn Controller>;
         let broker = Broker::start(config, Engine::clone(&engine), port, &mut registry).await;
-        Self { broker: broker.expect("the broker starts"), registry, engine, controller, options }
+        let broker = broker.expect("the broker starts");
+        Self { session: operations::session(&broker), broker, registry, engine, controller, options }
     }
 
     /// Ends the broker alone, and starts another one on the same engine and controller.

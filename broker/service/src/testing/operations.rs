@@ -2,7 +2,9 @@
 //! request that must succeed panics if it does not.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use crate::configs::{ResourceAlteration, ResourceName};
 use crate::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
 use crate::offsets::{OffsetAt, OffsetQuery};
 use crate::produce::{Acks, ProduceError, ProducePartition, ProduceRequest, Produced};
+use crate::session::{Caller, Principal, Session};
 use crate::topics::{Mode, TopicCreation, TopicPlacement};
 use crate::view::TopicRef;
 
@@ -41,6 +44,14 @@ pub fn config(data_dir: PathBuf, kafka: &[(&str, &str)], limits: BrokerLimits) -
     }
 }
 
+/// An anonymous caller of the broker, who waits without a limit.
+#[must_use]
+pub fn session(broker: &Arc<Broker>) -> Session {
+    let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
+    let caller = Caller { principal: Principal::anonymous(), listener: "PLAINTEXT", address };
+    Session::new(Arc::clone(broker), Arc::new(caller), Some("test".to_owned()))
+}
+
 #[must_use]
 pub fn named(topic: &str) -> TopicRef {
     TopicRef::Name(topic.to_owned())
@@ -48,29 +59,29 @@ pub fn named(topic: &str) -> TopicRef {
 
 /// # Panics
 /// If the topic is not created.
-pub async fn create(broker: &Broker, name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatedTopic {
+pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatedTopic {
     let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
     let placement = TopicPlacement::Count { partitions: Some(partitions), replication_factor: None };
     let topic = TopicCreation { name: name.to_owned(), placement, configs };
-    broker.create_topics(vec![topic], Mode::Apply, PATIENCE).await.remove(0).expect("the topic is created")
+    session.within(PATIENCE).create_topics(vec![topic], Mode::Apply).await.remove(0).expect("the topic is created")
 }
 
 /// Produces one batch with acks=all.
 ///
 /// # Errors
 /// As the broker refuses the batch.
-pub async fn produce(broker: &Broker, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
+pub async fn produce(session: &Session, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
-    let request = ProduceRequest { acks: Acks::All, timeout: PATIENCE, partitions: vec![partition] };
-    broker.produce(request).await.wait().await.remove(0)
+    let request = ProduceRequest { acks: Acks::All, partitions: vec![partition] };
+    session.within(PATIENCE).produce(request).await.wait().await.remove(0)
 }
 
 /// Fetches what is there.
 ///
 /// # Errors
 /// As the broker refuses the partition.
-pub async fn fetch(broker: &Broker, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, FetchError> {
-    broker.fetch(fetch_request(topic, partition, from)).await.remove(0)
+pub async fn fetch(session: &Session, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, FetchError> {
+    session.fetch(fetch_request(topic, partition, from)).await.remove(0)
 }
 
 /// A fetch of what is there, from one partition.
@@ -97,9 +108,9 @@ pub fn fetch_request(topic: &str, partition: i32, from: i64) -> FetchRequest {
 ///
 /// # Panics
 /// If the broker refuses the query.
-pub async fn offset(broker: &Broker, topic: &str, at: OffsetAt) -> Option<FoundOffset> {
+pub async fn offset(session: &Session, topic: &str, at: OffsetAt) -> Option<FoundOffset> {
     let query = OffsetQuery { topic: named(topic), partition: PartitionId(0), current_leader_epoch: None, at };
-    let mut found = broker.list_offsets(Isolation::ReadUncommitted, vec![query]).await;
+    let mut found = session.list_offsets(Isolation::ReadUncommitted, vec![query]).await;
     found.remove(0).expect("the partition has offsets")
 }
 
@@ -107,11 +118,11 @@ pub async fn offset(broker: &Broker, topic: &str, at: OffsetAt) -> Option<FoundO
 ///
 /// # Panics
 /// If the setting is refused.
-pub async fn alter_broker(broker: &Broker, name: &str, value: &str) {
+pub async fn alter_broker(session: &Session, name: &str, value: &str) {
     let edit = ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
     let change = ConfigChange::Edit(vec![edit]);
     let alteration = ResourceAlteration { resource: ResourceName::Broker(String::new()), change };
-    broker.alter_configs(vec![alteration], Mode::Apply).await.remove(0).expect("the setting is legal");
+    session.alter_configs(vec![alteration], Mode::Apply).await.remove(0).expect("the setting is legal");
 }
 
 #[must_use]

@@ -39,10 +39,10 @@ fn join_request(group: &str, member: &str) -> JoinRequest {
 
 /// Joins as a client does: first for a member id, then with it; then brings the assignment.
 async fn join(rig: &InMemoryBroker, group: &str) -> Joined {
-    let first = rig.broker.join_group(join_request(group, "")).await;
+    let first = rig.session.join_group(join_request(group, "")).await;
     let Err(GroupError::MemberIdRequired { member_id }) = first else { panic!("{first:?}") };
     assert!(member_id.as_str().starts_with("client-"));
-    let joined = rig.broker.join_group(join_request(group, member_id.as_str()));
+    let joined = rig.session.join_group(join_request(group, member_id.as_str()));
     let joined = tokio::time::timeout(PATIENCE, joined).await.unwrap().unwrap();
     let sync = SyncRequest {
         group: GroupId::from(group),
@@ -53,7 +53,7 @@ async fn join(rig: &InMemoryBroker, group: &str) -> Joined {
         protocol: None,
         assignments: vec![(joined.member.clone(), Bytes::from_static(b"mine"))],
     };
-    let synced = tokio::time::timeout(PATIENCE, rig.broker.sync_group(sync)).await.unwrap().unwrap();
+    let synced = tokio::time::timeout(PATIENCE, rig.session.sync_group(sync)).await.unwrap().unwrap();
     assert_eq!(synced.assignment, "mine");
     joined
 }
@@ -91,7 +91,7 @@ fn simple_commit(group: &str, offsets: Vec<CommitEntry>) -> GroupCommit {
 /// Committed offset and metadata of partition 0 of "orders"; waits while the coordinator loads.
 async fn committed(rig: &InMemoryBroker, group: &str) -> Option<(i64, String)> {
     let group = GroupId::from(group);
-    let fetch = || rig.broker.fetch_offsets(&group, OffsetsWanted::These(vec![(named("orders"), PartitionId(0))]));
+    let fetch = || rig.session.fetch_offsets(&group, OffsetsWanted::These(vec![(named("orders"), PartitionId(0))]));
     let load = async {
         loop {
             match fetch() {
@@ -105,7 +105,7 @@ async fn committed(rig: &InMemoryBroker, group: &str) -> Option<(i64, String)> {
 }
 
 async fn find(rig: &InMemoryBroker, group: &str) {
-    assert_eq!(rig.broker.find_coordinator(&GroupId::from(group)).await, Ok(rig.broker.id()));
+    assert_eq!(rig.session.find_coordinator(&GroupId::from(group)).await, Ok(rig.broker.id()));
     // A new coordinator has an empty log to load, which takes a moment all the same.
     assert_eq!(committed(rig, group).await, None);
 }
@@ -113,20 +113,20 @@ async fn find(rig: &InMemoryBroker, group: &str) {
 #[tokio::test]
 async fn a_commit_survives_a_restart_and_so_does_the_member() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
-    create(&rig.broker, "orders", 2, &[]).await;
+    create(&rig.session, "orders", 2, &[]).await;
     for _ in 0..9 {
-        produce(&rig.broker, "orders", 0, batch_of(&["v"])).await.unwrap();
+        produce(&rig.session, "orders", 0, batch_of(&["v"])).await.unwrap();
     }
-    let early = rig.broker.join_group(join_request("readers", "")).await;
+    let early = rig.session.join_group(join_request("readers", "")).await;
     assert_eq!(early, Err(GroupError::NotCoordinator), "the client has to look for the coordinator first");
     find(&rig, "readers").await;
-    assert_eq!(rig.broker.topics(TopicSelection::All, AutoCreation::Refused).await.len(), 2);
+    assert_eq!(rig.session.topics(TopicSelection::All, AutoCreation::Refused).await.len(), 2);
     let joined = join(&rig, "readers").await;
-    rig.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
+    rig.session.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
     let offsets = vec![
         entry(named("orders"), 0, 7),
         entry(named("nowhere"), 0, 1),
-        entry(TopicRef::Id(rig.broker.topic_id("orders").unwrap()), 1, -2),
+        entry(TopicRef::Id(rig.session.topic_id("orders").unwrap()), 1, -2),
         entry(named("orders"), 2, 1),
     ];
     let commit = GroupCommit {
@@ -134,7 +134,7 @@ async fn a_commit_survives_a_restart_and_so_does_the_member() {
         generation: joined.generation,
         ..simple_commit("readers", offsets)
     };
-    let outcomes = rig.broker.commit_offsets(commit).await;
+    let outcomes = rig.session.commit_offsets(commit).await;
     assert_eq!(outcomes[0], Ok(()));
     assert!(matches!(&outcomes[1], Err(GroupOffsetError::UnknownTopic(_))));
     assert_eq!(outcomes[2], Ok(()));
@@ -145,11 +145,11 @@ async fn a_commit_survives_a_restart_and_so_does_the_member() {
     assert!(text.contains("rustmq_groups{state=\"Stable\"} 1\n"), "{text}");
     let rig = rig.restart().await;
     assert_eq!(committed(&rig, "readers").await, Some((7, "note".to_owned())));
-    let all = rig.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::All).unwrap();
+    let all = rig.session.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::All).unwrap();
     assert_eq!(all.len(), 2);
     assert_eq!(all[1].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(-2));
-    rig.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
-    let described = rig.broker.describe_group(&GroupId::from("readers")).unwrap();
+    rig.session.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
+    let described = rig.session.describe_group(&GroupId::from("readers")).unwrap();
     assert_eq!((described.state, described.members.len()), (ClassicState::Stable, 1));
     rig.stop().await;
 }
@@ -157,40 +157,43 @@ async fn a_commit_survives_a_restart_and_so_does_the_member() {
 #[tokio::test]
 async fn a_left_group_can_be_deleted_and_is_gone_for_good() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
-    create(&rig.broker, "orders", 1, &[]).await;
+    create(&rig.session, "orders", 1, &[]).await;
     find(&rig, "readers").await;
     let joined = join(&rig, "readers").await;
     let group = GroupId::from("readers");
-    assert_eq!(rig.broker.delete_group(&group).await, Err(GroupError::NonEmptyGroup));
+    assert_eq!(rig.session.delete_group(&group).await, Err(GroupError::NonEmptyGroup));
     let leaving = LeavingMember { member: joined.member.clone(), instance: None, reason: None };
-    let left = rig.broker.leave_group(LeaveRequest { group: group.clone(), members: vec![leaving] }).await.unwrap();
+    let left = rig.session.leave_group(LeaveRequest { group: group.clone(), members: vec![leaving] }).await.unwrap();
     assert_eq!(left[0].outcome, Ok(()));
-    assert_eq!(rig.broker.commit_offsets(simple_commit("readers", vec![entry(named("orders"), 0, 3)])).await, [Ok(())]);
-    assert_eq!(rig.broker.list_groups().unwrap()[0].state, ClassicState::Empty);
-    rig.broker.delete_group(&group).await.unwrap();
+    assert_eq!(
+        rig.session.commit_offsets(simple_commit("readers", vec![entry(named("orders"), 0, 3)])).await,
+        [Ok(())]
+    );
+    assert_eq!(rig.session.list_groups().unwrap()[0].state, ClassicState::Empty);
+    rig.session.delete_group(&group).await.unwrap();
     assert_eq!(committed(&rig, "readers").await, None);
     let rig = rig.restart().await;
     assert_eq!(committed(&rig, "readers").await, None);
-    assert_eq!(rig.broker.describe_group(&group).unwrap().state, ClassicState::Dead);
+    assert_eq!(rig.session.describe_group(&group).unwrap().state, ClassicState::Dead);
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn offsets_go_when_asked_and_with_their_topic() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
-    create(&rig.broker, "orders", 2, &[]).await;
+    create(&rig.session, "orders", 2, &[]).await;
     find(&rig, "readers").await;
     let offsets = vec![entry(named("orders"), 0, 3), entry(named("orders"), 1, 4)];
-    assert_eq!(rig.broker.commit_offsets(simple_commit("readers", offsets)).await, [Ok(()), Ok(())]);
+    assert_eq!(rig.session.commit_offsets(simple_commit("readers", offsets)).await, [Ok(()), Ok(())]);
     let group = GroupId::from("readers");
     let partitions = vec![("orders".to_owned(), PartitionId(0)), ("nowhere".to_owned(), PartitionId(0))];
-    let outcomes = rig.broker.delete_offsets(group.clone(), partitions).await.unwrap();
+    let outcomes = rig.session.delete_offsets(group.clone(), partitions).await.unwrap();
     assert_eq!(outcomes[0], Ok(()));
     assert!(matches!(&outcomes[1], Err(GroupOffsetError::UnknownTopic(_))));
     assert_eq!(committed(&rig, "readers").await, None);
-    let all = || rig.broker.fetch_offsets(&group, OffsetsWanted::All).unwrap();
+    let all = || rig.session.fetch_offsets(&group, OffsetsWanted::All).unwrap();
     assert_eq!(all().len(), 1);
-    rig.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
+    rig.session.within(PATIENCE).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
     let forgotten = async {
         while !all().is_empty() {
             tokio::task::yield_now().await;
@@ -215,7 +218,7 @@ async fn append_commit_without_id(rig: &InMemoryBroker, group: &str, topic: &str
     let mut batch = BatchBuilder::new(Codec::None);
     batch.push(committed.committed_at, Some(&key.unwrap()), Some(&value.unwrap()), &[]);
     let batch = batch.build();
-    let topic_id = rig.broker.topic_id("__consumer_offsets").unwrap();
+    let topic_id = rig.session.topic_id("__consumer_offsets").unwrap();
     let id = TopicIdPartition { topic_id, partition: coordinator_partition(group, 5) };
     let header = BatchHeader::parse(&batch).unwrap();
     let wait = rig
@@ -231,9 +234,9 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
     find(&rig, "readers").await;
     for topic in ["orders", "gone", "kept"] {
-        create(&rig.broker, topic, 1, &[]).await;
+        create(&rig.session, topic, 1, &[]).await;
         let commit = simple_commit("readers", vec![entry(named(topic), 0, 7)]);
-        assert_eq!(rig.broker.commit_offsets(commit).await, [Ok(())]);
+        assert_eq!(rig.session.commit_offsets(commit).await, [Ok(())]);
     }
     append_commit_without_id(&rig, "old", "orders", 3).await;
     append_commit_without_id(&rig, "old", "gone", 3).await;
@@ -254,7 +257,7 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     let rig = rig.restart().await;
     assert_eq!(committed(&rig, "readers").await, None, "it was committed for the topic that is gone");
     let names = |group: &str| -> Vec<TopicRef> {
-        let all = rig.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
+        let all = rig.session.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
         all.into_iter().map(|fetched| fetched.topic).collect()
     };
     assert_eq!(names("readers"), [named("kept")]);
@@ -263,7 +266,7 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     let text = rig.metrics();
     assert!(!text.contains("group=\"readers\",topic=\"orders\""), "{text}");
     let commit = simple_commit("readers", vec![entry(named("orders"), 0, 9)]);
-    assert_eq!(rig.broker.commit_offsets(commit).await, [Ok(())]);
+    assert_eq!(rig.session.commit_offsets(commit).await, [Ok(())]);
     assert_eq!(committed(&rig, "readers").await, Some((9, "note".to_owned())));
     rig.stop().await;
 }
@@ -271,14 +274,14 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
 #[tokio::test]
 async fn a_partition_that_is_asked_for_twice_is_answered_twice() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
-    create(&rig.broker, "orders", 1, &[]).await;
+    create(&rig.session, "orders", 1, &[]).await;
     find(&rig, "readers").await;
     let commit = simple_commit("readers", vec![entry(named("orders"), 0, 3)]);
-    assert_eq!(rig.broker.commit_offsets(commit).await, [Ok(())]);
-    let id = TopicRef::Id(rig.broker.topic_id("orders").unwrap());
+    assert_eq!(rig.session.commit_offsets(commit).await, [Ok(())]);
+    let id = TopicRef::Id(rig.session.topic_id("orders").unwrap());
     let asked = [named("orders"), id, named("orders"), named("nowhere"), TopicRef::Id(TopicId(7))];
     let wanted = asked.iter().map(|topic| (topic.clone(), PartitionId(0))).collect();
-    let fetched = rig.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::These(wanted)).unwrap();
+    let fetched = rig.session.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::These(wanted)).unwrap();
     assert_eq!(fetched.iter().map(|one| one.topic.clone()).collect::<Vec<_>>(), asked);
     let offsets: Vec<_> =
         fetched.into_iter().map(|one| one.committed.map(|found| found.map(|found| found.offset.0))).collect();

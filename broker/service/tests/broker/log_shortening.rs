@@ -29,7 +29,7 @@ fn commit(group: &str, offset: i64) -> GroupCommit {
 /// Waits until the coordinators answer.
 async fn load(rig: &InMemoryBroker) {
     let load = async {
-        while rig.broker.list_groups().is_err() {
+        while rig.session.list_groups().is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -42,8 +42,8 @@ async fn start() -> InMemoryBroker {
     let limits = BrokerLimits { group_log_bytes: 50_000, ..BrokerLimits::default() };
     let options = InMemoryBrokerOptions::with_kafka(&[("offsets.topic.num.partitions", "1")]);
     let rig = InMemoryBroker::start(InMemoryBrokerOptions { limits, ..options }).await;
-    create(&rig.broker, "orders", 1, &[]).await;
-    rig.broker.find_coordinator(&GroupId::from("busy")).await.unwrap();
+    create(&rig.session, "orders", 1, &[]).await;
+    rig.session.find_coordinator(&GroupId::from("busy")).await.unwrap();
     load(&rig).await;
     rig
 }
@@ -55,22 +55,22 @@ async fn restarted(rig: InMemoryBroker) -> InMemoryBroker {
 }
 
 async fn log_bounds(rig: &InMemoryBroker) -> (i64, i64) {
-    let start = offset(&rig.broker, "__consumer_offsets", OffsetAt::Earliest).await.unwrap().offset.0;
-    let end = offset(&rig.broker, "__consumer_offsets", OffsetAt::Latest).await.unwrap().offset.0;
+    let start = offset(&rig.session, "__consumer_offsets", OffsetAt::Earliest).await.unwrap().offset.0;
+    let end = offset(&rig.session, "__consumer_offsets", OffsetAt::Latest).await.unwrap().offset.0;
     (start, end)
 }
 
 fn assert_committed(rig: &InMemoryBroker, group: &str, offset: i64) {
-    let fetched = rig.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
+    let fetched = rig.session.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
     assert_eq!(fetched[0].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(offset), "{group}");
 }
 
 #[tokio::test]
 async fn old_commits_go_and_the_last_ones_stay() {
     let rig = start().await;
-    assert_eq!(rig.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
+    assert_eq!(rig.session.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
     for offset in 0..300 {
-        assert_eq!(rig.broker.commit_offsets(commit("busy", offset)).await, [Ok(())]);
+        assert_eq!(rig.session.commit_offsets(commit("busy", offset)).await, [Ok(())]);
     }
     let (log_start, end) = log_bounds(&rig).await;
     assert!(log_start > 200, "301 commits of 1 KB, 50 KB at a time: {log_start} to {end}");
@@ -87,11 +87,11 @@ async fn a_group_that_never_rests_keeps_no_log_long() {
     /// way.
     const IN_FLIGHT: usize = 400;
     let rig = start().await;
-    assert_eq!(rig.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
+    assert_eq!(rig.session.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
     let mut in_flight = VecDeque::new();
     let mut longest = 0;
     for offset in 0..COMMITS {
-        in_flight.push_back(rig.broker.commit_offsets(commit("busy", offset)));
+        in_flight.push_back(rig.session.commit_offsets(commit("busy", offset)));
         if in_flight.len() == IN_FLIGHT {
             assert_eq!(in_flight.pop_front().unwrap().await, [Ok(())]);
         }
