@@ -29,8 +29,11 @@ impl Session {
     pub fn log_dirs(&self, selection: &LogDirSelection) -> Vec<LogDir> {
         let mut partitions = self.broker.open_partitions();
         if let LogDirSelection::These(topics) = selection {
-            let wanted: HashMap<&str, &[PartitionId]> =
-                topics.iter().map(|(name, partitions)| (name.as_str(), partitions.as_slice())).collect();
+            // A request may name a topic more than once.
+            let mut wanted: HashMap<&str, Vec<PartitionId>> = HashMap::new();
+            for (name, ids) in topics {
+                wanted.entry(name).or_default().extend(ids);
+            }
             partitions.retain(|(partition, _)| {
                 wanted.get(partition.topic.as_str()).is_some_and(|ids| ids.contains(&partition.partition))
             });

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
     delete_topics_request, list_offsets_request, metadata_request,
 };
 use kafka_protocol::protocol::StrBytes;
-use rustmq_kafka_codec_messages::{Decode, Encode, Request};
+use rustmq_kafka_codec_messages::{self as codec, Decode, Encode, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use uuid::Uuid;
@@ -74,10 +74,13 @@ impl Session {
     /// codec in the cases that use it.
     pub fn encodable(key: ApiKey) -> RangeInclusive<i16> {
         let known = key.valid_versions();
-        match key {
-            ApiKey::ApiVersions | ApiKey::DescribeLogDirs | ApiKey::DeleteGroups => known.min..=known.max + 1,
-            _ => known.min..=known.max,
-        }
+        let max = match key {
+            ApiKey::ApiVersions => codec::ApiKey::ApiVersions.last_stable_version(),
+            ApiKey::DescribeLogDirs => codec::ApiKey::DescribeLogDirs.last_stable_version(),
+            ApiKey::DeleteGroups => codec::ApiKey::DeleteGroups.last_stable_version(),
+            _ => known.max,
+        };
+        known.min..=max
     }
 
     /// The version of a key that is nearest to `turn`, among those that are advertised and that the

@@ -17,6 +17,8 @@ use crate::words;
 
 /// The version from which on sessions exist.
 const SESSIONS_FROM: i16 = 7;
+/// The version from which on a follower of the log says which epoch it read last (KIP-595).
+const LAST_FETCHED_EPOCH_FROM: i16 = 12;
 /// The version from which on topics are named by id.
 const TOPIC_IDS_FROM: i16 = 13;
 
@@ -98,7 +100,8 @@ async fn fetch(call: &Call, context: FetchContext, limits: FetchLimits) -> Fetch
             from: wanted.from,
             max_bytes: wanted.bytes_max,
             current_leader_epoch: wanted.current_leader_epoch,
-            last_fetched_epoch: wanted.last_fetched_epoch,
+            // A session may go on in an older version, which has no place for a diverging epoch.
+            last_fetched_epoch: wanted.last_fetched_epoch.filter(|_| call.version() >= LAST_FETCHED_EPOCH_FROM),
         }
     });
     let FetchLimits { min_bytes, max_bytes, max_wait, isolation } = limits;

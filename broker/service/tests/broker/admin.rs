@@ -77,5 +77,7 @@ async fn the_data_folder_tells_the_bytes_of_each_partition() {
     assert!(all.total_bytes.is_some_and(|total| total > 0));
     let one = LogDirSelection::These(vec![("orders".to_owned(), vec![PartitionId(1), PartitionId(9)])]);
     assert_eq!(rig.session.log_dirs(&one)[0].partitions.len(), 1);
+    let twice = [0, 1].map(|partition| ("orders".to_owned(), vec![PartitionId(partition)]));
+    assert_eq!(rig.session.log_dirs(&LogDirSelection::These(twice.to_vec()))[0].partitions.len(), 2);
     rig.stop().await;
 }
