@@ -89,6 +89,7 @@ struct Sent {
 
 struct Driver<M: CoordinatorMachine> {
     shard: Arc<CoordinatorShard<M>>,
+    /// The topic's limit on batches.
     batch_bytes_max: usize,
     requests: FuturesUnordered<BoxFuture<'static, Completed>>,
 }
@@ -130,9 +131,9 @@ impl<M: CoordinatorMachine> Driver<M> {
             let (mut sent, mut appends) = (Vec::with_capacity(work.len()), Vec::with_capacity(work.len()));
             for one in work {
                 match one {
-                    LogWork::Append { append, records } => {
+                    LogWork::Append { append, records, is_rewrite } => {
                         let batch = build(&records);
-                        if batch.len() > self.batch_bytes_max {
+                        if !is_rewrite && batch.len() > self.batch_bytes_max {
                             self.shard.on_append_completed(append, Err(AppendFailure::TooLarge));
                             continue;
                         }

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 /// Work on the log for the driver, in the order of the queue.
 #[derive(Debug)]
 pub(super) enum LogWork {
-    Append { append: AppendId, records: Vec<CoordinatorRecord> },
+    Append { append: AppendId, records: Vec<CoordinatorRecord>, is_rewrite: bool },
     Trim { below: Offset },
 }
 
@@ -106,7 +106,9 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
                         tracing::trace!(partition = %self.id, "a request was answered after its connection had gone");
                     }
                 }
-                Action::Append { append, records } => hosted.work.push_back(LogWork::Append { append, records }),
+                Action::Append { append, records, is_rewrite } => {
+                    hosted.work.push_back(LogWork::Append { append, records, is_rewrite });
+                }
                 Action::TrimLog { below } => hosted.work.push_back(LogWork::Trim { below }),
             }
         }

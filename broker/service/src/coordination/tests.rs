@@ -56,6 +56,8 @@ struct Logs {
     answers: Mutex<BTreeMap<PartitionId, Answer>>,
     /// Requests to append that were not answered.
     unanswered: Mutex<Vec<AppendReply>>,
+    /// Logs that were trimmed.
+    trimmed: Mutex<Vec<TopicIdPartition>>,
     was_asked: Notify,
 }
 
@@ -64,6 +66,11 @@ impl Logs {
         while let Some(request) = inbox.recv().await {
             match request {
                 Request::Append { appends, reply } => self.append(&appends, reply),
+                Request::Trim { id, reply, .. } => {
+                    self.trimmed.lock().push(id);
+                    // An error says that the coordinator has ended.
+                    let _ = reply.send(Ok(Offset(0)));
+                }
                 other => panic!("{other:?}"),
             }
             self.was_asked.notify_one();
@@ -192,6 +199,14 @@ impl Rig {
         (Self { coordinators, logs, disks, state, engine }, requests)
     }
 
+    /// The coordinators begin anew in the topic as it is with this `max.message.bytes`.
+    fn follow_with_batch_bytes_max(&self, max_message_bytes: u32) {
+        self.coordinators.resign();
+        let mut entry = entry(&self.state, &self.engine);
+        entry.config.max_message_bytes = max_message_bytes;
+        self.coordinators.follow(&entry);
+    }
+
     fn start(disks: [Disk; 2]) -> Self {
         let (rig, requests) = Self::new(disks, 16);
         tokio::spawn(Arc::clone(&rig.logs).run(requests));
@@ -239,13 +254,17 @@ impl Rig {
     }
 
     fn commit(&self, group: &str) -> GroupWait<PartitionOutcomes> {
+        self.commit_with(group, String::new())
+    }
+
+    fn commit_with(&self, group: &str, metadata: String) -> GroupWait<PartitionOutcomes> {
         let group = GroupId::from(group);
         let commit = OffsetCommit {
             partition: orders(),
             topic_id: TopicId::ZERO,
             offset: Offset(5),
             leader_epoch: None,
-            metadata: String::new(),
+            metadata,
         };
         let request = OffsetCommitRequest {
             group: group.clone(),
@@ -391,10 +410,14 @@ async fn no_coordinator_starts_once_the_broker_stops() {
 
 /// One record of the group's offset; without an offset its tombstone.
 fn record(at: i64, group: &str, offset: Option<i64>) -> Bytes {
+    record_with(at, group, offset, "")
+}
+
+fn record_with(at: i64, group: &str, offset: Option<i64>, metadata: &str) -> Bytes {
     let value = offset.map(|offset| CommittedOffset {
         offset: Offset(offset),
         leader_epoch: None,
-        metadata: String::new(),
+        metadata: metadata.to_owned(),
         committed_at: Timestamp(1),
         expires_at: None,
         topic_id: TopicId::ZERO,
@@ -473,4 +496,19 @@ async fn a_log_that_is_not_local_is_looked_at_again() {
     assert_eq!(rig.committed(group_in(1)).await, Ok(()));
     rig.disks[0].change(|frontiers| frontiers.local_start = Offset(0));
     rig.loaded(&rig.shard(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_is_shortened_though_its_topic_takes_only_smaller_batches_by_now() {
+    let (group, metadata) = (group_in(0), "m".repeat(30_000));
+    let stored = (0..10).map(|at| Found::Batch(record_with(at, &format!("{group}{at}"), Some(1), &metadata)));
+    let (rig, requests) = Rig::new([Disk::holding(stored.collect()), Disk::default()], 16);
+    rig.follow_with_batch_bytes_max(1000);
+    tokio::spawn(Arc::clone(&rig.logs).run(requests));
+    rig.all_loaded().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let trimmed = rig.logs.trimmed.lock().clone();
+    assert_eq!(trimmed, [TopicIdPartition { topic_id: TOPIC, partition: PartitionId(0) }]);
+    let refused = rig.commit_with(group, "m".repeat(2000)).await.map(|_| ());
+    assert_eq!(refused, Err(GroupError::RecordTooLarge), "the limit holds for what is new");
 }
