@@ -30,11 +30,6 @@ enum LoadError {
 }
 
 impl LoadError {
-    /// Whether another attempt would be in vain.
-    const fn is_final(&self) -> bool {
-        matches!(self, Self::Portion(PortionError::Panicked | PortionError::Read(ReadError::Closed)))
-    }
-
     /// Whether the log was trimmed. Tombstones may be gone that the records before them, replayed
     /// already, had.
     const fn is_trimmed(&self) -> bool {
@@ -45,8 +40,8 @@ impl LoadError {
 /// A log, and the machine that has replayed it up to the loader's position.
 type Begun<K> = (LogReader, Loader<<K as CoordinatorKind>::Machine>);
 
-/// Replays the log. None if the partition has ended, or a read has panicked, before all of it was
-/// read: nothing is served from a part of a log. May be dropped.
+/// Replays the log. None if the partition has ended before all of it was read: nothing is served
+/// from a part of a log. May be dropped.
 pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<K::Machine>> {
     let (partition, kind, started) = (parts.shard.id, K::NAME, tokio::time::Instant::now());
     let mut begun = None;
@@ -57,7 +52,8 @@ pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<
                 tracing::debug!(%partition, kind, offset, seconds, "a coordinator is loaded");
                 return Some(loader);
             }
-            Err(error) if error.is_final() => {
+            // The error alone does not say it: a read whose thread panics ends with the same one.
+            Err(error) if parts.reader.is_closed() => {
                 tracing::error!(%partition, kind, %error, "a coordinator cannot be loaded: it resigns");
                 return None;
             }

@@ -101,8 +101,8 @@ enum Found {
         end: Offset,
     },
     Unreadable,
-    /// The partition has ended.
-    Closed,
+    /// The thread that reads panics: it answers nothing.
+    NoAnswer,
     /// The read panics.
     Panic,
 }
@@ -138,7 +138,11 @@ impl Disk {
     }
 
     fn change(&self, change: impl FnOnce(&mut Frontiers)) {
-        self.published.get().unwrap().change(|state| change(&mut state.frontiers));
+        self.change_state(|state| change(&mut state.frontiers));
+    }
+
+    fn change_state(&self, change: impl FnOnce(&mut PartitionState)) {
+        self.published.get().unwrap().change(change);
     }
 }
 
@@ -157,7 +161,7 @@ impl DiskReads for Disk {
                 let detail = "a bad sector".to_owned();
                 Err(ReadError::Storage(ReadFailure { cause: ReadFailureCause::Damage, detail }))
             }
-            Found::Closed => return Submitted::Taken,
+            Found::NoAnswer => return Submitted::Taken,
             Found::Panic => panic!("on order"),
         };
         // The reader may have gone.
@@ -346,7 +350,7 @@ async fn a_log_that_refuses_fails_its_own_groups_alone() {
     assert_eq!(rig.committed(GROUPS[0]).await, Ok(()), "it goes on as soon as its log does");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_coordinator_whose_log_has_another_leader_is_none_any_more() {
     let rig = Rig::active().await;
     let groups = GROUPS.map(GroupId::from);
@@ -474,16 +478,79 @@ async fn a_load_that_waits_to_read_again_ends_at_once() {
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_coordinator_whose_log_has_ended_resigns() {
-    for found in [Found::Closed, Found::Panic] {
-        let rig = Rig::start([Disk::holding(vec![found]), Disk::default()]);
-        let shard = rig.shard(0);
-        tokio::time::timeout(PATIENCE, shard.resigned()).await.unwrap();
-        assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
-        rig.loaded(&rig.shard(1)).await;
-        assert_eq!(rig.committed(group_in(1)).await, Ok(()));
+    let rig = Rig::start([Disk::holding(vec![Found::Unreadable]), Disk::default()]);
+    rig.disks[0].change_state(|state| state.closed = true);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
+    assert_eq!(rig.committed(group_in(1)).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_goes_on_after_a_read_that_panics() {
+    for found in [Found::NoAnswer, Found::Panic] {
+        let rig = Rig::start([Disk::holding(vec![stored(0, "0", Some(1)), found]), Disk::default()]);
+        rig.set(0, Answer::None);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
+        rig.disks[0].found.lock()[1] = stored(1, "1", Some(1));
+        rig.loaded(&rig.shard(0)).await;
+        assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(["0", "1"].map(GroupId::from).to_vec()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_resigns_while_it_leads_begins_anew_after_a_pause() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    rig.set(0, Answer::Stored);
+    let before = tokio::time::Instant::now();
+    rig.loaded(&shard).await;
+    assert!(before.elapsed() >= Duration::from_secs(1), "it may be refused again: it must not spin");
+    assert_eq!(rig.committed(group).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_resigns_stays_resigned_while_its_log_is_led_in_another_epoch() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    rig.disks[0].change_state(|state| state.leadership.epoch = LeaderEpoch(1));
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    rig.set(0, Answer::Stored);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    rig.disks[0].change_state(|state| state.leadership.epoch = shard.leader_epoch());
+    rig.loaded(&shard).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_begins_anew_when_the_last_request_of_the_one_before_has_its_result() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    rig.set(0, Answer::None);
+    let waiting = rig.commit(group);
+    rig.unanswered(1).await;
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    assert_eq!(waiting.await.map(|_| ()), Err(GroupError::NotCoordinator));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(shard.look(|_| ()), Err(Refusal::Resigned), "the batch may still come into the log");
+    rig.logs.unanswered.lock().clear();
+    rig.loaded(&shard).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_waits_to_begin_anew_ends_at_once() {
+    let rig = Rig::active().await;
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
+    let before = tokio::time::Instant::now();
+    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
+    assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
