@@ -30,10 +30,12 @@ enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the log was trimmed. Tombstones may be gone that the records before them, replayed
-    /// already, had.
-    const fn is_trimmed(&self) -> bool {
-        matches!(self, Self::Portion(PortionError::Read(ReadError::OutOfRange { .. })))
+    /// Whether the log is not the one that the load began with. If it was trimmed, tombstones may
+    /// be gone that the records before them, replayed already, had. If its end has retreated, the
+    /// end that the load goes to is none any more.
+    const fn has_log_changed(&self) -> bool {
+        let Self::Portion(error) = self else { return false };
+        matches!(error, PortionError::Read(ReadError::OutOfRange { .. }) | PortionError::Retreated { .. })
     }
 }
 
@@ -83,7 +85,7 @@ async fn replay<K: CoordinatorKind>(
     };
     while !loader.is_complete() {
         if let Err(error) = replay_portion::<K>(parts.shard.id, &mut log, &mut loader).await {
-            *begun = (!error.is_trimmed()).then_some((log, loader));
+            *begun = (!error.has_log_changed()).then_some((log, loader));
             return Err(error);
         }
     }

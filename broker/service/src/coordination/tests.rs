@@ -579,3 +579,17 @@ async fn a_log_is_shortened_though_its_topic_takes_only_smaller_batches_by_now()
     let refused = rig.commit_with(group, "m".repeat(2000)).await.map(|_| ());
     assert_eq!(refused, Err(GroupError::RecordTooLarge), "the limit holds for what is new");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_load_begins_anew_when_the_end_that_it_waits_for_retreats() {
+    let (rig, requests) = Rig::new([Disk::holding(vec![stored(0, "0", Some(1))]), Disk::default()], 16);
+    tokio::spawn(Arc::clone(&rig.logs).run(requests));
+    rig.set(0, Answer::None);
+    // Two records of an earlier leader that are not committed.
+    rig.disks[0].change(|frontiers| frontiers.log_end = Offset(3));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
+    rig.disks[0].change(|frontiers| frontiers.log_end = Offset(1));
+    rig.loaded(&rig.shard(0)).await;
+    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(vec![GroupId::from("0")]));
+}
