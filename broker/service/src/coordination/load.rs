@@ -97,10 +97,11 @@ async fn replay_portion<K: CoordinatorKind>(
     log: &mut LogReader,
     loader: &mut Loader<K::Machine>,
 ) -> Result<(), LoadError> {
-    let kind = K::NAME;
-    match log.next(loader.position()).await {
+    let (kind, position) = (K::NAME, loader.position());
+    match log.next(position).await {
         Ok(batches) => loader.replay(&batches, |fault| report_fault(&partition, kind, &fault))?,
-        Err(PortionError::Read(ReadError::Damaged { first, end })) if end > loader.position() => {
+        // A range that begins later says nothing about the records before it: they are read again.
+        Err(PortionError::Read(ReadError::Damaged { first, end })) if (first..end).contains(&position) => {
             let (offset, end_offset) = (first.0, end.0);
             tracing::error!(%partition, kind, offset, end_offset, "records of a coordinator's log are lost: it goes on without them");
             loader.pass_over(end);

@@ -98,6 +98,7 @@ enum Found {
     Batch(Bytes),
     /// The log says that these batches are lost.
     Lost {
+        first: Offset,
         end: Offset,
     },
     Unreadable,
@@ -156,7 +157,7 @@ impl DiskReads for Disk {
         }
         let answer = match found {
             Found::Batch(batch) => Ok(ReadBatches { batches: vec![batch], ..ReadBatches::default() }),
-            Found::Lost { end } => Err(ReadError::Damaged { first: asked.read.from, end }),
+            Found::Lost { first, end } => Err(ReadError::Damaged { first, end }),
             Found::Unreadable => {
                 let detail = "a bad sector".to_owned();
                 Err(ReadError::Storage(ReadFailure { cause: ReadFailureCause::Damage, detail }))
@@ -454,7 +455,7 @@ async fn a_load_begins_anew_when_its_log_is_trimmed_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_passes_over_what_is_lost_and_reads_again_what_may_come_back() {
-    let lost = Found::Lost { end: Offset(2) };
+    let lost = Found::Lost { first: Offset(1), end: Offset(2) };
     let rig = Rig::start([
         Disk::holding(vec![stored(0, "0", Some(1)), lost, Found::Unreadable, stored(3, "3", Some(1))]),
         Disk::default(),
@@ -592,4 +593,16 @@ async fn a_load_begins_anew_when_the_end_that_it_waits_for_retreats() {
     rig.disks[0].change(|frontiers| frontiers.log_end = Offset(1));
     rig.loaded(&rig.shard(0)).await;
     assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(vec![GroupId::from("0")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_does_not_pass_over_records_below_what_is_lost() {
+    let lost = Found::Lost { first: Offset(1), end: Offset(2) };
+    let rig = Rig::start([Disk::holding(vec![lost.clone(), lost, stored(2, "2", Some(1))]), Disk::default()]);
+    rig.set(0, Answer::None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.shard(0).look(|_| ()), Err(Refusal::Loading), "nothing says that the first record is lost");
+    rig.disks[0].found.lock()[0] = stored(0, "0", Some(1));
+    rig.loaded(&rig.shard(0)).await;
+    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(["0", "2"].map(GroupId::from).to_vec()));
 }
