@@ -87,7 +87,8 @@ impl Published {
         content.batches = content.batches.take().map(|_| broadcast::Sender::new(self.batches_max));
     }
 
-    /// Ends every subscription after the batches that it holds. The state stays readable.
+    /// Ends every subscription: one that has kept up after the batches that it holds, one that has
+    /// missed some at its next update, without those that it holds. The state stays readable.
     pub fn close(&self) {
         self.content.write().batches = None;
     }
@@ -143,6 +144,17 @@ mod tests {
         let (snapshot, mut subscription) = published.subscribe();
         assert_eq!(snapshot.index, 4);
         assert!(subscription.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_has_missed_batches_ends_at_once_when_the_stream_is_closed() {
+        let published = published();
+        let (_, mut subscription) = published.subscribe();
+        for index in 4..9 {
+            published.change(index, |_| ((), vec![Delta::ProducerIdsAllocated { next: 0 }]));
+        }
+        published.close();
+        assert!(subscription.next().await.is_none(), "it holds four of the five");
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub enum Action<O> {
     Append {
         append: AppendId,
         records: Vec<CoordinatorRecord>,
+        /// The log has had these records before. A topic's limit on batches, which may have been
+        /// lowered since, does not hold for them: only the engine may refuse them.
+        is_rewrite: bool,
     },
     /// The log is no longer needed below this offset.
     TrimLog {

@@ -39,8 +39,9 @@ impl<M: CoordinatorMachine> Outbox<M> {
     pub(super) fn append_for(&mut self, purpose: Purpose<M::Effect>, records: Vec<CoordinatorRecord>) -> AppendId {
         assert!(!records.is_empty(), "an append has records");
         let bytes = records.iter().map(CoordinatorRecord::size).sum();
+        let is_rewrite = matches!(purpose, Purpose::Rewrite);
         let append = self.pending.begin(purpose, bytes);
-        self.actions.push_back(Action::Append { append, records });
+        self.actions.push_back(Action::Append { append, records, is_rewrite });
         append
     }
 

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-
 use super::request::Protocol;
 
 /// How many members offer each protocol, and the memory of what they offer.
@@ -61,21 +59,17 @@ fn memory_of(protocols: &[Protocol]) -> usize {
     protocols.iter().map(|protocol| size_of::<Protocol>() + protocol.name.len() + protocol.metadata.len()).sum()
 }
 
-/// What a member offers, to be kept: without what it offers twice (the first mention counts), and
-/// copied, since the bytes would otherwise pin the whole request that they came in.
-pub(crate) fn kept_protocols(protocols: Vec<Protocol>) -> Vec<Protocol> {
-    let mut kept: Vec<Protocol> = Vec::with_capacity(protocols.len());
+/// What a member offers, to be kept: without what it offers twice. The first mention counts.
+pub(crate) fn kept_protocols(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
     let mut names = BTreeSet::new();
-    for protocol in protocols {
-        if names.insert(protocol.name.clone()) {
-            kept.push(Protocol { metadata: Bytes::copy_from_slice(&protocol.metadata), ..protocol });
-        }
-    }
-    kept
+    protocols.retain(|protocol| names.insert(protocol.name.clone()));
+    protocols
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn offers(names: &[&str]) -> Vec<Protocol> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -29,6 +30,10 @@ const WORK_MAX: usize = 256;
 /// Requests to the engine that wait for their sync at a time.
 pub(super) const REQUESTS_MAX: usize = 8;
 
+/// A coordinator that has resigned by itself is begun anew after this, so that a log that refuses it
+/// again at once does not keep the broker busy.
+const PAUSE_AFTER_RESIGNATION: Duration = Duration::from_secs(1);
+
 /// The inputs of a driver.
 pub(super) struct Parts<K: CoordinatorKind> {
     pub(super) kind: Arc<K>,
@@ -41,21 +46,57 @@ pub(super) struct Parts<K: CoordinatorKind> {
     pub(super) batch_bytes_max: usize,
 }
 
-/// Loads the coordinator, and runs until it has resigned.
+impl<K: CoordinatorKind> Parts<K> {
+    /// Whether the engine takes appends under the coordinator's leader epoch.
+    fn is_led_here(&self) -> bool {
+        !self.reader.is_closed() && self.reader.leader_epoch() == self.shard.leader_epoch()
+    }
+
+    /// Waits until another coordinator may load the log in the same epoch. The epoch does not fence
+    /// what the one before it has asked the engine for, so all of that has its result first.
+    async fn ready_to_begin_anew(&self, mut requests: Requests) {
+        while requests.next().await.is_some() {}
+        loop {
+            tokio::time::sleep(PAUSE_AFTER_RESIGNATION).await;
+            if self.is_led_here() {
+                return;
+            }
+        }
+    }
+}
+
+/// Hosts the coordinator until it is dismissed. One that resigns by itself is begun anew once the
+/// engine has its log in its epoch: the metadata may have nothing more to say about the partition,
+/// and its groups must not stay without a coordinator.
 pub(super) async fn run<K: CoordinatorKind>(parts: Parts<K>) {
+    let (shard, kind) = (&parts.shard, K::NAME);
+    loop {
+        let requests = host(&parts).await;
+        tokio::select! {
+            () = shard.dismissed() => return,
+            () = parts.ready_to_begin_anew(requests) => {}
+        }
+        tracing::warn!(partition = %shard.id, kind, "a coordinator had resigned by itself: it begins anew");
+        shard.begin_anew();
+    }
+}
+
+/// Loads the coordinator, and runs until it has resigned. Answers the requests that are left.
+async fn host<K: CoordinatorKind>(parts: &Parts<K>) -> Requests {
     let loaded = tokio::select! {
-        loaded = load(&parts) => loaded,
-        () = parts.shard.resigned() => return,
+        loaded = load(parts) => loaded,
+        () = parts.shard.resigned() => return Requests::new(),
     };
     let Some(loader) = loaded else {
         // Clients look for another coordinator, rather than wait for one that never comes.
         parts.shard.resign();
-        return;
+        return Requests::new();
     };
     let Parts { shard, engine, view, batch_bytes_max, .. } = parts;
     shard.activate(loader);
-    report_missing_topics::<K>(&shard, &view);
-    Driver { shard, batch_bytes_max, requests: FuturesUnordered::new() }.run(&engine).await;
+    report_missing_topics::<K>(shard, view);
+    let requests = Requests::new();
+    Driver { shard: Arc::clone(shard), batch_bytes_max: *batch_bytes_max, requests }.run(engine).await
 }
 
 /// Tells the coordinator which of its topics are deleted, even if there are others under their
@@ -80,6 +121,9 @@ enum Completed {
     Trim(Result<(), TrimFailed>),
 }
 
+/// The requests to the engine without a result.
+type Requests = FuturesUnordered<BoxFuture<'static, Completed>>;
+
 /// A batch on its way to the log.
 struct Sent {
     append: AppendId,
@@ -89,16 +133,18 @@ struct Sent {
 
 struct Driver<M: CoordinatorMachine> {
     shard: Arc<CoordinatorShard<M>>,
+    /// The topic's limit on batches.
     batch_bytes_max: usize,
-    requests: FuturesUnordered<BoxFuture<'static, Completed>>,
+    requests: Requests,
 }
 
 impl<M: CoordinatorMachine> Driver<M> {
-    async fn run(mut self, engine: &Engine) {
+    /// Runs until the coordinator has resigned.
+    async fn run(mut self, engine: &Engine) -> Requests {
         loop {
             self.execute(engine).await;
             if !self.is_active() {
-                return;
+                return self.requests;
             }
             self.next_event().await;
         }
@@ -130,9 +176,9 @@ impl<M: CoordinatorMachine> Driver<M> {
             let (mut sent, mut appends) = (Vec::with_capacity(work.len()), Vec::with_capacity(work.len()));
             for one in work {
                 match one {
-                    LogWork::Append { append, records } => {
+                    LogWork::Append { append, records, is_rewrite } => {
                         let batch = build(&records);
-                        if batch.len() > self.batch_bytes_max {
+                        if !is_rewrite && batch.len() > self.batch_bytes_max {
                             self.shard.on_append_completed(append, Err(AppendFailure::TooLarge));
                             continue;
                         }

@@ -58,7 +58,7 @@ impl GroupCoordinators {
     }
 
     /// Whether a group is coordinated here. A coordinator that has resigned by itself is none until
-    /// the metadata has another leadership.
+    /// it begins anew, or the metadata has another leadership.
     pub(crate) fn coordinates(&self, group: &GroupId) -> bool {
         self.of_group(group).is_ok_and(|shard| shard.state() != CoordinatorState::Resigned)
     }

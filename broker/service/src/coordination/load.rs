@@ -30,23 +30,20 @@ enum LoadError {
 }
 
 impl LoadError {
-    /// Whether another attempt would be in vain.
-    const fn is_final(&self) -> bool {
-        matches!(self, Self::Portion(PortionError::Panicked | PortionError::Read(ReadError::Closed)))
-    }
-
-    /// Whether the log was trimmed. Tombstones may be gone that the records before them, replayed
-    /// already, had.
-    const fn is_trimmed(&self) -> bool {
-        matches!(self, Self::Portion(PortionError::Read(ReadError::OutOfRange { .. })))
+    /// Whether the log is not the one that the load began with. If it was trimmed, tombstones may
+    /// be gone that the records before them, replayed already, had. If its end has retreated, the
+    /// end that the load goes to is none any more.
+    const fn has_log_changed(&self) -> bool {
+        let Self::Portion(error) = self else { return false };
+        matches!(error, PortionError::Read(ReadError::OutOfRange { .. }) | PortionError::Retreated { .. })
     }
 }
 
 /// A log, and the machine that has replayed it up to the loader's position.
 type Begun<K> = (LogReader, Loader<<K as CoordinatorKind>::Machine>);
 
-/// Replays the log. None if the partition has ended, or a read has panicked, before all of it was
-/// read: nothing is served from a part of a log. May be dropped.
+/// Replays the log. None if the partition has ended before all of it was read: nothing is served
+/// from a part of a log. May be dropped.
 pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<K::Machine>> {
     let (partition, kind, started) = (parts.shard.id, K::NAME, tokio::time::Instant::now());
     let mut begun = None;
@@ -57,7 +54,8 @@ pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<
                 tracing::debug!(%partition, kind, offset, seconds, "a coordinator is loaded");
                 return Some(loader);
             }
-            Err(error) if error.is_final() => {
+            // The error alone does not say it: a read whose thread panics ends with the same one.
+            Err(error) if parts.reader.is_closed() => {
                 tracing::error!(%partition, kind, %error, "a coordinator cannot be loaded: it resigns");
                 return None;
             }
@@ -87,7 +85,7 @@ async fn replay<K: CoordinatorKind>(
     };
     while !loader.is_complete() {
         if let Err(error) = replay_portion::<K>(parts.shard.id, &mut log, &mut loader).await {
-            *begun = (!error.is_trimmed()).then_some((log, loader));
+            *begun = (!error.has_log_changed()).then_some((log, loader));
             return Err(error);
         }
     }
@@ -99,10 +97,11 @@ async fn replay_portion<K: CoordinatorKind>(
     log: &mut LogReader,
     loader: &mut Loader<K::Machine>,
 ) -> Result<(), LoadError> {
-    let kind = K::NAME;
-    match log.next(loader.position()).await {
+    let (kind, position) = (K::NAME, loader.position());
+    match log.next(position).await {
         Ok(batches) => loader.replay(&batches, |fault| report_fault(&partition, kind, &fault))?,
-        Err(PortionError::Read(ReadError::Damaged { first, end })) if end > loader.position() => {
+        // A range that begins later says nothing about the records before it: they are read again.
+        Err(PortionError::Read(ReadError::Damaged { first, end })) if (first..end).contains(&position) => {
             let (offset, end_offset) = (first.0, end.0);
             tracing::error!(%partition, kind, offset, end_offset, "records of a coordinator's log are lost: it goes on without them");
             loader.pass_over(end);

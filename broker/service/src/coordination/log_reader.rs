@@ -1,6 +1,8 @@
 //! A coordinator's log from its start to the end that it had when the leadership began, in
 //! portions: each is read while the one before is replayed. What an earlier leader left uncommitted
-//! is waited for.
+//! is waited for, unless the log drops it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_broker_core::coordinator::LogRange;
@@ -8,6 +10,7 @@ use rustmq_engine_api::{Awaited, FetchWaiter, Isolation, PartitionReader, ReadEr
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 /// Why a portion was not read.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +19,18 @@ pub(super) enum PortionError {
     Read(#[from] ReadError),
     #[error("the read panicked")]
     Panicked,
+    /// The records up to the end that is waited for never come.
+    #[error("the log ended at offset {seen} when the load began, and ends at offset {now} by now")]
+    Retreated { seen: Offset, now: Offset },
 }
 
 /// Bytes that are read at a time.
 const PORTION_BYTES: usize = 1 << 20;
+/// How often a wait for uncommitted records looks at the log by itself: an end that retreats wakes
+/// nobody.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// A wait for uncommitted records that takes longer is logged.
+const LONG_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) struct LogReader {
     reader: PartitionReader,
@@ -27,7 +38,7 @@ pub(super) struct LogReader {
     /// What comes next.
     from: Offset,
     /// The read from there on, if it is under way: one at the most. It ends with this.
-    ahead: JoinSet<Result<Vec<Bytes>, ReadError>>,
+    ahead: JoinSet<Result<Vec<Bytes>, PortionError>>,
 }
 
 impl LogReader {
@@ -68,21 +79,37 @@ impl LogReader {
         if self.ahead.is_empty() {
             let (reader, isolation) = (self.reader.clone(), Isolation::ReadUncommitted);
             let request = ReadRequest { from: self.from, max_bytes: PORTION_BYTES, at_least_one: true, isolation };
-            self.ahead.spawn(read_committed_once(reader, request));
+            self.ahead.spawn(read_committed_once(reader, request, self.range.log_end));
         }
     }
 }
 
-/// Reads batches as soon as there are some below the high watermark.
-async fn read_committed_once(reader: PartitionReader, request: ReadRequest) -> Result<Vec<Bytes>, ReadError> {
-    let waiter = FetchWaiter::new();
+/// Reads batches as soon as there are some below the high watermark, in a log that had this end.
+async fn read_committed_once(
+    reader: PartitionReader,
+    request: ReadRequest,
+    seen: Offset,
+) -> Result<Vec<Bytes>, PortionError> {
+    let (waiter, started, mut is_logged) = (FetchWaiter::new(), Instant::now(), false);
+    let awaited = Awaited { from: request.from, frontier: ReadFrontier::HighWatermark, above: request.from };
+    reader.watch(&waiter, awaited);
     loop {
-        let awaited = Awaited { from: request.from, frontier: ReadFrontier::HighWatermark, above: request.from };
-        reader.watch(&waiter, awaited);
         let batches = reader.read(request).await?.batches;
         if !batches.is_empty() {
             return Ok(batches);
         }
-        waiter.wait().await;
+        let now = reader.frontiers().log_end;
+        if now < seen {
+            return Err(PortionError::Retreated { seen, now });
+        }
+        if !is_logged && started.elapsed() >= LONG_WAIT {
+            let (offset, end_offset) = (request.from.0, seen.0);
+            tracing::warn!(partition = %reader.id(), offset, end_offset, "a coordinator's load waits for records to be committed");
+            is_logged = true;
+        }
+        if timeout(LOOK_PAUSE, waiter.wait()).await.is_ok() {
+            // A wake-up ends the registration.
+            reader.watch(&waiter, awaited);
+        }
     }
 }

@@ -96,7 +96,7 @@ impl<K: CoordinatorKind> Coordinators<K> {
         serving.shards.retain(|partition, shard| {
             let goes_on = led.get(partition).is_some_and(|(epoch, _)| *epoch == shard.leader_epoch());
             if !goes_on {
-                shard.resign();
+                shard.dismiss();
             }
             goes_on
         });
@@ -168,7 +168,7 @@ impl<M: CoordinatorMachine> Phase<M> {
 impl<M: CoordinatorMachine> Serving<M> {
     fn resign_all(&mut self) {
         for shard in std::mem::take(&mut self.shards).into_values() {
-            shard.resign();
+            shard.dismiss();
         }
     }
 }

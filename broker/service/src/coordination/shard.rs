@@ -19,12 +19,13 @@ use crate::clock::Clock;
 /// Work on the log for the driver, in the order of the queue.
 #[derive(Debug)]
 pub(super) enum LogWork {
-    Append { append: AppendId, records: Vec<CoordinatorRecord> },
+    Append { append: AppendId, records: Vec<CoordinatorRecord>, is_rewrite: bool },
     Trim { below: Offset },
 }
 
 struct Hosted<M: CoordinatorMachine> {
     coordinator: Coordinator<M>,
+    is_dismissed: bool,
     callers: HashMap<ReplyToken, oneshot::Sender<M::Outcome>>,
     next_token: u64,
     /// Bounded by the coordinator's limits on pending appends.
@@ -39,6 +40,7 @@ pub(crate) struct CoordinatorShard<M: CoordinatorMachine> {
     /// The driver has work, another time to wake up at, or nothing to do any more.
     pub(super) news: Notify,
     leader_epoch: LeaderEpoch,
+    limits: CoordinatorLimits,
     hosted: Mutex<Hosted<M>>,
 }
 
@@ -51,12 +53,13 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
     ) -> Self {
         let hosted = Hosted {
             coordinator: Coordinator::new(leader_epoch, limits),
+            is_dismissed: false,
             callers: HashMap::new(),
             next_token: 0,
             work: VecDeque::new(),
             timeout: None,
         };
-        Self { id, clock, news: Notify::new(), leader_epoch, hosted: Mutex::new(hosted) }
+        Self { id, clock, news: Notify::new(), leader_epoch, limits, hosted: Mutex::new(hosted) }
     }
 
     pub(super) const fn leader_epoch(&self) -> LeaderEpoch {
@@ -84,9 +87,12 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.step(|coordinator, now| coordinator.on_event(now, event));
     }
 
-    /// The leadership has ended: callers are told, the driver ends.
-    pub(crate) fn resign(&self) {
-        self.step(|coordinator, _| coordinator.resign());
+    /// The leadership has ended: the coordinator resigns, callers are told, the driver ends.
+    pub(crate) fn dismiss(&self) {
+        let mut hosted = self.hosted.lock();
+        hosted.is_dismissed = true;
+        hosted.coordinator.resign();
+        self.settle(&mut hosted);
     }
 
     /// One input of the coordinator that nobody waits for.
@@ -106,7 +112,9 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
                         tracing::trace!(partition = %self.id, "a request was answered after its connection had gone");
                     }
                 }
-                Action::Append { append, records } => hosted.work.push_back(LogWork::Append { append, records }),
+                Action::Append { append, records, is_rewrite } => {
+                    hosted.work.push_back(LogWork::Append { append, records, is_rewrite });
+                }
                 Action::TrimLog { below } => hosted.work.push_back(LogWork::Trim { below }),
             }
         }
@@ -125,6 +133,26 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
 
 /// The driver's side.
 impl<M: CoordinatorMachine> CoordinatorShard<M> {
+    /// The log does not serve the coordinator, though nobody has dismissed it.
+    pub(super) fn resign(&self) {
+        self.step(|coordinator, _| coordinator.resign());
+    }
+
+    /// A new coordinator takes the place of one that has resigned by itself. Does nothing after a
+    /// dismissal.
+    pub(super) fn begin_anew(&self) {
+        let mut hosted = self.hosted.lock();
+        if !hosted.is_dismissed {
+            hosted.coordinator = Coordinator::new(self.leader_epoch, self.limits);
+        }
+    }
+
+    pub(super) async fn dismissed(&self) {
+        while !self.hosted.lock().is_dismissed {
+            self.news.notified().await;
+        }
+    }
+
     pub(super) async fn resigned(&self) {
         while self.state() != CoordinatorState::Resigned {
             self.news.notified().await;

@@ -56,6 +56,8 @@ struct Logs {
     answers: Mutex<BTreeMap<PartitionId, Answer>>,
     /// Requests to append that were not answered.
     unanswered: Mutex<Vec<AppendReply>>,
+    /// Logs that were trimmed.
+    trimmed: Mutex<Vec<TopicIdPartition>>,
     was_asked: Notify,
 }
 
@@ -64,6 +66,11 @@ impl Logs {
         while let Some(request) = inbox.recv().await {
             match request {
                 Request::Append { appends, reply } => self.append(&appends, reply),
+                Request::Trim { id, reply, .. } => {
+                    self.trimmed.lock().push(id);
+                    // An error says that the coordinator has ended.
+                    let _ = reply.send(Ok(Offset(0)));
+                }
                 other => panic!("{other:?}"),
             }
             self.was_asked.notify_one();
@@ -91,11 +98,12 @@ enum Found {
     Batch(Bytes),
     /// The log says that these batches are lost.
     Lost {
+        first: Offset,
         end: Offset,
     },
     Unreadable,
-    /// The partition has ended.
-    Closed,
+    /// The thread that reads panics: it answers nothing.
+    NoAnswer,
     /// The read panics.
     Panic,
 }
@@ -131,7 +139,11 @@ impl Disk {
     }
 
     fn change(&self, change: impl FnOnce(&mut Frontiers)) {
-        self.published.get().unwrap().change(|state| change(&mut state.frontiers));
+        self.change_state(|state| change(&mut state.frontiers));
+    }
+
+    fn change_state(&self, change: impl FnOnce(&mut PartitionState)) {
+        self.published.get().unwrap().change(change);
     }
 }
 
@@ -145,12 +157,12 @@ impl DiskReads for Disk {
         }
         let answer = match found {
             Found::Batch(batch) => Ok(ReadBatches { batches: vec![batch], ..ReadBatches::default() }),
-            Found::Lost { end } => Err(ReadError::Damaged { first: asked.read.from, end }),
+            Found::Lost { first, end } => Err(ReadError::Damaged { first, end }),
             Found::Unreadable => {
                 let detail = "a bad sector".to_owned();
                 Err(ReadError::Storage(ReadFailure { cause: ReadFailureCause::Damage, detail }))
             }
-            Found::Closed => return Submitted::Taken,
+            Found::NoAnswer => return Submitted::Taken,
             Found::Panic => panic!("on order"),
         };
         // The reader may have gone.
@@ -190,6 +202,14 @@ impl Rig {
             GroupCoordinators::new(kind, engine.clone(), view, BrokerLimits::default(), FailureNotice::default());
         coordinators.follow(&entry(&state, &engine));
         (Self { coordinators, logs, disks, state, engine }, requests)
+    }
+
+    /// The coordinators begin anew in the topic as it is with this `max.message.bytes`.
+    fn follow_with_batch_bytes_max(&self, max_message_bytes: u32) {
+        self.coordinators.resign();
+        let mut entry = entry(&self.state, &self.engine);
+        entry.config.max_message_bytes = max_message_bytes;
+        self.coordinators.follow(&entry);
     }
 
     fn start(disks: [Disk; 2]) -> Self {
@@ -239,13 +259,17 @@ impl Rig {
     }
 
     fn commit(&self, group: &str) -> GroupWait<PartitionOutcomes> {
+        self.commit_with(group, String::new())
+    }
+
+    fn commit_with(&self, group: &str, metadata: String) -> GroupWait<PartitionOutcomes> {
         let group = GroupId::from(group);
         let commit = OffsetCommit {
             partition: orders(),
             topic_id: TopicId::ZERO,
             offset: Offset(5),
             leader_epoch: None,
-            metadata: String::new(),
+            metadata,
         };
         let request = OffsetCommitRequest {
             group: group.clone(),
@@ -327,7 +351,7 @@ async fn a_log_that_refuses_fails_its_own_groups_alone() {
     assert_eq!(rig.committed(GROUPS[0]).await, Ok(()), "it goes on as soon as its log does");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_coordinator_whose_log_has_another_leader_is_none_any_more() {
     let rig = Rig::active().await;
     let groups = GROUPS.map(GroupId::from);
@@ -391,10 +415,14 @@ async fn no_coordinator_starts_once_the_broker_stops() {
 
 /// One record of the group's offset; without an offset its tombstone.
 fn record(at: i64, group: &str, offset: Option<i64>) -> Bytes {
+    record_with(at, group, offset, "")
+}
+
+fn record_with(at: i64, group: &str, offset: Option<i64>, metadata: &str) -> Bytes {
     let value = offset.map(|offset| CommittedOffset {
         offset: Offset(offset),
         leader_epoch: None,
-        metadata: String::new(),
+        metadata: metadata.to_owned(),
         committed_at: Timestamp(1),
         expires_at: None,
         topic_id: TopicId::ZERO,
@@ -427,7 +455,7 @@ async fn a_load_begins_anew_when_its_log_is_trimmed_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_passes_over_what_is_lost_and_reads_again_what_may_come_back() {
-    let lost = Found::Lost { end: Offset(2) };
+    let lost = Found::Lost { first: Offset(1), end: Offset(2) };
     let rig = Rig::start([
         Disk::holding(vec![stored(0, "0", Some(1)), lost, Found::Unreadable, stored(3, "3", Some(1))]),
         Disk::default(),
@@ -451,16 +479,79 @@ async fn a_load_that_waits_to_read_again_ends_at_once() {
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_coordinator_whose_log_has_ended_resigns() {
-    for found in [Found::Closed, Found::Panic] {
-        let rig = Rig::start([Disk::holding(vec![found]), Disk::default()]);
-        let shard = rig.shard(0);
-        tokio::time::timeout(PATIENCE, shard.resigned()).await.unwrap();
-        assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
-        rig.loaded(&rig.shard(1)).await;
-        assert_eq!(rig.committed(group_in(1)).await, Ok(()));
+    let rig = Rig::start([Disk::holding(vec![Found::Unreadable]), Disk::default()]);
+    rig.disks[0].change_state(|state| state.closed = true);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
+    assert_eq!(rig.committed(group_in(1)).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_goes_on_after_a_read_that_panics() {
+    for found in [Found::NoAnswer, Found::Panic] {
+        let rig = Rig::start([Disk::holding(vec![stored(0, "0", Some(1)), found]), Disk::default()]);
+        rig.set(0, Answer::None);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
+        rig.disks[0].found.lock()[1] = stored(1, "1", Some(1));
+        rig.loaded(&rig.shard(0)).await;
+        assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(["0", "1"].map(GroupId::from).to_vec()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_resigns_while_it_leads_begins_anew_after_a_pause() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    rig.set(0, Answer::Stored);
+    let before = tokio::time::Instant::now();
+    rig.loaded(&shard).await;
+    assert!(before.elapsed() >= Duration::from_secs(1), "it may be refused again: it must not spin");
+    assert_eq!(rig.committed(group).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_resigns_stays_resigned_while_its_log_is_led_in_another_epoch() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    rig.disks[0].change_state(|state| state.leadership.epoch = LeaderEpoch(1));
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    rig.set(0, Answer::Stored);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    rig.disks[0].change_state(|state| state.leadership.epoch = shard.leader_epoch());
+    rig.loaded(&shard).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_begins_anew_when_the_last_request_of_the_one_before_has_its_result() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    rig.set(0, Answer::None);
+    let waiting = rig.commit(group);
+    rig.unanswered(1).await;
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
+    assert_eq!(waiting.await.map(|_| ()), Err(GroupError::NotCoordinator));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(shard.look(|_| ()), Err(Refusal::Resigned), "the batch may still come into the log");
+    rig.logs.unanswered.lock().clear();
+    rig.loaded(&shard).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_waits_to_begin_anew_ends_at_once() {
+    let rig = Rig::active().await;
+    rig.set(0, Answer::Refused(AppendError::CutOff));
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
+    let before = tokio::time::Instant::now();
+    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
+    assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -473,4 +564,45 @@ async fn a_log_that_is_not_local_is_looked_at_again() {
     assert_eq!(rig.committed(group_in(1)).await, Ok(()));
     rig.disks[0].change(|frontiers| frontiers.local_start = Offset(0));
     rig.loaded(&rig.shard(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_is_shortened_though_its_topic_takes_only_smaller_batches_by_now() {
+    let (group, metadata) = (group_in(0), "m".repeat(30_000));
+    let stored = (0..10).map(|at| Found::Batch(record_with(at, &format!("{group}{at}"), Some(1), &metadata)));
+    let (rig, requests) = Rig::new([Disk::holding(stored.collect()), Disk::default()], 16);
+    rig.follow_with_batch_bytes_max(1000);
+    tokio::spawn(Arc::clone(&rig.logs).run(requests));
+    rig.all_loaded().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let trimmed = rig.logs.trimmed.lock().clone();
+    assert_eq!(trimmed, [TopicIdPartition { topic_id: TOPIC, partition: PartitionId(0) }]);
+    let refused = rig.commit_with(group, "m".repeat(2000)).await.map(|_| ());
+    assert_eq!(refused, Err(GroupError::RecordTooLarge), "the limit holds for what is new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_begins_anew_when_the_end_that_it_waits_for_retreats() {
+    let (rig, requests) = Rig::new([Disk::holding(vec![stored(0, "0", Some(1))]), Disk::default()], 16);
+    tokio::spawn(Arc::clone(&rig.logs).run(requests));
+    rig.set(0, Answer::None);
+    // Two records of an earlier leader that are not committed.
+    rig.disks[0].change(|frontiers| frontiers.log_end = Offset(3));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
+    rig.disks[0].change(|frontiers| frontiers.log_end = Offset(1));
+    rig.loaded(&rig.shard(0)).await;
+    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(vec![GroupId::from("0")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_does_not_pass_over_records_below_what_is_lost() {
+    let lost = Found::Lost { first: Offset(1), end: Offset(2) };
+    let rig = Rig::start([Disk::holding(vec![lost.clone(), lost, stored(2, "2", Some(1))]), Disk::default()]);
+    rig.set(0, Answer::None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.shard(0).look(|_| ()), Err(Refusal::Loading), "nothing says that the first record is lost");
+    rig.disks[0].found.lock()[0] = stored(0, "0", Some(1));
+    rig.loaded(&rig.shard(0)).await;
+    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(["0", "2"].map(GroupId::from).to_vec()));
 }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rustmq_kafka_codec_generator::Direction;
-use rustmq_kafka_codec_messages::{ApiKey, DecodeError, MetadataRequest, ProduceRequest, decode};
+use rustmq_kafka_codec_messages::{ApiKey, DecodeError, MetadataRequest, ProduceRequest, SyncGroupRequest, decode};
 
 use super::any_message::again;
 use super::{Kind, PLENTY, for_each_message};
@@ -114,4 +114,16 @@ fn records_are_views_of_the_frame() {
     let request: ProduceRequest = decode(3, frame.clone(), PLENTY).unwrap();
     let records = request.topic_data[0].partition_data[0].records.as_ref().unwrap();
     assert_eq!((records.len(), records.as_ptr()), (100, frame[frame.len() - 100..].as_ptr()));
+}
+
+#[test]
+fn other_bytes_keep_nothing_of_the_frame() {
+    let mut body = BytesMut::new();
+    // Group, generation, member; one assignment: of the member, with its bytes.
+    body.put_slice(&[0, 1, b'g', 0, 0, 0, 1, 0, 1, b'm', 0, 0, 0, 1, 0, 1, b'm', 0, 0, 0, 100]);
+    body.put_bytes(7, 100);
+    let frame = body.freeze();
+    let request: SyncGroupRequest = decode(0, frame.clone(), PLENTY).unwrap();
+    assert_eq!(request.assignments[0].assignment, frame[frame.len() - 100..]);
+    assert!(frame.is_unique());
 }

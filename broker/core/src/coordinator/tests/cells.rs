@@ -260,7 +260,7 @@ impl Rig {
                 Action::Reply(reply) => {
                     assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                 }
-                Action::Append { append, records } => {
+                Action::Append { append, records, .. } => {
                     assert_eq!(records.len(), 1, "one record, by the limit of a rewritten batch");
                     self.appends.push_back(Pending { append, records, next_offset: None });
                 }

@@ -59,12 +59,8 @@ impl ClassicGroup {
     }
 
     fn store_assignment(&mut self, assignments: Vec<(MemberId, Bytes)>) {
-        // Copied, since the bytes would otherwise pin the whole request that they came in.
-        let assignments: BTreeMap<_, _> = assignments
-            .into_iter()
-            .filter(|(id, _)| self.members.contains_key(id))
-            .map(|(id, bytes)| (id, Bytes::copy_from_slice(&bytes)))
-            .collect();
+        let assignments: BTreeMap<_, _> =
+            assignments.into_iter().filter(|(id, _)| self.members.contains_key(id)).collect();
         let metadata = self.metadata(&assignments);
         self.storing_generation = Some(self.generation);
         let purpose = StorePurpose::Assignment { generation: self.generation, assignments };
