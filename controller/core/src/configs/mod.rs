@@ -22,6 +22,13 @@ pub use topic::TOPIC_CONFIGS;
 
 use crate::{ConfigResource, Configs, Rejection};
 
+/// The longest value that a config takes, as in Kafka. Configs are part of the cluster's state, which
+/// every node holds in memory.
+pub const VALUE_BYTES_MAX: usize = 32_767;
+
+/// How much of a value an error shows.
+const QUOTED_BYTES_MAX: usize = 128;
+
 /// Why a value is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
@@ -33,7 +40,12 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(name: &str, value: Option<&str>, reason: impl fmt::Display) -> Self {
-        Self { name: name.to_owned(), value: value.map(str::to_owned), reason: reason.to_string() }
+        // What is refused may have any length.
+        let quoted = |value: &str| match value.floor_char_boundary(QUOTED_BYTES_MAX) {
+            end if end < value.len() => format!("{}...", &value[..end]),
+            _ => value.to_owned(),
+        };
+        Self { name: name.to_owned(), value: value.map(quoted), reason: reason.to_string() }
     }
 
     pub(crate) fn into_rejection(self) -> Rejection {

@@ -1,6 +1,6 @@
 //! Which values a config takes, and the form in which they are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::entry::ConfigKind;
@@ -88,7 +88,7 @@ impl Rule {
         if value.is_empty() {
             return Ok(String::new());
         }
-        let items: Vec<&str> = value.split(',').map(str::trim).collect();
+        let mut items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items.contains(&"") {
             return Err("an item of it is empty".to_owned());
         }
@@ -112,15 +112,15 @@ impl Rule {
             | Self::ThrottledReplicas
             | Self::AddressCounts => {}
         }
-        let is_repeated = |index: usize| items[..index].contains(&items[index]);
-        match (self, (0..items.len()).find(|index| is_repeated(*index))) {
-            (Self::ListOf(_), Some(index)) => Err(format!("it names '{}' twice", items[index])),
-            (Self::SetOf(_), Some(_)) => {
-                let first = (0..items.len()).filter(|index| !is_repeated(*index)).map(|index| items[index]);
-                Ok(first.collect::<Vec<_>>().join(","))
-            }
-            _ => Ok(items.join(",")),
+        let mut seen = BTreeSet::new();
+        if matches!(self, Self::SetOf(_)) {
+            items.retain(|item| seen.insert(*item));
+        } else if matches!(self, Self::ListOf(_))
+            && let Some(repeated) = items.iter().find(|item| !seen.insert(**item))
+        {
+            return Err(format!("it names '{repeated}' twice"));
         }
+        Ok(items.join(","))
     }
 }
 

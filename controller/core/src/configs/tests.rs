@@ -105,6 +105,9 @@ fn what_the_file_may_set_has_a_meaning_here_or_does_no_harm() {
     check("ssl.keystore.location", "/keys", Some("does not have"));
     check("authorizer.class.name", "Acl", Some("does not have"));
     check("num.partition", "3", Some("no broker config"));
+    let long = "0".repeat(32_767) + "3";
+    check("num.partitions", &long[1..], None);
+    check("num.partitions", &long, Some("at most 32767 bytes"));
 }
 
 /// A state with one broker, one topic and dynamic configs, made through commands as everywhere
