@@ -12,6 +12,7 @@ mod layers;
 mod rule;
 mod topic;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use broker::broker_configs;
@@ -100,13 +101,13 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Judges what only shows when the broker-wide configs of one place are seen together.
+/// Judges what only shows when the broker-wide configs of one place are seen together. What shows
+/// only across places is settled where they are resolved ([`EffectiveBrokerConfig`]).
 pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigError> {
     let (bound, overrides) = ("max.connections.per.ip", "max.connections.per.ip.overrides");
-    let is_zero = configs.get(bound).is_some_and(|value| value.parse() == Ok(0));
-    let counts = configs.get(overrides).and_then(|value| rule::address_counts(value)).unwrap_or_default();
-    // Nobody could connect any more, and so nobody could undo it.
-    if is_zero && counts.values().all(|count| *count == 0) {
+    let per_address = configs.get(bound).and_then(|value| value.parse().ok());
+    let of_addresses = configs.get(overrides).map_or_else(BTreeMap::new, |value| rule::bounds_of_addresses(value));
+    if per_address.is_some_and(|per_address| rule::keep_everybody_out(per_address, &of_addresses)) {
         let reason = format!("it must be at least 1 unless {overrides}, set beside it, lets some address connect");
         return Err(ConfigError::new(bound, configs.get(bound).map(String::as_str), reason));
     }

@@ -77,7 +77,7 @@ impl Rule {
             Self::OneOf(choices) if !choices.contains(&value) => {
                 Err(format!("it must be one of {}", choices.join(", ")))
             }
-            Self::AddressCounts if address_counts(value).is_none() => {
+            Self::AddressCounts if address_counts(value).any(|item| item.is_none()) => {
                 Err("it must be a list of address:count, such as 10.0.0.1:50; host names are not looked up".to_owned())
             }
             _ => Ok(value.to_owned()),
@@ -124,16 +124,26 @@ impl Rule {
     }
 }
 
-/// What a list of `address:count` says; `None` if it is no such list. The last colon of an item
-/// ends its address.
-pub(super) fn address_counts(text: &str) -> Option<BTreeMap<IpAddr, u32>> {
+/// The items of a list of `address:count`; `None` for one that has another form. The last colon of
+/// an item ends its address.
+fn address_counts(text: &str) -> impl Iterator<Item = Option<(IpAddr, u32)>> {
     let items = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
-    let pair = |item: &str| {
+    items.map(|item| {
         let (address, count) = item.rsplit_once(':')?;
         let address: IpAddr = address.trim().parse().ok()?;
         Some((address.to_canonical(), count.trim().parse::<u32>().ok()?))
-    };
-    items.map(pair).collect()
+    })
+}
+
+/// The bounds of single addresses. An item of another form is left out, and the others hold: an older
+/// version kept the list without effect, host names too.
+pub(super) fn bounds_of_addresses(text: &str) -> BTreeMap<IpAddr, u32> {
+    address_counts(text).flatten().collect()
+}
+
+/// Whether these bounds let no address connect, and so nobody who could change them.
+pub(super) fn keep_everybody_out(per_address: u32, of_addresses: &BTreeMap<IpAddr, u32>) -> bool {
+    per_address == 0 && of_addresses.values().all(|count| *count == 0)
 }
 
 fn is_partition_and_broker(item: &str) -> bool {
