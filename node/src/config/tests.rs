@@ -153,6 +153,7 @@ fn a_variable_that_is_not_set_is_named_with_its_key_and_line() {
     let file = "[broker]\nid = \"a\"\nrack_id = \"${NODE_ZONE}\"";
     check_refused(file, &[], &["rustmq.toml, line 3", "broker.rack_id", "NODE_ZONE", "not set"]);
     check_refused("[broker]\nid = \"${NODE\"", &[], &["line 2", "broker.id", "no name"]);
+    check_refused("data_dir = \"${DATA:-${HOME}/x}\"", &[], &["line 1", "data_dir", "another ${ in its fallback"]);
     let long = format!("[broker]\nid = \"{}\"", "${LONG}".repeat(9_000));
     check_refused(&long, &[("LONG", &"x".repeat(1 << 17))], &["line 2", "broker.id", "longer than 64 KiB"]);
     check_refused("[broker]\nid = \"${EMPTY}\"", &[("EMPTY", "")], &["line 2", "broker.id", "${EMPTY}", "at most 255"]);
