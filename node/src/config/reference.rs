@@ -16,7 +16,7 @@ the file (`--config FILE`, TOML), else it is the default. `rustmq --print-config
 
 Text values of the file may name variables of the environment: `id = \"${HOSTNAME}\"`. `${NAME:-text}` is `text` where the variable is unset
 or empty; without that, an unset variable is an error. The `text` can contain no `${` and no `}`. `$$` is a dollar sign. What is put in is
-not looked at again.
+not looked at again. A setting without a default is not set where variables leave its value empty: `rack_id = \"${RACK:-}\"`.
 `--print-config` shows what was put in; what a start or a reload says of a setting shows the value as it was written. A number is named in
 quotes: `max_connections = \"${CONNECTIONS}\"`.
 
