@@ -97,11 +97,15 @@ impl Reloader {
     }
 }
 
-fn report(Difference { name, in_force, asked, verdict }: &Difference) {
+fn report(Difference { name, before, asked, verdict }: &Difference) {
     match verdict {
-        Verdict::Changes => tracing::info!(setting = name, from = %in_force, to = %asked, "a setting changes"),
-        Verdict::NeedsRestart | Verdict::NeedsRestartOrAdmin | Verdict::FixedAtCreation => tracing::warn!(
-            setting = name, %in_force, %asked, reason = %verdict, "a setting was not changed by the reload"
+        Verdict::Changes => tracing::info!(setting = name, from = %before, to = %asked, "a setting changes"),
+        Verdict::NeedsRestart | Verdict::NeedsRestartOrAdmin => tracing::warn!(
+            setting = name, in_force = %before, %asked, reason = %verdict, "a setting was not changed by the reload"
+        ),
+        // The folder may be older than either value.
+        Verdict::FixedAtCreation => tracing::warn!(
+            setting = name, at_start = %before, %asked, reason = %verdict, "a setting was not changed by the reload"
         ),
     }
 }
@@ -115,6 +119,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use parking_lot::Mutex;
     use rustix::process::{Signal as Raised, getpid, kill_process};
     use tempfile::TempDir;
     use tokio::signal::unix::{SignalKind, signal};
@@ -160,5 +165,38 @@ mod tests {
         reloading.end();
         assert!(reloading.task.await.unwrap_err().is_cancelled());
         assert_eq!(*reloading.failure.borrow(), None);
+    }
+
+    #[test]
+    fn what_the_folder_was_made_with_is_not_claimed_to_be_known() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(Arc::clone(&written)));
+        let reported = |verdict| {
+            let difference =
+                Difference { name: "a.setting".to_owned(), before: "1".to_owned(), asked: "2".to_owned(), verdict };
+            report(&difference);
+            String::from_utf8(std::mem::take(&mut *lines.lock())).unwrap()
+        };
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let fixed = reported(Verdict::FixedAtCreation);
+            assert!(fixed.contains("at_start=1 asked=2") && fixed.contains("keeps what it was made with"), "{fixed}");
+            assert!(!fixed.contains("in_force"), "{fixed}");
+            let restart = reported(Verdict::NeedsRestart);
+            assert!(restart.contains("in_force=1 asked=2") && restart.contains("needs a restart"), "{restart}");
+        });
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }
