@@ -20,7 +20,6 @@ use rustmq_engine_shard::{EngineConfig, StartReport};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings, LISTENER};
 use rustmq_model::{ByteSize, Endpoint};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::banner::{self, Started};
@@ -33,7 +32,7 @@ use crate::http::{self, HttpServer, Limits, Phase, Status};
 use crate::kafka_names::{self, WorkedOut};
 use crate::logs::LogLines;
 use crate::panics;
-use crate::reload::{Reloader, Running};
+use crate::reload::{Reloader, Reloading, Running};
 use crate::signals::Signals;
 
 /// Requests in flight may be given up at once; the last proof of the log is worth waiting for
@@ -96,7 +95,8 @@ pub async fn serve(startup: Startup) -> Result<()> {
     let (in_force, config_in_force) = watch::channel(Arc::clone(config));
     let reloader = Reloader { inputs: Arc::new(inputs), sources, in_force };
     let running = Running { log_lines, tail_memory, broker: broker.clone() };
-    let reloading = signals.hangup.take().map(|hangup| tokio::spawn(reloader.run(hangup, running)));
+    let reloading = signals.hangup.take().map(|hangup| reloader.start(hangup, move |config| running.reload(config)));
+    let reloading = reloading.inspect(|task| status.health.watch("configuration reload", task.failure.clone()));
     status.enter(Phase::Serving);
     announce(
         config,
@@ -116,7 +116,7 @@ pub async fn serve(startup: Startup) -> Result<()> {
     until_told_to_end(config_in_force.clone(), &mut signals, &status.health).await;
     status.enter(Phase::Stopping);
     // From here on the configuration stays as it is.
-    reloading.inspect(JoinHandle::abort);
+    reloading.inspect(Reloading::end);
     let shutdown_timeout = config_in_force.borrow().process.shutdown_timeout;
     let stopped = stop(shutdown_timeout, gateway, &broker, &engine, &controller).await;
     http.shutdown(HTTP_PATIENCE).await;

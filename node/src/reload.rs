@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use rustmq_broker_service::Broker;
+use rustmq_broker_service::{Broker, FailureNotice};
 use rustmq_engine_shard::TailMemory;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, Difference, Inputs, Readable, Reload, Sources, Verdict};
 use crate::logs::LogLines;
@@ -20,6 +21,21 @@ pub struct Reloader {
     pub in_force: watch::Sender<Arc<Config>>,
 }
 
+/// The task that reloads.
+#[derive(Debug)]
+pub struct Reloading {
+    /// Why it no longer does, once that is so.
+    pub failure: watch::Receiver<Option<String>>,
+    task: JoinHandle<()>,
+}
+
+impl Reloading {
+    /// The configuration stays as it is.
+    pub fn end(&self) {
+        self.task.abort();
+    }
+}
+
 /// The parts of the process that take changes while they run.
 #[derive(Debug)]
 pub struct Running {
@@ -30,7 +46,7 @@ pub struct Running {
 
 impl Running {
     /// Each part takes from its settings what it can change. Cannot fail: that is found out before.
-    fn reload(&self, config: &Config) {
+    pub fn reload(&self, config: &Config) {
         self.log_lines.reload(&config.logs);
         self.tail_memory.resize(config.engine.tail_memory);
         self.broker.reload(&config.broker);
@@ -38,8 +54,16 @@ impl Running {
 }
 
 impl Reloader {
-    /// Reloads whenever the signal comes. All signals that come during one reload cause one more.
-    pub async fn run(mut self, mut hangup: Signal, running: Running) {
+    /// Reloads whenever the signal comes. `apply` hands a configuration to the parts that run.
+    pub fn start(self, hangup: Signal, apply: impl Fn(&Config) + Send + 'static) -> Reloading {
+        let notice = FailureNotice::default();
+        let failure = notice.watch();
+        let task = tokio::spawn(notice.tell_panic("the task that reloads the configuration", self.run(hangup, apply)));
+        Reloading { failure, task }
+    }
+
+    /// All signals that come during one reload cause one more.
+    async fn run(mut self, mut hangup: Signal, apply: impl Fn(&Config)) {
         while hangup.recv().await.is_some() {
             if !self.in_force.borrow().process.allow_reload {
                 tracing::warn!(
@@ -51,7 +75,7 @@ impl Reloader {
             // The disk may stall. The thread is not waited for when the process ends.
             let read = tokio::task::spawn_blocking(move || inputs.gather(Readable::Regular)).await;
             match read {
-                Ok(Ok(asked)) => self.apply(&asked, &running),
+                Ok(Ok(asked)) => self.reload(&asked, &apply),
                 Ok(Err(error)) => tracing::error!(%error, "the configuration was not reloaded: nothing has changed"),
                 // The panic was logged.
                 Err(_) => tracing::error!("the configuration was not reloaded: nothing has changed"),
@@ -59,24 +83,120 @@ impl Reloader {
         }
     }
 
-    fn apply(&mut self, asked: &Sources, running: &Running) {
+    fn reload(&mut self, asked: &Sources, apply: impl Fn(&Config)) {
         let Reload { next, differences } = Reload::plan(&self.sources, asked);
         // Before the log's own filter changes.
         differences.iter().for_each(report);
         let config = Arc::new(Config::resolve(&next));
-        self.sources = next;
-        running.reload(&config);
+        apply(&config);
         self.in_force.send_replace(config);
+        // Last: what was not applied to its end is still asked for.
+        self.sources = next;
         let changed = differences.iter().filter(|difference| difference.verdict == Verdict::Changes).count();
         tracing::info!(changed, refused = differences.len() - changed, "the configuration was reloaded");
     }
 }
 
-fn report(Difference { name, in_force, asked, verdict }: &Difference) {
+fn report(Difference { name, before, asked, verdict }: &Difference) {
     match verdict {
-        Verdict::Changes => tracing::info!(setting = name, from = %in_force, to = %asked, "a setting changes"),
-        Verdict::NeedsRestart | Verdict::NeedsRestartOrAdmin | Verdict::FixedAtCreation => tracing::warn!(
-            setting = name, %in_force, %asked, reason = %verdict, "a setting was not changed by the reload"
+        Verdict::Changes => tracing::info!(setting = name, from = %before, to = %asked, "a setting changes"),
+        Verdict::NeedsRestart | Verdict::NeedsRestartOrAdmin => tracing::warn!(
+            setting = name, in_force = %before, %asked, reason = %verdict, "a setting was not changed by the reload"
         ),
+        // The folder may be older than either value.
+        Verdict::FixedAtCreation => tracing::warn!(
+            setting = name, at_start = %before, %asked, reason = %verdict, "a setting was not changed by the reload"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+    use rustix::process::{Signal as Raised, getpid, kill_process};
+    use tempfile::TempDir;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::*;
+
+    const EXITS: &str = "operations.exit_on_failure";
+
+    /// A process's configuration, and the file that it is read from.
+    fn configured() -> (Reloader, PathBuf, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rustmq.toml");
+        fs::write(&file, "").unwrap();
+        let inputs = Arc::new(Inputs { file: Some(file.clone()), ..Inputs::default() });
+        let sources = inputs.gather(Readable::Regular).unwrap();
+        let (in_force, _) = watch::channel(Arc::new(Config::resolve(&sources)));
+        (Reloader { inputs, sources, in_force }, file, folder)
+    }
+
+    #[test]
+    fn a_reload_that_panics_is_still_asked_for() {
+        let (mut reloader, file, _folder) = configured();
+        fs::write(&file, "[operations]\nexit_on_failure = true").unwrap();
+        let asked = reloader.inputs.gather(Readable::Regular).unwrap();
+        let panics = catch_unwind(AssertUnwindSafe(|| reloader.reload(&asked, |_| panic!("on order"))));
+        assert!(panics.is_err() && reloader.sources.given(EXITS).is_none());
+        reloader.reload(&asked, |config| assert!(config.process.exit_on_failure));
+        assert!(reloader.sources.given(EXITS).is_some() && reloader.in_force.borrow().process.exit_on_failure);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_task_is_a_failure_and_its_end_is_none() {
+        let (reloader, file, _folder) = configured();
+        fs::write(&file, "[operations]\nexit_on_failure = true").unwrap();
+        let reloading = reloader.start(signal(SignalKind::hangup()).unwrap(), |_| panic!("on order"));
+        kill_process(getpid(), Raised::HUP).unwrap();
+        let mut failure = reloading.failure.clone();
+        let told = tokio::time::timeout(Duration::from_secs(60), failure.wait_for(Option::is_some)).await;
+        assert_eq!(told.unwrap().unwrap().as_deref(), Some("the task that reloads the configuration has panicked"));
+
+        let (reloader, _, _folder) = configured();
+        let reloading = reloader.start(signal(SignalKind::hangup()).unwrap(), |_| ());
+        reloading.end();
+        assert!(reloading.task.await.unwrap_err().is_cancelled());
+        assert_eq!(*reloading.failure.borrow(), None);
+    }
+
+    #[test]
+    fn what_the_folder_was_made_with_is_not_claimed_to_be_known() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(Arc::clone(&written)));
+        let reported = |verdict| {
+            let difference =
+                Difference { name: "a.setting".to_owned(), before: "1".to_owned(), asked: "2".to_owned(), verdict };
+            report(&difference);
+            String::from_utf8(std::mem::take(&mut *lines.lock())).unwrap()
+        };
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let fixed = reported(Verdict::FixedAtCreation);
+            assert!(fixed.contains("at_start=1 asked=2") && fixed.contains("keeps what it was made with"), "{fixed}");
+            assert!(!fixed.contains("in_force"), "{fixed}");
+            let restart = reported(Verdict::NeedsRestart);
+            assert!(restart.contains("in_force=1 asked=2") && restart.contains("needs a restart"), "{restart}");
+        });
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs
 //! (KIP-339).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::configs::{self, ConfigError};
@@ -126,31 +126,47 @@ fn apply_edit(
             configs.remove(name);
             return Ok(());
         }
-        EditOperation::Append(items) => {
-            let mut list = current_list(configs, resource, name)?;
-            // An empty item is not left out: the list is refused for it.
-            for item in items.split(',').map(str::trim) {
-                if !list.iter().any(|present| present == item) {
-                    list.push(item.to_owned());
-                }
-            }
-            list.join(",")
-        }
-        EditOperation::Subtract(items) => {
-            let mut list = current_list(configs, resource, name)?;
-            list.retain(|present| !split(items).any(|item| item == present));
-            list.join(",")
-        }
+        EditOperation::Append(items) => appended(current_list(configs, resource, name)?, items),
+        EditOperation::Subtract(items) => subtracted(current_list(configs, resource, name)?, items),
     };
     configs.insert(name.to_owned(), parse(resource, name, &value)?);
     Ok(())
 }
 
 /// The items of a list config, as set or as it is by default.
-fn current_list(configs: &Configs, resource: &ConfigResource, name: &str) -> Result<Vec<String>, Rejection> {
+fn current_list<'a>(configs: &'a Configs, resource: &ConfigResource, name: &str) -> Result<Vec<&'a str>, Rejection> {
     let default = configs::list_default(resource, name).map_err(ConfigError::into_rejection)?;
     let value = configs.get(name).map_or(default, String::as_str);
-    Ok(split(value).map(str::to_owned).collect())
+    Ok(split(value).collect())
+}
+
+/// The list with the items that it lacks. Ends once the value is too long: the check of its length
+/// refuses it, and the rest of a large request costs nothing.
+fn appended<'a>(mut list: Vec<&'a str>, items: &'a str) -> String {
+    let mut present: BTreeSet<&str> = list.iter().copied().collect();
+    let mut bytes: usize = list.iter().map(|item| item.len() + 1).sum();
+    // An empty item is not left out: the list is refused for it.
+    for item in items.split(',').map(str::trim) {
+        if present.insert(item) {
+            list.push(item);
+            bytes += item.len() + 1;
+        }
+        // The last item has no comma after it.
+        if bytes > configs::VALUE_BYTES_MAX + 1 {
+            break;
+        }
+    }
+    list.join(",")
+}
+
+/// The list without these items.
+fn subtracted(mut list: Vec<&str>, items: &str) -> String {
+    let mut left: BTreeSet<&str> = list.iter().copied().collect();
+    for item in split(items) {
+        left.remove(item);
+    }
+    list.retain(|item| left.contains(item));
+    list.join(",")
 }
 
 fn split(items: &str) -> impl Iterator<Item = &str> {

@@ -362,6 +362,50 @@ fn configs_are_refused_for_the_reason_that_holds() {
 }
 
 #[test]
+fn no_value_is_longer_than_the_bound() {
+    const LIST: &str = "leader.replication.throttled.replicas";
+    const OVERRIDES: &str = "max.connections.per.ip.overrides";
+    let check = |rejection: &Rejection, name: &str| {
+        let text = rejection.to_string();
+        assert!(text.contains(name) && text.contains("at most 32767 bytes") && text.len() < 300, "{text}");
+    };
+    let set = |value: &str| EditOperation::Set(value.to_owned());
+    let mut state = cluster(1);
+    let full = "0:1,".repeat(8_191) + "0:1";
+    assert_eq!(full.len(), configs::VALUE_BYTES_MAX);
+    let created = create(&mut state, vec![configured(counted("t", 1, 1, 1), LIST, Some(&full))]);
+    assert!(created[0].is_ok());
+    let before = state.clone();
+    alter(&mut state, topic_resource("t"), edit(LIST, EditOperation::Append("0:1,0:1".to_owned()))).unwrap();
+    alter(&mut state, topic_resource("t"), edit(LIST, EditOperation::Subtract("0:2".to_owned()))).unwrap();
+    let many = (0..10_000).map(|broker| format!("1:{broker}")).collect::<Vec<_>>().join(",");
+    let longer = full + ",0:1";
+    let replacement = BTreeMap::from([(LIST.to_owned(), Some(longer.clone()))]);
+    let too_long = [
+        edit(LIST, EditOperation::Append("0:2".to_owned())),
+        edit(LIST, EditOperation::Append(many)),
+        edit(LIST, set(&longer)),
+        ConfigChange::Replace(replacement),
+    ];
+    for change in too_long {
+        let rejection = alter(&mut state, topic_resource("t"), change).unwrap_err();
+        assert!(matches!(rejection, Rejection::InvalidConfig { .. }), "{rejection:?}");
+        check(&rejection, LIST);
+    }
+    let created = create(&mut state, vec![configured(counted("u", 2, 1, 1), LIST, Some(&longer))]);
+    check(created[0].as_ref().unwrap_err(), LIST);
+    for resource in [ConfigResource::BrokerDefault, ConfigResource::Broker(BrokerId(0))] {
+        let long = "10.0.0.1:1,".repeat(3_000) + "10.0.0.1:1";
+        let rejection = alter(&mut state, resource, edit(OVERRIDES, set(&long))).unwrap_err();
+        assert!(matches!(rejection, Rejection::InvalidBrokerConfig { .. }), "{rejection:?}");
+        check(&rejection, OVERRIDES);
+    }
+    assert_eq!(state, before);
+    alter(&mut state, topic_resource("t"), edit(LIST, EditOperation::Subtract("0:2,0:1".to_owned()))).unwrap();
+    assert_eq!(state.topic("t").unwrap().configs[LIST], "");
+}
+
+#[test]
 fn no_change_keeps_every_address_out() {
     const BOUND: &str = "max.connections.per.ip";
     const OVERRIDES: &str = "max.connections.per.ip.overrides";

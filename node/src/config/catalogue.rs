@@ -98,6 +98,11 @@ impl Key {
         }
     }
 
+    /// Whether the setting has no value unless one is given.
+    pub const fn is_optional(self) -> bool {
+        self.default().is_none()
+    }
+
     /// The value in force where none is given, as one would write it.
     pub const fn default(self) -> Option<&'static str> {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ${NAME}         the variable; an error if it is unset
-//! ${NAME:-text}   the variable; `text` if it is unset or empty
+//! ${NAME:-text}   the variable; `text` if it is unset or empty. No `${` and no `}` may be in it
 //! $$              a dollar sign
 //! ```
 //! Any other dollar sign stays. What is put in is not looked at again. A value of more than 64 KiB
@@ -26,7 +26,7 @@ pub enum ExpansionError {
     #[error("the environment variable {variable} is not UTF-8")]
     NotText { variable: String },
     #[error(
-        "a ${{ has no end, or no name of letters, digits and underscores after it; write $${{ for the characters themselves"
+        "a ${{ has no end, no name of letters, digits and underscores after it, or another ${{ in its fallback text; write $${{ for the characters themselves, which a fallback cannot contain"
     )]
     Malformed,
     #[error("the value is longer than 64 KiB with its variables put in")]
@@ -72,7 +72,9 @@ fn resolve<'a>(reference: &'a str, environment: &'a Environment) -> Result<&'a s
     };
     let is_name = variable.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
         && variable.starts_with(|first: char| !first.is_ascii_digit());
-    if !is_name {
+    // The next brace would end the reference in the middle of its fallback.
+    let is_nested = fallback.is_some_and(|fallback| fallback.contains("${"));
+    if !is_name || is_nested {
         return Err(ExpansionError::Malformed);
     }
     match (environment.variable(variable), fallback) {
@@ -119,6 +121,9 @@ mod tests {
         check("${UNSET}", unset("UNSET"));
         check("${HOST}${UNSET}", unset("UNSET"));
         for malformed in ["${HOST", "${}", "${1A}", "${A B}", "${A:B}", "${HOST-x}", "${:-x}", "${"] {
+            check(malformed, Err(ExpansionError::Malformed));
+        }
+        for malformed in ["${UNSET:-${HOST}/x}", "${HOST:-${UNSET}}", "${UNSET:-a$${HOST}}", "${UNSET:-${"] {
             check(malformed, Err(ExpansionError::Malformed));
         }
     }

@@ -15,8 +15,10 @@ the file (`--config FILE`, TOML), else it is the default. `rustmq --print-config
 --check` whether it is valid. Unknown keys in the file are refused, and so is a key that is set twice in one source.
 
 Text values of the file may name variables of the environment: `id = \"${HOSTNAME}\"`. `${NAME:-text}` is `text` where the variable is unset
-or empty; without that, an unset variable is an error. `$$` is a dollar sign. What is put in is not looked at again. `--print-config` shows it;
-what a start or a reload says of a setting shows the value as it was written. A number is named in quotes: `max_connections = \"${CONNECTIONS}\"`.
+or empty; without that, an unset variable is an error. The `text` can contain no `${` and no `}`. `$$` is a dollar sign. What is put in is
+not looked at again. A setting without a default is not set where variables leave its value empty: `rack_id = \"${RACK:-}\"`.
+`--print-config` shows what was put in; what a start or a reload says of a setting shows the value as it was written. A number is named in
+quotes: `max_connections = \"${CONNECTIONS}\"`.
 
 `SIGHUP` makes a process with `--config` read the file again (unless `operations.allow_runtime_config_updates` is false). If anything in it is
 wrong, nothing changes, and the log says what. Else settings that take effect at a reload change at once; for each other one that differs, the

@@ -21,7 +21,9 @@ pub struct Reload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub name: String,
-    pub in_force: String,
+    /// What was configured before. The data folder may have yet another value of a setting that is
+    /// fixed at creation.
+    pub before: String,
     pub asked: String,
     pub verdict: Verdict,
 }
@@ -42,7 +44,7 @@ impl fmt::Display for Verdict {
             Self::Changes => "it changes",
             Self::NeedsRestart => "it needs a restart",
             Self::NeedsRestartOrAdmin => "it needs a restart here; admin clients can set it while the broker runs",
-            Self::FixedAtCreation => "it is fixed when the data folder is made",
+            Self::FixedAtCreation => "the data folder keeps what it was made with, whatever is configured",
         })
     }
 }
@@ -62,8 +64,8 @@ impl Reload {
             if verdict == Verdict::Changes {
                 next.take_from(asked, name);
             }
-            let (in_force, asked) = (shown(in_force, key, name), shown(asked, key, name));
-            differences.push(Difference { name: name.to_owned(), in_force, asked, verdict });
+            let (before, asked) = (shown(in_force, key, name), shown(asked, key, name));
+            differences.push(Difference { name: name.to_owned(), before, asked, verdict });
         }
         Self { next, differences }
     }
@@ -115,7 +117,7 @@ mod tests {
             let Reload { next, differences } = Reload::plan(&in_force, &gather(file, environment).unwrap());
             let reported: Vec<_> = differences
                 .iter()
-                .map(|found| (found.name.as_str(), found.in_force.as_str(), found.asked.as_str(), found.verdict))
+                .map(|found| (found.name.as_str(), found.before.as_str(), found.asked.as_str(), found.verdict))
                 .collect();
             assert_eq!(reported, *expected, "{file}");
             in_force = next;

@@ -73,8 +73,13 @@ impl Inputs {
 
 impl Sources {
     fn add_file(&mut self, entries: Vec<Entry>, environment: &Environment) -> Result<(), ConfigError> {
+        let mut origins = BTreeMap::new();
         for Entry { name, value, origin } in entries {
             let Some(key) = catalogue::find(&name) else { return Err(unknown(origin, name)) };
+            // One name may be written with and without quotes around its dots.
+            if let Some(first) = origins.insert(name.clone(), origin.clone()) {
+                return Err(ConfigError::Twice { name, first, second: origin });
+            }
             let (written, text) = match value {
                 Value::Plain(text) => (text.clone(), text),
                 Value::Text(written) => match expand(&written, environment) {
@@ -82,12 +87,11 @@ impl Sources {
                     Err(error) => return Err(ConfigError::Expansion { origin, name, error }),
                 },
             };
-            let given = judge(key, written, text, origin)?;
-            // One name may be written with and without quotes around its dots.
-            if let Some(first) = self.given.get(&name) {
-                return Err(ConfigError::Twice { name, first: first.origin.clone(), second: given.origin });
+            let is_emptied = text.is_empty() && !written.is_empty();
+            // With `${NAME:-}` an environment leaves out what the process can go without.
+            if !(is_emptied && key.is_optional()) {
+                self.put(judge(key, written, text, origin)?);
             }
-            self.put(given);
         }
         Ok(())
     }

@@ -153,11 +153,31 @@ fn a_variable_that_is_not_set_is_named_with_its_key_and_line() {
     let file = "[broker]\nid = \"a\"\nrack_id = \"${NODE_ZONE}\"";
     check_refused(file, &[], &["rustmq.toml, line 3", "broker.rack_id", "NODE_ZONE", "not set"]);
     check_refused("[broker]\nid = \"${NODE\"", &[], &["line 2", "broker.id", "no name"]);
+    check_refused("data_dir = \"${DATA:-${HOME}/x}\"", &[], &["line 1", "data_dir", "another ${ in its fallback"]);
     let long = format!("[broker]\nid = \"{}\"", "${LONG}".repeat(9_000));
     check_refused(&long, &[("LONG", &"x".repeat(1 << 17))], &["line 2", "broker.id", "longer than 64 KiB"]);
     check_refused("[broker]\nid = \"${EMPTY}\"", &[("EMPTY", "")], &["line 2", "broker.id", "${EMPTY}", "at most 255"]);
     let table = "[\"${NODE_ZONE}\"]\nid = \"a\"";
     check_refused(table, &[("NODE_ZONE", "broker")], &["there is no setting '${NODE_ZONE}.id'"]);
+}
+
+#[test]
+fn an_optional_setting_is_not_given_where_variables_leave_it_empty() {
+    let environment = [("EMPTY", "")];
+    let file = "[broker]\nrack_id = \"${EMPTY}${ABSENT:-}\"\n[engine]\nshards = \"${ABSENT:-}\"";
+    let sources = gather(file, &environment).unwrap();
+    assert!(sources.given("broker.rack_id").is_none());
+    let config = Config::resolve(&sources);
+    assert_eq!((config.broker.rack, config.engine.shards), (None, None));
+    let file = "[broker]\nrack_id = \"${ABSENT:-}\"";
+    let above = load(file, &[("RUSTMQ_RACK_ID", "east")]).unwrap();
+    assert_eq!(above.broker.rack.as_deref(), Some("east"));
+    // Without a variable it is a mistake, and so it is where a value is needed.
+    check_refused("[broker]\nrack_id = \"\"", &[], &["line 2", "broker.rack_id", "at most 255"]);
+    check_refused("[broker]\nid = \"${ABSENT:-}\"", &[], &["line 2", "broker.id", "${ABSENT:-}", "at most 255"]);
+    check_refused("[kafka]\nnum.partitions = \"${ABSENT:-}\"", &[], &["line 2", "kafka.num.partitions"]);
+    let twice = "\"broker.rack_id\" = \"${ABSENT:-}\"\n[broker]\nrack_id = \"east\"";
+    check_refused(twice, &[], &["broker.rack_id", "twice", "line 1", "line 3"]);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::layers::ConfigLayers;
-use super::rule::address_counts;
+use super::rule::{bounds_of_addresses, keep_everybody_out};
 use super::{broker_config, topic_config};
+
+const PER_ADDRESS: &str = "max.connections.per.ip";
 
 /// What ends old records. Neither is possible: then nothing does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,7 @@ pub struct EffectiveBrokerConfig {
     pub fetch_bytes_max: u32,
     pub fetch_sessions_max: u32,
     pub connections_max: u32,
+    /// 0 only beside bounds that let some address connect.
     pub connections_per_address_max: u32,
     /// Addresses with a bound of their own.
     pub connections_of_addresses_max: BTreeMap<IpAddr, u32>,
@@ -109,6 +112,8 @@ impl EffectiveBrokerConfig {
             value.or_else(default).expect("the catalogue's default is a number")
         };
         let whole = |name: &str| u32::try_from(number(name)).unwrap_or(0);
+        let (connections_per_address_max, connections_of_addresses_max) =
+            bounds_of_connections(layers, whole(PER_ADDRESS));
         let long = |name: &str| u64::try_from(number(name)).unwrap_or(0);
         let factor = |name: &str| i16::try_from(number(name)).unwrap_or(i16::MAX);
         let partitions = |name: &str| i32::try_from(number(name)).unwrap_or(i32::MAX);
@@ -120,11 +125,8 @@ impl EffectiveBrokerConfig {
             fetch_bytes_max: whole("fetch.max.bytes"),
             fetch_sessions_max: whole("max.incremental.fetch.session.cache.slots"),
             connections_max: whole("max.connections"),
-            connections_per_address_max: whole("max.connections.per.ip"),
-            connections_of_addresses_max: layers
-                .broker_value("max.connections.per.ip.overrides")
-                .and_then(address_counts)
-                .unwrap_or_default(),
+            connections_per_address_max,
+            connections_of_addresses_max,
             connection_idle_ms_max: u64::try_from(number("connections.max.idle.ms")).ok(),
             request_bytes_max: whole("socket.request.max.bytes"),
             described_partitions_max: whole("max.request.partition.size.limit"),
@@ -141,4 +143,17 @@ impl EffectiveBrokerConfig {
             retention_check_ms: long("log.retention.check.interval.ms"),
         }
     }
+}
+
+/// The bound of every address, and those of single ones. Layers are judged one by one when they are
+/// set: 0 in one of them can meet overrides of another that let nobody connect. No client could undo
+/// that, so the default bound holds then.
+fn bounds_of_connections(layers: &ConfigLayers<'_>, per_address: u32) -> (u32, BTreeMap<IpAddr, u32>) {
+    let of_addresses =
+        layers.broker_value("max.connections.per.ip.overrides").map_or_else(BTreeMap::new, bounds_of_addresses);
+    if !keep_everybody_out(per_address, &of_addresses) {
+        return (per_address, of_addresses);
+    }
+    let default = broker_config(PER_ADDRESS).and_then(|entry| entry.default?.parse().ok());
+    (default.expect("the catalogue's default is a number"), of_addresses)
 }

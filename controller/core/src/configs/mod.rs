@@ -12,6 +12,7 @@ mod layers;
 mod rule;
 mod topic;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use broker::broker_configs;
@@ -21,6 +22,13 @@ pub use layers::{ConfigLayers, ConfigSource, DescribedConfig, StaticConfigs, Syn
 pub use topic::TOPIC_CONFIGS;
 
 use crate::{ConfigResource, Configs, Rejection};
+
+/// The longest value that a config takes, as in Kafka. Configs are part of the cluster's state, which
+/// every node holds in memory.
+pub const VALUE_BYTES_MAX: usize = 32_767;
+
+/// How much of a value an error shows.
+const QUOTED_BYTES_MAX: usize = 128;
 
 /// Why a value is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +41,12 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(name: &str, value: Option<&str>, reason: impl fmt::Display) -> Self {
-        Self { name: name.to_owned(), value: value.map(str::to_owned), reason: reason.to_string() }
+        // What is refused may have any length.
+        let quoted = |value: &str| match value.floor_char_boundary(QUOTED_BYTES_MAX) {
+            end if end < value.len() => format!("{}...", &value[..end]),
+            _ => value.to_owned(),
+        };
+        Self { name: name.to_owned(), value: value.map(quoted), reason: reason.to_string() }
     }
 
     pub(crate) fn into_rejection(self) -> Rejection {
@@ -88,13 +101,13 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Judges what only shows when the broker-wide configs of one place are seen together.
+/// Judges what only shows when the broker-wide configs of one place are seen together. What shows
+/// only across places is settled where they are resolved ([`EffectiveBrokerConfig`]).
 pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigError> {
     let (bound, overrides) = ("max.connections.per.ip", "max.connections.per.ip.overrides");
-    let is_zero = configs.get(bound).is_some_and(|value| value.parse() == Ok(0));
-    let counts = configs.get(overrides).and_then(|value| rule::address_counts(value)).unwrap_or_default();
-    // Nobody could connect any more, and so nobody could undo it.
-    if is_zero && counts.values().all(|count| *count == 0) {
+    let per_address = configs.get(bound).and_then(|value| value.parse().ok());
+    let of_addresses = configs.get(overrides).map_or_else(BTreeMap::new, |value| rule::bounds_of_addresses(value));
+    if per_address.is_some_and(|per_address| rule::keep_everybody_out(per_address, &of_addresses)) {
         let reason = format!("it must be at least 1 unless {overrides}, set beside it, lets some address connect");
         return Err(ConfigError::new(bound, configs.get(bound).map(String::as_str), reason));
     }

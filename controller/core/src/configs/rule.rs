@@ -1,6 +1,6 @@
 //! Which values a config takes, and the form in which they are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::entry::ConfigKind;
@@ -77,7 +77,7 @@ impl Rule {
             Self::OneOf(choices) if !choices.contains(&value) => {
                 Err(format!("it must be one of {}", choices.join(", ")))
             }
-            Self::AddressCounts if address_counts(value).is_none() => {
+            Self::AddressCounts if address_counts(value).any(|item| item.is_none()) => {
                 Err("it must be a list of address:count, such as 10.0.0.1:50; host names are not looked up".to_owned())
             }
             _ => Ok(value.to_owned()),
@@ -88,7 +88,7 @@ impl Rule {
         if value.is_empty() {
             return Ok(String::new());
         }
-        let items: Vec<&str> = value.split(',').map(str::trim).collect();
+        let mut items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items.contains(&"") {
             return Err("an item of it is empty".to_owned());
         }
@@ -112,28 +112,38 @@ impl Rule {
             | Self::ThrottledReplicas
             | Self::AddressCounts => {}
         }
-        let is_repeated = |index: usize| items[..index].contains(&items[index]);
-        match (self, (0..items.len()).find(|index| is_repeated(*index))) {
-            (Self::ListOf(_), Some(index)) => Err(format!("it names '{}' twice", items[index])),
-            (Self::SetOf(_), Some(_)) => {
-                let first = (0..items.len()).filter(|index| !is_repeated(*index)).map(|index| items[index]);
-                Ok(first.collect::<Vec<_>>().join(","))
-            }
-            _ => Ok(items.join(",")),
+        let mut seen = BTreeSet::new();
+        if matches!(self, Self::SetOf(_)) {
+            items.retain(|item| seen.insert(*item));
+        } else if matches!(self, Self::ListOf(_))
+            && let Some(repeated) = items.iter().find(|item| !seen.insert(**item))
+        {
+            return Err(format!("it names '{repeated}' twice"));
         }
+        Ok(items.join(","))
     }
 }
 
-/// What a list of `address:count` says; `None` if it is no such list. The last colon of an item
-/// ends its address.
-pub(super) fn address_counts(text: &str) -> Option<BTreeMap<IpAddr, u32>> {
+/// The items of a list of `address:count`; `None` for one that has another form. The last colon of
+/// an item ends its address.
+fn address_counts(text: &str) -> impl Iterator<Item = Option<(IpAddr, u32)>> {
     let items = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
-    let pair = |item: &str| {
+    items.map(|item| {
         let (address, count) = item.rsplit_once(':')?;
         let address: IpAddr = address.trim().parse().ok()?;
         Some((address.to_canonical(), count.trim().parse::<u32>().ok()?))
-    };
-    items.map(pair).collect()
+    })
+}
+
+/// The bounds of single addresses. An item of another form is left out, and the others hold: an older
+/// version kept the list without effect, host names too.
+pub(super) fn bounds_of_addresses(text: &str) -> BTreeMap<IpAddr, u32> {
+    address_counts(text).flatten().collect()
+}
+
+/// Whether these bounds let no address connect, and so nobody who could change them.
+pub(super) fn keep_everybody_out(per_address: u32, of_addresses: &BTreeMap<IpAddr, u32>) -> bool {
+    per_address == 0 && of_addresses.values().all(|count| *count == 0)
 }
 
 fn is_partition_and_broker(item: &str) -> bool {

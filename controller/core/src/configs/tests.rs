@@ -105,6 +105,9 @@ fn what_the_file_may_set_has_a_meaning_here_or_does_no_harm() {
     check("ssl.keystore.location", "/keys", Some("does not have"));
     check("authorizer.class.name", "Acl", Some("does not have"));
     check("num.partition", "3", Some("no broker config"));
+    let long = "0".repeat(32_767) + "3";
+    check("num.partitions", &long[1..], None);
+    check("num.partitions", &long, Some("at most 32767 bytes"));
 }
 
 /// A state with one broker, one topic and dynamic configs, made through commands as everywhere
@@ -177,6 +180,37 @@ fn addresses_may_have_a_bound_of_their_own() {
     check("localhost:50", None);
     check("10.0.0.1", None);
     check("10.0.0.1:-1", None);
+}
+
+#[test]
+fn no_layers_together_keep_every_address_out() {
+    const BOUND: &str = "max.connections.per.ip";
+    const OVERRIDES: &str = "max.connections.per.ip.overrides";
+    const UNLIMITED: u32 = i32::MAX as u32;
+    type Layer<'a> = &'a [(&'a str, &'a str)];
+    let check = |broker: Layer<'_>, defaults: Layer<'_>, fixed: Layer<'_>, bound: u32, of_addresses: &[(&str, u32)]| {
+        let (state, fixed) = (state(&[], broker, defaults), configs(fixed).into());
+        let config = EffectiveBrokerConfig::resolve(&state.broker_layers(rustmq_model::BrokerId(0), &fixed));
+        let expected = of_addresses.iter().map(|(address, count)| (address.parse().unwrap(), *count)).collect();
+        assert_eq!((config.connections_per_address_max, config.connections_of_addresses_max), (bound, expected));
+    };
+    let both = [(BOUND, "0"), (OVERRIDES, "10.0.0.1:1")];
+    check(&[], &[], &both, 0, &[("10.0.0.1", 1)]);
+    check(&[], &[(OVERRIDES, "10.0.0.2:2")], &both, 0, &[("10.0.0.2", 2)]);
+    check(&[], &[(OVERRIDES, "")], &both, UNLIMITED, &[]);
+    check(&[(OVERRIDES, "10.0.0.1:0")], &both, &[], UNLIMITED, &[("10.0.0.1", 0)]);
+    check(&[(OVERRIDES, "")], &[], &[(BOUND, "3")], 3, &[]);
+    // As a version kept them that read neither.
+    check(&[(BOUND, "0")], &[], &[], UNLIMITED, &[]);
+    check(&[(BOUND, "-1")], &[], &[], UNLIMITED, &[]);
+    check(&[(BOUND, "0")], &[(OVERRIDES, "localhost:9,10.0.0.1:1")], &[], 0, &[("10.0.0.1", 1)]);
+    check(
+        &[],
+        &[(OVERRIDES, "10.0.0.1:1,localhost:9,10.0.0.2:x,10.0.0.3:3,")],
+        &[],
+        UNLIMITED,
+        &[("10.0.0.1", 1), ("10.0.0.3", 3)],
+    );
 }
 
 #[test]

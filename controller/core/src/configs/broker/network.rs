@@ -15,7 +15,7 @@ pub(super) const ENTRIES: &[ConfigEntry] = &[
     unset("listeners", List, Any, "The addresses that the broker listens on.").ruled_by("network.kafka_listen"),
     config("max.connection.creation.rate", Int, INT_MAX, AtLeast(1), "The most connections that are taken in a second.").dynamic().kept_only(),
     config("max.connections", Int, INT_MAX, AtLeast(1), "The most connections at a time.").dynamic(),
-    config("max.connections.per.ip", Int, INT_MAX, AtLeast(0), "The most connections at a time from one address.").dynamic(),
+    config("max.connections.per.ip", Int, INT_MAX, AtLeast(0), "The most connections at a time from one address. 0 holds beside overrides that let some address connect; else it is no limit.").dynamic(),
     config("max.connections.per.ip.overrides", String, "", AddressCounts, "Exceptions to max.connections.per.ip: a list of address:count. Host names are not looked up.").dynamic(),
     config("max.incremental.fetch.session.cache.slots", Int, "1000", AtLeast(0), "The most fetch sessions at a time."),
     unset("num.io.threads", Int, AtLeast(1), "The number of threads that own partitions and write.").ruled_by("engine.shards"),
