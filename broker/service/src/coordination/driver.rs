@@ -30,8 +30,8 @@ const WORK_MAX: usize = 256;
 /// Requests to the engine that wait for their sync at a time.
 pub(super) const REQUESTS_MAX: usize = 8;
 
-/// A coordinator that has resigned by itself is begun anew after this, so that a log that refuses it
-/// again at once does not keep the broker busy.
+/// A coordinator that has resigned by itself is begun anew after this, so that a log that refuses
+/// it again at once does not keep the broker busy.
 const PAUSE_AFTER_RESIGNATION: Duration = Duration::from_secs(1);
 
 /// The inputs of a driver.

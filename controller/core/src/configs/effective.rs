@@ -146,8 +146,8 @@ impl EffectiveBrokerConfig {
 }
 
 /// The bound of every address, and those of single ones. Layers are judged one by one when they are
-/// set: 0 in one of them can meet overrides of another that let nobody connect. No client could undo
-/// that, so the default bound holds then.
+/// set: 0 in one of them can meet overrides of another that let nobody connect. No client could
+/// undo that, so the default bound holds then.
 fn bounds_of_connections(layers: &ConfigLayers<'_>, per_address: u32) -> (u32, BTreeMap<IpAddr, u32>) {
     let of_addresses =
         layers.broker_value("max.connections.per.ip.overrides").map_or_else(BTreeMap::new, bounds_of_addresses);

@@ -23,8 +23,8 @@ pub use topic::TOPIC_CONFIGS;
 
 use crate::{ConfigResource, Configs, Rejection};
 
-/// The longest value that a config takes, as in Kafka. Configs are part of the cluster's state, which
-/// every node holds in memory.
+/// The longest value that a config takes, as in Kafka. Configs are part of the cluster's state,
+/// which every node holds in memory.
 pub const VALUE_BYTES_MAX: usize = 32_767;
 
 /// How much of a value an error shows.

@@ -135,8 +135,8 @@ fn address_counts(text: &str) -> impl Iterator<Item = Option<(IpAddr, u32)>> {
     })
 }
 
-/// The bounds of single addresses. An item of another form is left out, and the others hold: an older
-/// version kept the list without effect, host names too.
+/// The bounds of single addresses. An item of another form is left out, and the others hold: an
+/// older version kept the list without effect, host names too.
 pub(super) fn bounds_of_addresses(text: &str) -> BTreeMap<IpAddr, u32> {
     address_counts(text).flatten().collect()
 }
