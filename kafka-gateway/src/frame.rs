@@ -1,5 +1,6 @@
 //! Frames as they lie on the wire: a length, then what it counts. Memory follows the bytes that
-//! arrive, never a length that is merely claimed. What a frame holds is the codec's business.
+//! arrive, never a length that is merely claimed. The codec reads what a frame holds; `net` decides
+//! which client is too slow ([`Pace`]).
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Decides who may connect: the number of connections in all and from one address, and which of
-//! them gives way to a new one. Time is an argument. [`crate::Server`] accepts and ends
-//! connections.
+//! them gives way to a new one. Time is an argument. An eviction aborts the connection's task; a
+//! permit that moves to another kind of connections (`move_to`) counts there as new.
+//! [`crate::Server`] accepts and ends connections.
 //!
 //! ```text
 //!            admit           evictable_after passes            a newcomer needs its place

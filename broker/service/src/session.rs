@@ -68,7 +68,7 @@ impl Session {
         self.deadline = Instant::now().checked_add(timeout);
     }
 
-    /// The same caller with a timeout.
+    /// The same caller with this timeout, in place of an earlier one.
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Self {
         let mut session = self.clone();

@@ -145,8 +145,8 @@ impl CreatePartitionsError {
     }
 }
 
-/// Partitions that one request may create: Kafka's limit. The command is stored before it is
-/// judged, and everything waits for its end.
+/// Partitions that one request may create with new topics: Kafka's limit. The command is stored
+/// before it is judged, and everything waits for its end.
 const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 
 /// How long an auto-creation may take before the client is told to ask again.

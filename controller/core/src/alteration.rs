@@ -1,5 +1,5 @@
 //! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs
-//! (KIP-339).
+//! (KIP-339). One delta per resource. Whether a value is legal is judged in [`crate::configs`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

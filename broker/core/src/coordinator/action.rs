@@ -1,4 +1,4 @@
-//! The actions of a coordinator, and their results.
+//! The actions of a coordinator with the records that they carry, and their results.
 
 use bytes::Bytes;
 use rustmq_model::Offset;

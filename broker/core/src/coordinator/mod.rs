@@ -158,7 +158,11 @@ impl<M: CoordinatorMachine> Coordinator<M> {
     }
 
     /// The result of an append. Results may come in any order; each takes effect after those of the
-    /// appends before it. After a resignation they name nothing any more.
+    /// appends before it. After a resignation they name nothing any more. An append that finds
+    /// another leader makes the coordinator resign: the driver looks at [`Self::state`] after it.
+    ///
+    /// # Panics
+    /// If the append is unknown or has had its result.
     pub fn on_append_completed(&mut self, now: Now, append: AppendId, result: Result<Committed, AppendFailure>) {
         let Phase::Active(machine) = &mut self.phase else { return };
         if result == Err(AppendFailure::NotLeader) {
@@ -200,7 +204,8 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.outbox.poll_action()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] wants to be called; a time in the past means at once. Each
+    /// input may change it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.shortening.is_interrupted() {

@@ -1,4 +1,5 @@
-//! How far one follower has come, as its leader knows it within its epoch.
+//! How far one follower has come, as its leader knows it within its epoch. Sends nothing:
+//! `leader.rs` does.
 //!
 //! ```text
 //!            Hello: a sound page                      Ack

@@ -137,7 +137,8 @@ impl<H: Host> Shard<H> {
         self.repair = RepairCheckpoints::of_all(&self.partitions);
     }
 
-    // Requests. A turn stages them.
+    // Requests, each only while the machine accepts another one. A turn stages them, in order; the
+    // reply is an action once the request is refused or its commit is durable.
 
     /// Creates partitions, or leads existing ones in a leader epoch that is not lower.
     pub fn handle_open(&mut self, partitions: Vec<OpenPartition>, reply: H::OpenReply) {
