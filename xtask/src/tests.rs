@@ -83,7 +83,6 @@ fn sentences_that_open_with_of_are_found_in_comments_and_pages() {
         let found = findings("model", "", opening);
         let place = format!("lib.rs:{line}:");
         assert!(found.len() == 1 && found[0].contains(&place) && found[0].contains("'Of'"), "{opening}: {found:?}");
-        assert_eq!(findings("node", "", opening), Vec::<String>::new(), "this crate is not checked");
     }
     let root = tempfile::tempdir().unwrap();
     let pages = root.path().join("docs/formats");
