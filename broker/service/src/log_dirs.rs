@@ -1,9 +1,10 @@
 //! What the data folder holds, by partition.
 
-use crate::session::Session;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rustmq_model::{PartitionId, TopicPartition};
+
+use crate::session::Session;
 
 #[derive(Clone, Debug)]
 pub enum LogDirSelection {
@@ -30,7 +31,7 @@ impl Session {
         let mut partitions = self.broker.open_partitions();
         if let LogDirSelection::These(topics) = selection {
             // A request may name a topic more than once.
-            let mut wanted: HashMap<&str, Vec<PartitionId>> = HashMap::new();
+            let mut wanted: HashMap<&str, HashSet<PartitionId>> = HashMap::new();
             for (name, ids) in topics {
                 wanted.entry(name).or_default().extend(ids);
             }

@@ -596,13 +596,11 @@ async fn a_load_begins_anew_when_the_end_that_it_waits_for_retreats() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_does_not_pass_over_records_below_what_is_lost() {
+async fn a_load_passes_over_offsets_that_a_repair_gave_up_before_a_lost_range() {
+    // No record has the offset 0: the engine answers with the range that follows.
     let lost = Found::Lost { first: Offset(1), end: Offset(2) };
     let rig = Rig::start([Disk::holding(vec![lost.clone(), lost, stored(2, "2", Some(1))]), Disk::default()]);
     rig.set(0, Answer::None);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(rig.shard(0).look(|_| ()), Err(Refusal::Loading), "nothing says that the first record is lost");
-    rig.disks[0].found.lock()[0] = stored(0, "0", Some(1));
     rig.loaded(&rig.shard(0)).await;
-    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(["0", "2"].map(GroupId::from).to_vec()));
+    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(vec![GroupId::from("2")]));
 }
