@@ -13,13 +13,13 @@ pub enum ErrorKind {
     /// Take a new identity and begin again with it: the member, generation or producer epoch of the
     /// request is not, or no longer, the current one.
     Fenced,
-    /// Change the request: as it is, it is refused each time, until somebody changes what it is
-    /// about.
+    /// Change the request. The same request is refused every time, unless the state that it refers
+    /// to changes.
     Invalid,
-    /// Send the same request again with growing pauses, and tell an operator if that lasts: the
-    /// log, the controller or a coordinator does not serve now.
+    /// Send the same request again with growing pauses, and alert an operator if it fails for long:
+    /// the log, the controller or a coordinator does not serve now.
     Unavailable,
-    /// Give up and tell an operator: the broker has a defect, or has lost data.
+    /// Give up and alert an operator: the broker has a defect, or has lost data.
     Internal,
 }
 

@@ -3,8 +3,8 @@
 //! the metadata gives to this broker.
 //!
 //! No sockets, files, tasks, clock or randomness: time, member ids and reply tokens are arguments,
-//! and what has to happen comes back as actions. No Kafka request type and no error code either:
-//! the gateway translates.
+//! and actions tell the driver what to do. No Kafka request type and no error code either: the
+//! gateway translates.
 
 pub mod coordinator;
 mod error_kind;

@@ -1,12 +1,12 @@
 //! Hands out producer ids from blocks that the controller allocates.
 //!
-//! It does not talk to the controller: when a block is used up it says so, and the driver brings
-//! the next one.
+//! It does not talk to the controller: when a block is used up, the driver gets the next one from
+//! there.
 
 use rustmq_controller_core::ProducerIdBlock;
 use rustmq_model::ProducerId;
 
-/// Where the next producer id comes from.
+/// The next producer id, or the need for a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextProducerId {
     Id(ProducerId),
@@ -14,15 +14,14 @@ pub enum NextProducerId {
     BlockNeeded,
 }
 
-/// The allocator. Each id leaves it once; ids of a block that is not used up at a restart are never
-/// used.
+/// The allocator. It gives each id once. Ids that are left at a restart are never given.
 #[derive(Debug, Default)]
 pub struct ProducerIds {
     block: Option<ProducerIdBlock>,
 }
 
 impl ProducerIds {
-    /// The next id, or the wish for a block.
+    /// The next id, or the need for a block.
     // Not an iterator: it never ends, it only waits for the next block.
     #[expect(clippy::should_implement_trait)]
     pub fn next(&mut self) -> NextProducerId {
@@ -37,8 +36,8 @@ impl ProducerIds {
         }
     }
 
-    /// Takes a block from the controller. What is left of the one before is dropped, which is safe:
-    /// ids are plenty.
+    /// Takes a block from the controller. The rest of the earlier block is dropped: there are
+    /// plenty of ids.
     pub fn on_block(&mut self, block: ProducerIdBlock) {
         self.block = Some(block);
     }

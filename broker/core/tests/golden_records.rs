@@ -1,5 +1,5 @@
-//! The record codec and the replay against what Apache Kafka 4.3.1 wrote: the same bytes in, the
-//! same bytes out.
+//! Tests of the record codec and of the replay on records that Apache Kafka 4.3.1 wrote: decoding
+//! and encoding gives the same bytes.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;

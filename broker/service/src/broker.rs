@@ -1,5 +1,4 @@
-//! The broker: what it holds, how it starts and how it ends. Each capability is in a file of its
-//! own.
+//! The broker: its parts, its start and its end. Each capability has a file of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +27,8 @@ use crate::metrics::{LagCollector, Metrics};
 use crate::validation::CompressedRecords;
 use crate::view::{ClusterView, LocateError, Located, TopicRef};
 
-/// Requests to catch up that wait for the follower; more of them wait for room.
+/// The capacity of the queue of catch-up requests to the metadata follower. Callers wait while it
+/// is full.
 const CATCH_UPS_MAX: usize = 64;
 
 /// Why a broker did not start.
@@ -53,7 +53,7 @@ pub struct Broker {
     pub(crate) coordinators: Arc<GroupCoordinators>,
     pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
     pub(crate) metrics: Metrics,
-    /// `produce.check_compressed_records` as it is in force.
+    /// The current value of `produce.check_compressed_records`.
     checks_compressed_records: AtomicBool,
     catch_ups: mpsc::Sender<CatchUp>,
     failure: FailureNotice,
@@ -62,9 +62,9 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Registers with the controller, opens in the engine what the metadata gives this broker,
-    /// deletes what it does not know, and starts to follow changes. When it returns, every topic
-    /// can be used; groups answer as soon as their partition is loaded.
+    /// Registers with the controller, opens the replicas that the metadata gives this broker,
+    /// deletes replicas that the metadata does not know, and starts to follow changes. When it
+    /// returns, every topic can be used; groups answer as soon as their coordinator is loaded.
     pub async fn start(
         mut config: BrokerConfig,
         engine: Engine,
@@ -113,8 +113,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Takes from the settings what may change while the broker runs; the rest is as it was at the
-    /// start.
+    /// Applies the settings that may change while the broker runs. The others keep their values
+    /// until the next start.
     pub fn reload(&self, settings: &BrokerSettings) {
         self.checks_compressed_records.store(settings.check_compressed_records, Ordering::Relaxed);
     }
@@ -127,18 +127,19 @@ impl Broker {
         }
     }
 
-    /// Ends long polls, coordinators and the following of metadata. The engine and the controller
-    /// stay open: they are their opener's.
+    /// Ends long polls, coordinators and the metadata follower. The engine and the controller stay
+    /// open: the caller that opened them closes them.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
-        // Their callers do not wait for the follower, and a topic that it still shows starts none.
+        // Coordinators end first: their callers need not wait for the follower, and a topic that it
+        // shows from now on starts no coordinator.
         self.coordinators.shutdown().await;
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Why the broker has failed for good, once it has: a task that topics or groups depend on has
-    /// panicked.
+    /// The reason of a failure for good, once there is one: a task that topics or groups depend on
+    /// has panicked.
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.watch()
@@ -149,7 +150,7 @@ impl Broker {
         self.id
     }
 
-    /// Broker-wide configs as they are now in force.
+    /// The broker-wide configs that are now in force.
     #[must_use]
     pub fn settings(&self) -> Arc<EffectiveBrokerConfig> {
         Arc::clone(&self.view.read().settings)
@@ -164,15 +165,16 @@ impl Broker {
         self.view.read().locate(topic, partition, current_leader_epoch)
     }
 
-    /// Puts a command to the controller, and lets this broker catch up with it.
+    /// Submits a command to the controller, and waits until this broker's view has caught up with
+    /// it.
     pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, CommandError> {
         let applied = self.controller.submit(command, None).await?;
         self.follow(applied).await
     }
 
     /// As [`Self::submit`], for a request with a timeout, which bounds the wait for the command's
-    /// turn: `not_begun` says that nothing was done. What is begun is answered when it is done,
-    /// however long that takes.
+    /// turn: fails with `not_begun` if the turn does not come in time. Once the command has begun,
+    /// its answer is waited for without a limit.
     pub(crate) async fn submit_within<E: From<CommandError>>(
         &self,
         command: Command,
@@ -186,7 +188,7 @@ impl Broker {
         Ok(self.follow(applied).await?)
     }
 
-    /// Returns when the view of this broker has what the command has done.
+    /// Returns when the view of this broker shows the command's changes.
     async fn follow(&self, applied: Applied) -> Result<Outcome, CommandError> {
         let outcome = applied.result?;
         let (caught_up, wait) = oneshot::channel();
@@ -195,7 +197,7 @@ impl Broker {
         Ok(outcome)
     }
 
-    /// Every open partition with its topic's name, for reports.
+    /// Every open partition, with its topic's name.
     pub(crate) fn open_partitions(&self) -> Vec<(TopicPartition, PartitionReader)> {
         let view = self.view.read();
         let entries = view.entries().flat_map(|entry| {
@@ -207,9 +209,9 @@ impl Broker {
     }
 }
 
-/// Resolves when the broker is told to stop.
+/// Returns when the broker stops.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that the broker is gone, which is as good.
+    // An error means that the broker is gone: it has stopped, too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -219,7 +221,7 @@ async fn register(config: &BrokerConfig, controller: &dyn Controller) -> Result<
         let applied = applied.map_err(|source| StartError::Unavailable { command, source })?;
         applied.result.map_err(|source| StartError::Rejected { command, source })
     };
-    // As on a fresh Apache Kafka, where every description of a topic prints it.
+    // As on a new Apache Kafka cluster, whose descriptions of topics show this config.
     let broker_defaults = Configs::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
     let bootstrap = Command::Bootstrap { cluster_id: new_cluster_id(), features: BTreeMap::new(), broker_defaults };
     submit("bootstrap", bootstrap).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rustmq_broker_core::coordinator::Now;
 use rustmq_model::{Instant, Timestamp};
 
-/// Counts from when it was made.
+/// A monotonic clock that starts at zero, and the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: tokio::time::Instant,
@@ -21,7 +21,7 @@ impl Clock {
         Now { instant: Instant::from_nanos(nanos), wall: wall_clock() }
     }
 
-    /// Ends at a machine's timeout; never, if it has none.
+    /// Returns at a machine's timeout; never, if there is none.
     pub(crate) async fn sleep_until(self, timeout: Option<Instant>) {
         match timeout {
             Some(at) => tokio::time::sleep_until(self.origin + Duration::from_nanos(at.as_nanos())).await,

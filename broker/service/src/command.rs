@@ -7,15 +7,15 @@ use rustmq_controller_core::{Outcome, Rejection};
 /// Why a command, or one item of it, was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// The controller judged: the inner error says what.
+    /// The controller has rejected it. The inner error has the reason.
     #[error(transparent)]
     Rejected(#[from] Rejection),
     #[error("The controller does not answer: {0}.")]
     Unavailable(#[from] SubmitError),
-    /// A defect: the answer has another shape than its command has.
+    /// A defect: the answer does not belong to this kind of command.
     #[error("The controller does not answer: it answered as if to another command.")]
     UnexpectedOutcome,
-    /// The command has taken effect: this broker alone has not heard of it.
+    /// The command has taken effect, but this broker stops before its view shows the change.
     #[error("The broker is shutting down.")]
     Stopping,
 }
@@ -38,7 +38,7 @@ impl CommandError {
     }
 }
 
-/// The controller's results, with the errors of the operation that asked.
+/// The controller's results, with rejections as errors of the operation.
 pub(crate) fn each<T, E: From<CommandError>>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, E>> {
     results.into_iter().map(|result| result.map_err(|rejection| CommandError::from(rejection).into())).collect()
 }

@@ -1,6 +1,6 @@
-//! What a broker is started with. Kafka's broker-wide settings come as the map of the configuration
-//! file's `[kafka]` section, under Kafka's own names: names, defaults and bounds are in the
-//! controller's catalogue, so that they exist once.
+//! The configuration of a broker. Kafka's broker-wide settings come as a map of the configuration
+//! file's `[kafka]` section, by Kafka's own names: only the controller's catalogue has their names,
+//! defaults and bounds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use rustmq_model::Endpoint;
 use rustmq_settings::settings;
 
 settings! {
-    /// What an operator tells the broker.
+    /// The broker's own settings in the configuration file.
     pub struct BrokerSettings {
         /// The broker's name. Its numeric id is given at first registration and never reused.
         #[setting("broker.id", Text { what: "a name", bytes_max: 255 }, default "rustmq", on restart)]
@@ -25,37 +25,38 @@ settings! {
             on restart
         )]
         pub rack: Option<String>,
-        /// Whether the records of compressed batches are decompressed and looked over when they are
-        /// produced, as Kafka does; those of others always are. `false` saves that time, and lets a
-        /// producer that writes broken ones stop the consumers of its topic there.
+        /// Whether the records of compressed batches are decompressed and checked when they are
+        /// produced, as on Kafka. Records of uncompressed batches are always checked. `false` saves
+        /// processor time, but then a producer that writes malformed records stops the consumers of
+        /// its topic.
         #[setting("produce.check_compressed_records", Flag, default "true", on reload)]
         pub check_compressed_records: bool,
     }
 }
 
-/// Everything that a broker needs to know of itself.
+/// The configuration that a broker is started with.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     pub settings: BrokerSettings,
-    /// One life of the data folder: renewed when it is made or repaired.
+    /// The incarnation of the data folder. It is renewed when the folder is made or repaired.
     pub incarnation: IncarnationId,
-    /// Where clients dial, by listener name.
+    /// The addresses for clients, by listener name.
     pub listeners: BTreeMap<String, Endpoint>,
-    /// The data folder, as `DescribeLogDirs` names it.
+    /// The data folder, which `DescribeLogDirs` names.
     pub data_dir: PathBuf,
-    /// The `[kafka]` section, as the catalogue keeps its values, and what rules in place of some of
-    /// them, under their names.
+    /// The `[kafka]` section, with values in the form in which the catalogue keeps them, and the
+    /// process's own defaults for some of the names.
     pub kafka: StaticConfigs,
     pub limits: BrokerLimits,
 }
 
-/// Bounds that Kafka has no name for.
+/// Bounds that have no Kafka setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerLimits {
     /// Partitions per topic and in the cluster. Default 10,000 and 100,000.
     pub partitions: PartitionLimits,
-    /// What the records of one batch may decompress to, where the broker has to look inside.
-    /// Default 256 MiB.
+    /// The most decompressed bytes of one batch, where the broker has to read records. Default 256
+    /// MiB.
     pub decompressed_bytes_max: usize,
     /// Requests that wait for an answer of one coordinator partition: more are told to try again.
     /// Default 100,000.

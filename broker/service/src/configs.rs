@@ -1,8 +1,8 @@
 //! Configs of topics, brokers and groups: described with their sources, altered through the
 //! controller.
 //!
-//! Names, defaults, bounds and documentation are the controller's catalogue; what is described is
-//! what is in force.
+//! The controller's catalogue has the names, defaults, bounds and documentation. A description
+//! shows the values in force.
 
 use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::configs::DescribedConfig;
@@ -15,11 +15,11 @@ use crate::session::Session;
 use crate::topics::Mode;
 use crate::view::UnknownTopic;
 
-/// What configs are asked of, as the client named it.
+/// The resource of a config request, as the client names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceName {
     Topic(String),
-    /// A broker's id in digits; empty for what holds for every broker.
+    /// A broker's id in digits; empty for the defaults of all brokers.
     Broker(String),
     Group(String),
 }
@@ -45,7 +45,7 @@ pub enum ResourceKind {
     Group,
 }
 
-/// A broker is named by something else than its number.
+/// The name of a broker resource is not a number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{name}' is not a broker id.")]
 pub struct InvalidBrokerId {
@@ -61,7 +61,7 @@ pub enum DescribeConfigsError {
     UnknownTopic(#[from] UnknownTopic),
     #[error(transparent)]
     InvalidBrokerId(#[from] InvalidBrokerId),
-    /// Each broker knows its own configuration file alone.
+    /// A broker knows only its own configuration file.
     #[error("Configs of broker {asked} are asked of that broker; this is {this}.")]
     AnotherBroker { asked: BrokerId, this: BrokerId },
 }
@@ -77,7 +77,7 @@ impl DescribeConfigsError {
     }
 }
 
-/// Why the configs of a resource stay as they are.
+/// Why the configs of a resource are not altered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AlterConfigsError {
     #[error(transparent)]
@@ -102,13 +102,13 @@ impl AlterConfigsError {
 }
 
 impl Session {
-    /// Configs in force with where they come from, in the order of the queries.
+    /// The configs in force with their sources, in the order of the queries.
     #[must_use]
     pub fn describe_configs(&self, queries: &[ConfigQuery]) -> Vec<Result<Vec<DescribedConfig>, DescribeConfigsError>> {
         queries.iter().map(|query| self.describe(query)).collect()
     }
 
-    /// The configs of a topic that was just made, or that was only tried out.
+    /// The configs of a topic that was just created, or whose creation was only validated.
     #[must_use]
     pub fn describe_created(&self, created: &CreatedTopic) -> Vec<DescribedConfig> {
         let view = self.broker.view.read();
@@ -149,8 +149,8 @@ impl Session {
         Ok(configs)
     }
 
-    /// Alters configs, in the order of the request; a resource's change holds entirely or not at
-    /// all.
+    /// Alters configs, in the order of the request. The change of one resource is applied as a
+    /// whole or not at all.
     pub async fn alter_configs(
         &self,
         alterations: Vec<ResourceAlteration>,

@@ -1,20 +1,21 @@
-//! The failures of tasks that a part of the process cannot do without. Here they are told; what
-//! follows from them is for the process to say.
+//! Reports panics of tasks that a part of the process cannot do without. The process decides what
+//! follows from a report.
 
 use tokio::sync::watch;
 
-/// Where such tasks tell of their panic, and where it is heard of. Clones share it.
+/// Receives reports of panics, and shows the first one. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct FailureNotice(watch::Sender<Option<String>>);
 
 impl FailureNotice {
-    /// Why the part has failed for good, once it has.
+    /// The reason of the first panic, once there is one.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Option<String>> {
         self.0.subscribe()
     }
 
-    /// The future, whose panic is told as that of `task`: a noun. It still unwinds.
+    /// Runs the future. Its panic is reported as that of `task`, a noun such as "a coordinator",
+    /// and still unwinds.
     pub async fn tell_panic<T>(self, task: &'static str, future: impl Future<Output = T>) -> T {
         let _told = ToldOfPanic { task, notice: self };
         future.await
@@ -29,7 +30,7 @@ struct ToldOfPanic {
 impl Drop for ToldOfPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The first reason stays: what follows may come of it.
+            // The first reason stays: later panics may be its consequences.
             self.notice.0.send_if_modified(|failure| {
                 let is_first = failure.is_none();
                 failure.get_or_insert_with(|| format!("{} has panicked", self.task));
@@ -50,7 +51,7 @@ mod tests {
         assert_eq!(*notice.watch().borrow(), None);
         for task in ["the second task", "the third task"] {
             let panics = notice.clone().tell_panic(task, async {
-                // Not at its first step, as a task panics.
+                // Panics at its second step, as a running task does.
                 tokio::task::yield_now().await;
                 panic!("on order");
             });

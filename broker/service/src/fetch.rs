@@ -1,5 +1,5 @@
 //! Fetch: whole batches of many partitions, as references into the engine's memory. A request that
-//! finds too little waits for the engine to publish more; nothing polls.
+//! finds too few bytes waits until the engine publishes more; nothing polls.
 
 use std::time::Duration;
 
@@ -18,21 +18,22 @@ use crate::session::Session;
 use crate::storage::{OffsetOutOfRange, UnreadableError};
 use crate::view::{LocateError, TopicRef};
 
-/// How long a fetch reads from disk, and waits for its turn to, at least, however short its own
-/// wait, before it answers with what it has.
+/// The least time that a fetch may spend on reads from disk and on the wait for them, even if its
+/// own wait is shorter. After it, the fetch answers with the batches that it has.
 const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
-    /// Answer when this much is there. Capped by `max_bytes`: no answer grows beyond it.
+    /// The answer comes as soon as it has this many bytes. Capped by `max_bytes`, since no answer
+    /// is larger.
     pub min_bytes: usize,
-    /// Answer no more than this, but always one whole batch if there is any. Capped by
+    /// The most bytes of the answer, which still has one whole batch if there is any. Capped by
     /// `fetch.max.bytes`.
     pub max_bytes: usize,
-    /// Answer after this time, whatever is there.
+    /// The answer comes after this time at the latest.
     pub max_wait: Duration,
     pub isolation: Isolation,
-    /// Earlier ones come first when `max_bytes` does not hold them all.
+    /// Earlier partitions come first if `max_bytes` does not suffice for all.
     pub partitions: Vec<FetchPartition>,
 }
 
@@ -42,25 +43,26 @@ pub struct FetchPartition {
     pub partition: PartitionId,
     pub from: Offset,
     pub max_bytes: usize,
-    /// Refused unless it is the partition's.
+    /// The partition is refused if its leader epoch is another one.
     pub current_leader_epoch: Option<LeaderEpoch>,
-    /// The epoch of the last record that the reader has: tells whether its log is still a prefix of
-    /// this one (KIP-595).
+    /// The epoch of the reader's last record, to check whether the reader's log is a prefix of this
+    /// one (KIP-595).
     pub last_fetched_epoch: Option<LeaderEpoch>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct FetchedPartition {
     pub frontiers: Frontiers,
-    /// Whole batches in order; the first may begin below the offset asked for.
+    /// Whole batches in order; the first one may begin below the requested offset.
     pub batches: Vec<Bytes>,
-    /// For read_committed: what to filter out of `batches`.
+    /// With read_committed, the transactions whose records the reader must skip in `batches`.
     pub aborted: Vec<AbortedTransaction>,
-    /// The reader has records that this log has not: where they part. No batches come with it.
+    /// Set if the reader has records that this log does not have: the point where the logs diverge.
+    /// There are no batches then.
     pub diverging: Option<EpochEnd>,
 }
 
-/// Why a partition answers no batches.
+/// Why the answer for a partition has no batches.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     #[error(transparent)]
@@ -91,51 +93,52 @@ impl FetchRequest {
 }
 
 impl FetchedPartition {
-    /// Where the reader must stop.
+    /// The end of the offsets that the reader may see.
     const fn limit(&self, isolation: Isolation) -> Offset {
         isolation.frontier().of(&self.frontiers)
     }
 
-    /// What would be news to a reader at `from` who has seen this.
+    /// The event to wait for, for a reader at `from` that has seen this answer.
     const fn awaits(&self, from: Offset, isolation: Isolation) -> Awaited {
         Awaited { from, frontier: isolation.frontier(), above: self.limit(isolation) }
     }
 
-    /// Whether there is more for a reader at `from` than this has.
+    /// Whether the log has more for a reader at `from` than this answer.
     fn leaves(&self, from: Offset, isolation: Isolation) -> bool {
         let last = self.batches.last().and_then(|batch| BatchHeader::parse(batch).ok());
         self.diverging.is_none() && last.map_or(from, |last| last.next_offset()) < self.limit(isolation)
     }
 }
 
-/// What one partition may have of a pass.
+/// The bounds of one partition's read in a pass.
 #[derive(Clone, Copy)]
 struct Share {
     /// Bytes of batches.
     room: usize,
-    /// Nothing has been found before it: its first batch comes however large it is.
+    /// No earlier partition has batches: the first batch is returned even if it is larger than
+    /// `room`.
     is_first: bool,
     from_disk: bool,
-    /// How long the first batch may wait for its turn at the disk.
+    /// The longest wait of the first batch for a read from disk.
     patience: Duration,
 }
 
-/// One look at all partitions.
+/// The result of one pass over all partitions.
 struct Pass {
     results: Vec<Result<FetchedPartition, FetchError>>,
     bytes: usize,
-    /// An error or a divergence, which the reader must hear of at once.
+    /// The pass has an error or a divergence, which is answered at once.
     is_urgent: bool,
-    /// Batches come with it, and others are there that it has no room for.
+    /// The pass has batches, and the logs have more that do not fit.
     leaves_some: bool,
 }
 
 impl Session {
-    /// Reads what is there, and waits for more up to `max_wait` as long as it is less than
-    /// `min_bytes`. Dropping the future ends the wait.
+    /// Reads the available batches, and waits for more while they have less than `min_bytes`, up to
+    /// `max_wait`. Dropping the future ends the wait.
     ///
-    /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
-    /// not above `max_bytes`: then there is nothing to wait for.
+    /// Because batches are whole, a full answer may be smaller than `min_bytes`. It does not wait
+    /// then.
     pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, FetchError>> {
         request.cap(usize::try_from(self.broker.settings().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
@@ -143,8 +146,8 @@ impl Session {
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
         let mut stop = self.broker.stop.subscribe();
         let mut pass = self.pass(&request, read_until).await;
-        // Without a partition nothing can come: a consumer that ends its session must not wait for
-        // it.
+        // A request without partitions does not wait: a consumer sends one to end its fetch
+        // session.
         let is_enough = |pass: &Pass| {
             request.partitions.is_empty() || pass.is_urgent || pass.leaves_some || pass.bytes >= request.min_bytes
         };
@@ -157,8 +160,9 @@ impl Session {
                     located.reader.watch(&waiter, seen.awaits(partition.from, request.isolation));
                 }
             }
-            // What came between the last look and the registration wakes nobody: look again.
-            // Holding nothing, since reads from disk wait for memory.
+            // Read again after the registration: batches that were published in between wake
+            // nobody. Drop the first result before: reads from disk wait for memory, which it
+            // holds.
             drop(pass);
             pass = self.pass(&request, read_until).await;
             if is_enough(&pass) {
@@ -174,7 +178,7 @@ impl Session {
                 break;
             }
         }
-        // Also where news and the deadline came together.
+        // Also if a wake-up and the deadline came together.
         if has_waited && !is_enough(&pass) {
             self.show_newest(&request, &mut pass);
         }
@@ -182,8 +186,8 @@ impl Session {
         pass.results
     }
 
-    /// Once there is something, a slow disk must not keep it from the reader: after `read_until`,
-    /// the other partitions answer what is in memory.
+    /// Reads all partitions once. Once there are batches, a slow disk must not delay them: after
+    /// `read_until`, the remaining partitions are read from memory only.
     async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
         let mut room = request.max_bytes;
         let results = Vec::with_capacity(request.partitions.len());
@@ -239,8 +243,8 @@ impl Session {
         };
         let read = match read {
             Ok(read) => read,
-            // Others have read from disk all the while that it waited: nothing now, and the reader
-            // comes again.
+            // Other reads from disk took the whole wait: the answer is empty, and the reader asks
+            // again.
             Err(ReadError::Busy) => ReadBatches::default(),
             Err(ReadError::Closed) => return Err(located.gone().into()),
             Err(ReadError::OutOfRange { requested, frontiers }) => {
@@ -250,13 +254,12 @@ impl Session {
             Err(ReadError::Storage(failure)) => return Err(UnreadableError::Failed(failure).into()),
         };
         let ReadBatches { batches, aborted, frontiers } = read;
-        // What has answered nothing has not looked at the frontiers.
+        // An empty read may not have read the frontiers.
         let frontiers = if batches.is_empty() { located.reader.frontiers() } else { frontiers };
         Ok(FetchedPartition { frontiers, batches, aborted, diverging: None })
     }
 
-    /// Not all that moves an offset ends a wait: what the wait has ended with says where they are
-    /// by now.
+    /// Updates the frontiers in the answer: not every change of a frontier ends a wait.
     fn show_newest(&self, request: &FetchRequest, pass: &mut Pass) {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
             let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch);

@@ -1,8 +1,8 @@
-//! Group requests as front ends make them: the group's coordinator is found, topics are checked,
-//! member ids are made.
+//! Group requests of front ends: finds the coordinator of a group, checks topics, and makes member
+//! ids.
 //!
-//! A plain function takes effect in the call and answers a future that only waits: requests of one
-//! connection keep their order.
+//! A function that is not `async` takes effect in the call and returns a future that only waits, so
+//! that the requests of one connection keep their order.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -33,7 +33,7 @@ pub struct GroupCommit {
     pub instance: Option<InstanceId>,
     /// Negative for a consumer outside group membership.
     pub generation: i32,
-    /// How long the offsets live, if the request says so.
+    /// The retention time of these offsets, if the request has one.
     pub retention: Option<Duration>,
     pub offsets: Vec<CommitEntry>,
 }
@@ -42,7 +42,7 @@ pub struct GroupCommit {
 pub struct CommitEntry {
     pub topic: TopicRef,
     pub partition: PartitionId,
-    /// Kept as it is, even if it is negative.
+    /// Stored without a check, even if it is negative.
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
@@ -54,7 +54,7 @@ pub enum OffsetsWanted {
     These(Vec<(TopicRef, PartitionId)>),
 }
 
-/// What a group has committed for one partition.
+/// The committed offset of a group for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedOffset {
     pub topic: TopicRef,
@@ -62,10 +62,10 @@ pub struct FetchedOffset {
     pub committed: Result<Option<CommittedOffset>, UnknownTopic>,
 }
 
-/// Why the coordinator of a group is not told.
+/// Why the coordinator of a group cannot be named.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindCoordinatorError {
-    /// The reason may pass: clients ask again.
+    /// The error may be temporary: clients ask again.
     #[error(transparent)]
     NoOffsetsTopic(AutoCreationError),
     #[error("the coordinator cannot serve the group now; try again")]
@@ -87,7 +87,7 @@ pub enum GroupOffsetError {
     UnknownTopic(#[from] UnknownTopic),
     #[error(transparent)]
     UnknownPartition(#[from] UnknownPartition),
-    /// The group's coordinator judged: the inner error says what.
+    /// The group's coordinator has refused it. The inner error has the reason.
     #[error(transparent)]
     Group(#[from] GroupError),
 }
@@ -105,8 +105,8 @@ impl GroupOffsetError {
 }
 
 impl Session {
-    /// The broker that coordinates a group. The topic of committed offsets is created at the first
-    /// call.
+    /// Finds the broker that coordinates a group. The first call creates the topic of committed
+    /// offsets.
     pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
         if self.topic_id(OFFSETS_TOPIC).is_none() {
             let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// `new_member` is filled in here.
+    /// Joins a group. `new_member` is overwritten here.
     pub fn join_group(&self, request: JoinRequest) -> GroupWait<Joined> {
         let stem = request.instance.as_ref().map_or(request.client.id.as_str(), InstanceId::as_str);
         let new_member = MemberId::from(format!("{stem}-{}", uuid::Uuid::new_v4()));
@@ -161,8 +161,8 @@ impl Session {
         })
     }
 
-    /// Commits offsets. Resolves once they are stored, to an outcome per entry in the order of the
-    /// request; partitions that do not exist are refused one by one.
+    /// Commits offsets. The future resolves once they are stored, with an outcome for each entry in
+    /// the order of the request. Each partition that does not exist has an error of its own.
     pub fn commit_offsets(
         &self,
         commit: GroupCommit,
@@ -191,8 +191,8 @@ impl Session {
         }
     }
 
-    /// What a group has committed; `None` where it has not. Never what was committed for a deleted
-    /// topic.
+    /// The committed offsets of a group; `None` for a partition without one. Offsets of deleted
+    /// topics are not shown.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
         let shard = self.broker.coordinators.of_group(group)?;
         let fetch = |selection: &OffsetSelection| shard.look(|groups| groups.fetch_offsets(group, selection))?;
@@ -233,8 +233,7 @@ impl Session {
         Ok(fetched.collect())
     }
 
-    /// Takes out what was committed for topics that are deleted: their tombstones may still be on
-    /// their way.
+    /// Hides the offsets of deleted topics: their tombstones may not be stored yet.
     fn hide_gone(&self, offsets: &mut [(TopicPartition, Option<CommittedOffset>)]) {
         let view = self.broker.view.read();
         for (partition, committed) in offsets {
@@ -294,7 +293,7 @@ impl Session {
     }
 }
 
-/// The coordinator's outcomes, in the order of the partitions that it was asked about.
+/// The coordinator's outcomes, in the order of the requested partitions.
 fn of_each(outcomes: PartitionOutcomes) -> impl Iterator<Item = Result<(), GroupOffsetError>> {
     outcomes.into_iter().map(|(_, outcome)| outcome.map_err(GroupOffsetError::Group))
 }

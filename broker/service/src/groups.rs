@@ -1,9 +1,8 @@
-//! The words of groups that requests and results are made of. Their coordinator is in
-//! `broker/core`.
+//! The types of groups in requests and results. `broker/core` has the coordinator of groups.
 
 pub use rustmq_broker_core::groups::{ClassicState, CommittedOffset, GroupError, GroupId, InstanceId, MemberId};
 
-/// What members and administrators ask of a group, and what they are answered.
+/// The requests of members and administrators, and their answers.
 pub mod request {
     pub use rustmq_broker_core::groups::request::{
         ClientIdentity, GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,

@@ -1,12 +1,12 @@
-//! The protocol-neutral broker: what every front end offers, decided once. Requests and results are
-//! plain structs in its own words; Kafka's request types and codes are the gateway's business.
+//! The protocol-neutral broker: the operations that all front ends offer. Requests and results are
+//! plain structs of its own; the gateway translates Kafka's request types and error codes.
 //!
-//! Reading order: [`Broker`] in `broker` (what it holds, start and end), [`Session`] in `session`
-//! (the caller, on whom each operation is called), `view` and
-//! `metadata_follower` (what it knows of the cluster), then one file per capability: `metadata`,
-//! `produce` with `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`,
-//! `group_requests` over `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or
-//! orders metadata: the engine and the controller do.
+//! Reading order: [`Broker`] in `broker` (its parts, start and end), [`Session`] in `session` (the
+//! caller of an operation; every operation is a method of it), `view` and `metadata_follower` (the
+//! broker's copy of the metadata), then one file per capability: `metadata`, `produce` with
+//! `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`, `group_requests` over
+//! `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or orders metadata: the
+//! engine and the controller do.
 //!
 //! Each operation has an error of its own in its file, and each error a kind ([`ErrorKind`]): the
 //! caller's next step. Errors that many operations share are in `view` ([`LocateError`]), `storage`
@@ -69,7 +69,7 @@ pub use topics::{
 pub use validation::{BatchRefusal, FaultReason, InvalidBatch, RecordFault};
 pub use view::{LocateError, TopicRef, UnknownPartition, UnknownTopic};
 
-/// Words of the layers below that requests and results are made of.
+/// Types of the layers below that requests and results contain.
 pub use rustmq_broker_core::ErrorKind;
 pub use rustmq_controller_core::configs::{
     ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs, Synonym,

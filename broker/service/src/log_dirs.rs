@@ -1,4 +1,4 @@
-//! What the data folder holds, by partition.
+//! The size of the data folder, by partition.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,14 +13,15 @@ pub enum LogDirSelection {
     These(Vec<(String, Vec<PartitionId>)>),
 }
 
-/// The data folder. Partitions share its files, so that sizes are those of their batches.
+/// The data folder. Partitions share its files, so that the size of a partition is that of its
+/// batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDir {
     pub path: String,
-    /// The size of the file system; `None` where it does not say.
+    /// The size of the file system; `None` if it cannot be read.
     pub total_bytes: Option<u64>,
     pub usable_bytes: Option<u64>,
-    /// With the bytes of each, in order.
+    /// Each partition with its bytes, in order.
     pub partitions: Vec<(TopicPartition, u64)>,
 }
 

@@ -1,5 +1,5 @@
-//! What clients ask first: who is in the cluster, and which topics there are. Creates topics on
-//! request where that is allowed.
+//! Cluster metadata: brokers, topics and partitions, which clients ask for first. Creates unknown
+//! topics if request and configuration allow it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -25,14 +25,14 @@ pub enum AutoCreation {
     Refused,
 }
 
-/// The answer for one topic that was asked for.
+/// The answer for one topic of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicAnswer {
     pub topic: TopicRef,
     pub metadata: Result<TopicMetadata, MetadataError>,
 }
 
-/// Why there is no metadata of a topic that was asked for.
+/// Why a topic of the request has no metadata.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     #[error(transparent)]
@@ -77,7 +77,7 @@ pub struct PartitionMetadata {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterMetadata {
     pub cluster_id: String,
-    /// Which broker clients may send controller requests to.
+    /// The broker that takes controller requests from clients.
     pub controller: BrokerId,
     pub brokers: Vec<BrokerNode>,
     /// Finalized feature levels by name.
@@ -95,8 +95,9 @@ pub struct BrokerNode {
 }
 
 impl Session {
-    /// Metadata of topics: all of them by name, or those named, in that order. One that is named
-    /// again is answered once, as on Kafka: a short request must not make an answer without bounds.
+    /// Metadata of all topics in the order of their names, or of the named ones in the order of the
+    /// request. A topic that is named again is answered once, as on Kafka: a short request must not
+    /// cause an unbounded answer.
     pub async fn topics(&self, selection: TopicSelection, auto_creation: AutoCreation) -> Vec<TopicAnswer> {
         let named = match selection {
             TopicSelection::All => return self.all_topics(),

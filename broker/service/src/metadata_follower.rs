@@ -1,9 +1,9 @@
-//! Follows the controller's metadata: carries out in the engine what the replicas of this broker
-//! need, and then shows the change in the view.
+//! Follows the controller's metadata: opens, configures and deletes the replicas of this broker in
+//! the engine, and then shows the change in the view.
 //!
-//! One task does all of this in the order of the metadata log. Whoever has submitted a command asks
-//! it to catch up before answering, so that what was answered can be used at once. What has to be
-//! done is decided by [`LocalReplicas`].
+//! One task does this in the order of the metadata log. After a command, its submitter waits until
+//! the task has caught up, so that a client can use the result at once. [`LocalReplicas`] makes the
+//! decisions.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::coordination::GroupCoordinators;
 use crate::view::{ClusterView, OFFSETS_TOPIC, TopicEntry};
 
-/// Answered when the view holds everything that was submitted before.
+/// Answered when the view shows all commands that were submitted before.
 pub(crate) type CatchUp = oneshot::Sender<()>;
 
 pub(crate) struct MetadataFollower {
@@ -44,7 +44,7 @@ impl MetadataFollower {
         Self { replicas, engine, view, coordinators, clock: Clock::new() }
     }
 
-    /// Runs until the controller ends, or the broker.
+    /// Runs until the controller or the broker stops.
     pub(crate) async fn run(
         mut self,
         mut subscription: Subscription,
@@ -53,9 +53,9 @@ impl MetadataFollower {
     ) {
         loop {
             let timeout = self.clock.sleep_until(self.replicas.poll_timeout());
-            // A request to catch up is answered only when nothing is left to follow. The others
-            // come before both, because changes may come without end, and they do not: the stop
-            // comes once, and the clock at its pace.
+            // A catch-up request comes last: it is answered only when no update is left. The stop
+            // and the timeout come first: updates may come without end and would starve them, while
+            // the stop comes once and timeouts have pauses.
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
@@ -69,15 +69,15 @@ impl MetadataFollower {
                     None => return,
                 },
                 Some(caught_up) = requests.recv() => {
-                    // An error says that the asker has gone.
+                    // An error means that the caller has gone.
                     let _ = caught_up.send(());
                 }
             }
         }
     }
 
-    /// Takes a whole state: at the start, and after changes were missed. What the engine has and
-    /// the state does not know is deleted.
+    /// Takes a whole state: at the start, and after changes were missed. Replicas of the engine
+    /// that the state does not know are deleted.
     pub(crate) async fn adopt(&mut self, state: &Arc<ClusterState>) {
         self.view.write().state = ClusterState::clone(state);
         self.replicas.handle_snapshot(state, self.engine.partitions());
@@ -88,7 +88,8 @@ impl MetadataFollower {
         for delta in deltas {
             self.view.write().state.replay(delta);
         }
-        // Under the lock for readers: a change of broker-wide configs looks at every topic.
+        // A read lock suffices, and readers go on: a change of broker-wide configs goes through
+        // every topic.
         self.replicas.handle_deltas(&self.view.read().state, deltas);
         self.execute().await;
     }
@@ -98,7 +99,7 @@ impl MetadataFollower {
             match action {
                 ReplicaAction::Open(opens) => self.open(&opens).await,
                 ReplicaAction::Configure { id, config } => {
-                    // An error says that the engine has stopped: then its retention has too.
+                    // An error means that the engine has stopped: it needs no configuration then.
                     let _ = self.engine.configure(id, log_config(config)).await;
                 }
                 ReplicaAction::Show(shown) => self.show(*shown),
@@ -109,7 +110,7 @@ impl MetadataFollower {
         }
     }
 
-    /// The engine opens leaders and followers alike: it knows of no other broker to follow.
+    /// The engine opens leaders and followers in the same way: it does not replicate yet.
     async fn open(&mut self, opens: &[OpenReplica]) {
         let request = opens.iter().map(|open| OpenPartition {
             id: open.id,
@@ -158,7 +159,7 @@ impl MetadataFollower {
     }
 }
 
-/// What the engine is told about a replica's log.
+/// The engine's configuration for a replica's log.
 const fn log_config(config: ReplicaConfig) -> LogConfig {
     let ReplicaConfig { retention_time, retention_bytes, producer_expiry } = config;
     LogConfig { retention_time, retention_bytes, producer_expiry }

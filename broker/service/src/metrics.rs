@@ -1,4 +1,4 @@
-//! What the broker counts: produce, fetch, groups, and how far groups lag behind.
+//! The broker's metrics: produce, fetch, groups, and consumer lag.
 
 use std::sync::{Arc, Weak};
 
@@ -15,7 +15,7 @@ use rustmq_model::TopicId;
 use crate::broker::Broker;
 use crate::view::TopicRef;
 
-/// Seconds: from a fast sync to what a client takes for an outage.
+/// Upper bounds in seconds, from a fast sync to a client's timeout.
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
@@ -35,7 +35,8 @@ pub(crate) struct FetchMetrics {
     pub(crate) seconds: Histogram,
 }
 
-/// The broker's metrics; those of coordinators and lag are worked out when they are asked for.
+/// The counters of produce and fetch. [`LagCollector`] computes the metrics of groups at each
+/// scrape.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) produce: Arc<ProduceMetrics>,

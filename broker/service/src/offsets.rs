@@ -1,4 +1,5 @@
-//! Where a partition's log begins, ends, and what its offsets were at a time or in a leader epoch.
+//! Offsets of a partition's log: its start and end, the offset at a timestamp, and the end of a
+//! leader epoch.
 
 use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{EpochEnd, FoundOffset, Frontiers, Isolation, PartitionReader, ReadError};
@@ -8,16 +9,16 @@ use crate::session::Session;
 use crate::storage::{OffsetOutOfRange, UnreadableError};
 use crate::view::{LocateError, TopicRef};
 
-/// Which offset of a partition is asked for.
+/// The offset that a query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetAt {
-    /// One past the last record that the isolation shows.
+    /// One past the last record that the isolation level shows.
     Latest,
     /// The first record.
     Earliest,
     /// The first record with the largest timestamp (KIP-734).
     LargestTimestamp,
-    /// The first record that is not only in the object tier (KIP-405).
+    /// The first record on local disks (KIP-405): earlier ones are in the object tier alone.
     EarliestLocal,
     /// The last record in the object tier (KIP-1005).
     LatestTiered,
@@ -38,12 +39,12 @@ pub struct EpochQuery {
     pub topic: TopicRef,
     pub partition: PartitionId,
     pub current_leader_epoch: Option<LeaderEpoch>,
-    /// The epoch of the last record that the reader has; none while it has no record. That has no
-    /// end: an offset, even 0, would tell the reader to truncate its log.
+    /// The epoch of the reader's last record; none if it has no record. Then the answer has no end
+    /// offset: any offset, even 0, would make the reader truncate its log.
     pub epoch: Option<LeaderEpoch>,
 }
 
-/// Why no offset is answered for a partition.
+/// Why a query has no offset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListOffsetsError {
     #[error(transparent)]
@@ -71,7 +72,8 @@ impl ListOffsetsError {
 }
 
 impl Session {
-    /// Offsets by place or time, in the order of the queries; `None` where no record is as asked.
+    /// Offsets by position or time, in the order of the queries; `None` if no record matches the
+    /// query.
     pub async fn list_offsets(
         &self,
         isolation: Isolation,
@@ -94,7 +96,7 @@ impl Session {
         let (frontiers, leader_epoch) = reader.frontiers_and_epoch();
         let limit = |frontiers: Frontiers| isolation.frontier().of(&frontiers);
         let timestamp = Timestamp::NONE;
-        // Asked after the search, which sees what was committed meanwhile.
+        // Read after the search, which may find a record that was committed meanwhile.
         let below_limit = |found: Option<FoundOffset>| found.filter(|found| found.offset < limit(reader.frontiers()));
         match query.at {
             OffsetAt::Latest => Ok(Some(FoundOffset { offset: limit(frontiers), timestamp, leader_epoch })),
@@ -109,9 +111,9 @@ impl Session {
         }
     }
 
-    /// Where leader epochs ended, for readers that check whether their log is still a prefix of
-    /// this one (KIP-320). `None` where the log knows no epoch at or below the one asked for, and
-    /// where none is asked for.
+    /// The end offsets of leader epochs, for readers that check whether their log is a prefix of
+    /// this one (KIP-320). `None` if the log knows no epoch at or below the queried one, or if the
+    /// query has no epoch.
     #[must_use]
     pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, LocateError>> {
         let end = |query: &EpochQuery| {
@@ -132,7 +134,7 @@ fn refusal(error: ReadError, gone: impl FnOnce() -> LocateError) -> ListOffsetsE
     }
 }
 
-/// The epoch in which the record at `offset` was written: the earliest that ended above it.
+/// The leader epoch of the record at `offset`: the earliest epoch that ends above it.
 fn epoch_at(reader: &PartitionReader, offset: Offset, current: LeaderEpoch) -> LeaderEpoch {
     let mut epoch = current;
     while let Some(before) = reader.end_offset_for_epoch(LeaderEpoch(epoch.0 - 1)) {
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_the_engine_refuses_keeps_its_facts() {
-        // Any error that can be told from the others.
+        // An error that differs from all others.
         let gone = || LocateError::from(UnknownTopic::Name("orders".to_owned()));
         let check = |error: ReadError, expected: ListOffsetsError| assert_eq!(refusal(error, gone), expected);
         let (requested, log_start, end) = (Offset(9), Offset(3), Offset(6));

@@ -1,8 +1,8 @@
-//! Produce: each partition's batch is checked and handed to the engine; the answer waits until it
-//! is synced.
+//! Produce: checks the batch of each partition and hands it to the engine. The answer comes when
+//! the batch is synced.
 //!
-//! In two phases, so that requests of one connection take effect in their order while their waiting
-//! overlaps: [`Session::produce`] returns when the engine has taken the batches in,
+//! There are two phases, so that requests of one connection take effect in order while their waits
+//! overlap: [`Session::produce`] returns when the engine has accepted the batches,
 //! [`ProduceWait::wait`] when they are acknowledged.
 
 use std::sync::Arc;
@@ -23,28 +23,28 @@ use crate::storage::StorageError;
 use crate::validation::{BatchRefusal, InspectionLimits, RecordFault, ValidBatch, validate};
 use crate::view::{LocateError, TopicRef, is_internal};
 
-/// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients
-/// set it down to 0.
+/// The shortest wait for an answer: Kafka's timeout bounds the wait for replicas only, and some
+/// clients set it to 0.
 const WAIT_MIN: Duration = Duration::from_secs(5);
 
-/// After so long a request with many batches lets other connections of its thread go on.
+/// After this time, a request with many batches yields to other connections of its thread.
 const TURN_MAX: Duration = Duration::from_micros(500);
 
-/// What has to be synced before a producer is answered.
+/// The logs that must be synced before a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
-    /// Nothing: the producer does not want to hear of it.
+    /// None: the producer wants no answer.
     None,
     /// The leader's log.
     Leader,
-    /// The logs of all replicas in sync, which must be at least `min.insync.replicas`, or all there
-    /// are.
+    /// The logs of all in-sync replicas, which must be at least `min.insync.replicas`, or all
+    /// replicas if there are fewer.
     All,
 }
 
 impl Acks {
-    /// What must pass a batch before it is answered. Where nobody waits for the answer, as for the
-    /// leader's log: the batch is held until then.
+    /// The frontier that must pass a batch before it is answered. Without an answer, the request
+    /// still holds the batch's memory until the leader's log is synced.
     const fn frontier(self) -> AppendFrontier {
         match self {
             Self::None | Self::Leader => AppendFrontier::DurableEnd,
@@ -67,16 +67,16 @@ pub struct ProducePartition {
     pub records: Bytes,
 }
 
-/// A batch that is acknowledged.
+/// An acknowledged batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Produced {
     pub base_offset: Offset,
-    /// [`Timestamp::NONE`] where the records keep their producer's time.
+    /// [`Timestamp::NONE`] if the records keep their producer's time.
     pub log_append_time: Timestamp,
     pub log_start: Offset,
 }
 
-/// Why a partition's batch was refused, or is not acknowledged.
+/// Why the batch of a partition was refused or is not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     #[error(transparent)]
@@ -87,7 +87,7 @@ pub enum ProduceError {
     NotEnoughReplicas { topic: TopicName, partition: PartitionId, isr: usize, min: usize },
     #[error(transparent)]
     Batch(#[from] BatchRefusal),
-    /// The batch is sound, and the log has no place for it.
+    /// The batch is valid, but the log cannot append it in its current state.
     #[error(transparent)]
     NotForTheLog(BatchRejection),
     #[error("sequence {got} of producer {producer} is out of order: {expected} is next")]
@@ -96,7 +96,7 @@ pub enum ProduceError {
     InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
     #[error("The batch does not fit its producer's transaction: {0}.")]
     InvalidTransaction(#[source] TransactionRejection),
-    /// Idle producers are forgotten after producer.id.expiration.ms.
+    /// The state of idle producers expires after producer.id.expiration.ms.
     #[error("The partition already remembers {limit} idempotent producers: it takes more when idle ones expire.")]
     TooManyProducers { limit: usize },
     /// The batch may still be stored.
@@ -124,7 +124,8 @@ impl ProduceError {
         }
     }
 
-    /// The records that are at fault, if single ones are; some of them where there are very many.
+    /// The invalid records, if the error concerns single records; some of them if there are very
+    /// many.
     #[must_use]
     pub fn record_faults(&self) -> &[RecordFault] {
         match self {
@@ -134,11 +135,11 @@ impl ProduceError {
     }
 }
 
-/// Where a partition's answer comes from.
+/// The source of a partition's answer.
 #[derive(Debug)]
 enum Pending {
     Refused(ProduceError),
-    /// The next of the engine's answers.
+    /// The engine's next answer.
     Appended {
         topic: TopicName,
         partition: PartitionId,
@@ -155,15 +156,16 @@ pub struct ProduceWait {
     pending: Vec<Pending>,
     appends: AppendWait,
     started: Instant,
-    /// None with [`Acks::None`]: nobody waits, but the batches are held until the engine has stored
-    /// them.
+    /// None with [`Acks::None`]: the producer does not wait, but the batches are held until the
+    /// engine has stored them.
     deadline: Option<Instant>,
     metrics: Arc<ProduceMetrics>,
 }
 
 impl ProduceWait {
-    /// The first batch that was refused before it was handed over. With [`Acks::None`] there is no
-    /// answer to tell it in: the front end has to let the client notice in another way.
+    /// The error of the first batch that was refused before the engine got it. With [`Acks::None`]
+    /// there is no answer that could carry the error: the front end must make the client notice in
+    /// another way.
     #[must_use]
     pub fn first_refusal(&self) -> Option<&ProduceError> {
         self.pending.iter().find_map(|pending| match pending {
@@ -174,8 +176,8 @@ impl ProduceWait {
 }
 
 impl Session {
-    /// Checks the batches and hands the good ones to the engine. A partition's error leaves the
-    /// others alone.
+    /// Checks the batches and hands the valid ones to the engine. An error of one partition does
+    /// not affect the others.
     pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {
         let started = Instant::now();
         let now = wall_clock();
@@ -218,7 +220,7 @@ impl Session {
         if acks == Acks::All {
             let state = topic.partition(partition.partition).expect("it was located just now");
             let wanted = usize::try_from(located.entry.config.min_insync_replicas).unwrap_or(usize::MAX);
-            // More than there are replicas can never be in sync.
+            // There can never be more in-sync replicas than replicas.
             let (isr, min) = (state.isr.len(), wanted.min(state.replicas.len()));
             if isr < min {
                 let (topic, partition) = (topic.name.clone(), partition.partition);
@@ -239,9 +241,9 @@ impl Session {
 }
 
 impl ProduceWait {
-    /// Resolves when every batch is acknowledged or refused, in the order of the request; at the
-    /// timeout, those that were handed over may still be stored. With [`Acks::None`] there is no
-    /// timeout.
+    /// Waits until every batch is acknowledged or refused. The results have the order of the
+    /// request. After a timeout, the batches that the engine has got may still be stored. With
+    /// [`Acks::None`] there is no timeout.
     pub async fn wait(self) -> Vec<Result<Produced, ProduceError>> {
         let answers = match self.deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, self.appends.wait()).await.ok(),
@@ -258,7 +260,7 @@ impl ProduceWait {
                 let Appended { base_offset, log_start, duplicate_of } =
                     appended.map_err(|error| refusal(error, topic, partition))?;
                 let log_append_time = match duplicate_of {
-                    // The time that is in the log, not that of the repetition.
+                    // The time in the log, not that of the repeated request.
                     Some(original) if log_append_time != Timestamp::NONE => original,
                     _ => log_append_time,
                 };
@@ -317,7 +319,7 @@ mod tests {
         };
         let not_leader = || LocateError::NotLeader { topic: topic.clone(), partition }.into();
         check(AppendError::UnknownPartition, not_leader());
-        // The batch is sent again, to the leader whose log takes the place of this one.
+        // The producer sends the batch again, to the leader whose log replaces this one.
         check(AppendError::CutOff, not_leader());
         let (given, current) = (LeaderEpoch(1), LeaderEpoch(2));
         check(

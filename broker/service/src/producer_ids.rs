@@ -11,7 +11,8 @@ use crate::session::Session;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerIdRequest {
     pub transactional_id: Option<String>,
-    /// What an idempotent producer had before: it gets a new id all the same, as on Kafka.
+    /// The id and epoch that an idempotent producer had before. It gets a new id nevertheless, as
+    /// on Kafka.
     pub current: Option<(ProducerId, ProducerEpoch)>,
 }
 
@@ -38,7 +39,7 @@ impl ProducerIdError {
 }
 
 impl Session {
-    /// A producer id that nobody had before, with epoch 0.
+    /// A producer id that was never given before, with epoch 0.
     pub async fn init_producer_id(
         &self,
         request: ProducerIdRequest,
@@ -48,7 +49,7 @@ impl Session {
             Some("") => return Err(ProducerIdError::EmptyTransactionalId),
             Some(_) => return Err(ProducerIdError::Transactional),
         }
-        // Held while a block is asked for, so that many producers that come at once share one
+        // Locked while a block is requested, so that producers that come at the same time share one
         // block.
         let mut ids = self.broker.producer_ids.lock().await;
         loop {

@@ -1,4 +1,4 @@
-//! DeleteRecords: moves the start of partitions' logs up.
+//! DeleteRecords: moves up the log starts of partitions.
 
 use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{TrimError, TrimTo};
@@ -49,9 +49,9 @@ impl DeleteRecordsError {
 }
 
 impl Session {
-    /// Deletes the records below an offset. Answers the new log starts once they are synced, in the
-    /// order of the request. There is no timeout: a request's is about the followers' log starts,
-    /// and a deletion that is begun takes effect whether or not it is waited for.
+    /// Deletes the records below an offset. Returns the new log starts once they are synced, in the
+    /// order of the request. There is no timeout: Kafka's bounds the wait for the followers' log
+    /// starts, and a deletion that has begun takes effect in any case.
     pub async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<Offset, DeleteRecordsError>> {
         let each = deletions.iter().map(|deletion| self.delete_before(deletion));
         futures_util::future::join_all(each).await
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_the_engine_refuses_keeps_its_facts() {
-        // Any error that can be told from the others.
+        // An error that differs from all others.
         let gone = || LocateError::from(UnknownTopic::Name("orders".to_owned()));
         let check = |error: TrimError, expected: DeleteRecordsError| assert_eq!(refusal(error, gone), expected);
         check(TrimError::UnknownPartition, gone().into());

@@ -1,6 +1,6 @@
-//! Who calls an operation. Every operation of the broker is a method of [`Session`], in the file of
-//! its capability, so none can be called without a caller: authorization and quotas will stand in
-//! one place below all front ends.
+//! The caller of an operation. Every operation of the broker is a method of [`Session`], in the
+//! file of its capability, so that no operation can be called without a caller: authorization and
+//! quotas will have one place below all front ends.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ pub struct Caller {
     pub address: SocketAddr,
 }
 
-/// One request's caller: a front end makes a session for each request.
+/// The caller of one request: a front end makes a session for each request.
 ///
 /// Kafka's quotas are kept by principal, client id and address (KIP-124, KIP-612): the session has
 /// all three.
@@ -54,21 +54,21 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session without a deadline. `client_id` is the client's own claim: it may name a quota and
-    /// show in logs, and gives no right.
+    /// A session without a deadline. `client_id` is the client's own claim: it may select a quota
+    /// and appear in logs, but gives no rights.
     #[must_use]
     pub const fn new(broker: Arc<Broker>, caller: Arc<Caller>, client_id: Option<String>) -> Self {
         Self { broker, caller, client_id, deadline: None }
     }
 
-    /// The caller waits no longer than this from now on. An operation that cannot begin in time
-    /// does nothing; one that has begun goes on, also without the caller.
+    /// Sets the deadline of the caller's wait, from now on. An operation that cannot begin in time
+    /// does nothing; one that has begun continues, also without its caller.
     pub fn set_timeout(&mut self, timeout: Duration) {
-        // A time beyond the clock's range is none.
+        // A deadline beyond the clock's range is no deadline.
         self.deadline = Instant::now().checked_add(timeout);
     }
 
-    /// The same caller with this timeout, in place of an earlier one.
+    /// A copy of the session with this timeout from now on, instead of an earlier deadline.
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Self {
         let mut session = self.clone();
@@ -86,7 +86,7 @@ impl Session {
         self.client_id.as_deref()
     }
 
-    /// How long the caller still waits. `None`: without a limit.
+    /// The rest of the caller's wait. `None` for a wait without a limit.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }

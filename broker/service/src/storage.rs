@@ -1,13 +1,13 @@
-//! Refusals of the engine that many operations pass on to clients.
+//! Errors of the engine that many operations pass on to clients.
 
 use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{Frontiers, ReadFailure, WalFailure};
 use rustmq_model::Offset;
 
-/// Why the engine takes no change of any partition.
+/// Why the engine accepts no changes of any partition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// Goes away when retention, DeleteRecords or the deletion of topics frees space.
+    /// This ends when retention, DeleteRecords or the deletion of topics frees space.
     #[error("The write-ahead log is full: lower the retention of topics, delete records, or raise wal.capacity_bytes.")]
     Full,
     #[error("The storage failed: {0}. The broker needs its operator.")]
@@ -27,10 +27,10 @@ impl StorageError {
     }
 }
 
-/// Why records that the log has cannot be read.
+/// Why records of the log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableError {
-    /// They are lost for good; those from `end` on can be read.
+    /// These records are lost for good; records from `end` on can be read.
     #[error(
         "The storage failed: offsets {first} to {last} are damaged: they could not be read back. The broker needs its operator.",
         last = end.0 - 1
@@ -51,7 +51,7 @@ impl UnreadableError {
     }
 }
 
-/// An offset that the log does not have.
+/// The offset lies outside of the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Offset {requested} is not in the log, which has {log_start} to {end}.")]
 pub struct OffsetOutOfRange {

@@ -1,5 +1,5 @@
-//! Creating, extending and deleting topics. The controller decides; the answer leaves when the
-//! engine and the view have followed, so that what was answered can be used at once.
+//! Creates, extends and deletes topics. The controller decides; the answer comes when the engine
+//! and the view have followed, so that a client can use a new topic at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::refusals::Refusals;
 use crate::session::Session;
 use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
 
-/// Whether a request changes anything, or only asks whether it could.
+/// Whether a request makes its changes, or only validates them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Apply,
@@ -36,7 +36,7 @@ impl Mode {
 pub struct TopicCreation {
     pub name: String,
     pub placement: TopicPlacement,
-    /// A `None` is a null on the wire, which is refused.
+    /// `None` stands for null on the wire, which is refused.
     pub configs: BTreeMap<String, Option<String>>,
 }
 
@@ -74,10 +74,10 @@ impl CreateTopicsError {
     }
 }
 
-/// Why a topic that was asked for is neither there nor created.
+/// Why a topic that a request needs does not exist and was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AutoCreationError {
-    /// It may still come.
+    /// The topic may still be created.
     #[error("Creating the topic took longer than the request's timeout.")]
     TimedOut,
     #[error(transparent)]
@@ -145,17 +145,18 @@ impl CreatePartitionsError {
     }
 }
 
-/// Partitions that one request may create with new topics: Kafka's limit. The command is stored
-/// before it is judged, and everything waits for its end.
+/// The most partitions that one request may create with new topics: Kafka's limit. A command is
+/// stored before it is judged, and all later commands wait for it.
 const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 
-/// How long an auto-creation may take before the client is told to ask again.
+/// The longest wait for an auto-creation; then the client has to ask again.
 const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Creates topics. Answers in the order of the request; one that fails leaves the others.
-    /// The session's deadline bounds the wait for the command's turn, here and below: with
-    /// `NotBegun` nothing was done, and what is begun is answered when it is done.
+    /// Creates topics. The results have the order of the request; an error of one topic does not
+    /// affect the others. The session's deadline bounds the wait for the command's turn, here and
+    /// below: with `NotBegun` the request has no effect, and a command that has begun is answered
+    /// when it is done.
     pub async fn create_topics(
         &self,
         topics: Vec<TopicCreation>,
@@ -190,7 +191,7 @@ impl Session {
         }
     }
 
-    /// Deletes topics with everything in them.
+    /// Deletes topics with all their records.
     pub async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
         let is_enabled = self.broker.settings().delete_topics;
         let judge = |topic| match topic {
@@ -216,7 +217,7 @@ impl Session {
         }
     }
 
-    /// Gives topics more partitions. Answers in the order of the request.
+    /// Gives topics more partitions. The results have the order of the request.
     pub async fn create_partitions(
         &self,
         topics: Vec<NewPartitions>,
@@ -246,8 +247,8 @@ impl Session {
         }
     }
 
-    /// Creates topics that were asked for and are not there. Answers those that it could not
-    /// create, with the reason.
+    /// Creates topics that a request needs and that do not exist. Returns the topics that were not
+    /// created, with the reasons.
     pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
         let settings = self.broker.settings();
         let brokers = self.broker.view.read().state.brokers().len();
@@ -269,7 +270,7 @@ impl Session {
             return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect();
         };
         let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicsError>)| match result {
-            // Somebody else was faster, which is as good.
+            // Another request has created it meanwhile.
             Ok(_) | Err(CreateTopicsError::Command(CommandError::Rejected(Rejection::TopicAlreadyExists { .. }))) => {
                 None
             }
@@ -279,7 +280,8 @@ impl Session {
     }
 }
 
-/// As Kafka counts them: a count that is not positive is refused later, and by itself.
+/// The number of new partitions, as Kafka counts them: a count that is not positive adds none, and
+/// is refused later for its topic alone.
 fn partitions_wanted(topic: &NewTopic) -> u64 {
     match &topic.placement {
         Placement::Count { partitions, .. } => u64::try_from(*partitions).unwrap_or(0),
@@ -295,12 +297,12 @@ fn new_topic(topic: TopicCreation, settings: &EffectiveBrokerConfig) -> NewTopic
             replication_factor: replication_factor.unwrap_or(settings.default_replication_factor),
         },
     };
-    // Random, so that a topic made again under an old name is another one.
+    // The id is random, so that a new topic under an old name is another topic.
     let id = TopicId(uuid::Uuid::new_v4().as_u128());
     NewTopic { name: topic.name, id, placement, configs: topic.configs }
 }
 
-/// The topic of committed offsets, as far as the number of brokers allows.
+/// The topic of committed offsets, with as many replicas as there are brokers for.
 fn offsets_topic(settings: &EffectiveBrokerConfig, brokers: usize) -> TopicCreation {
     let brokers = i16::try_from(brokers).unwrap_or(i16::MAX);
     let configs = [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];

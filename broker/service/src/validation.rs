@@ -1,6 +1,6 @@
-//! What a producer's batch must be before it is handed to the engine: its header, and its records
-//! as far as consumers depend on them. What the header states and the log goes by, the largest
-//! timestamp above all, is computed here and put right where it is wrong.
+//! Checks a producer's batch before the engine gets it: the header, and those properties of the
+//! records that consumers depend on. The log relies on some fields of the header, above all on the
+//! largest timestamp; these are computed here, and corrected if they are wrong.
 
 use bytes::Bytes;
 use rustmq_controller_core::configs::{EffectiveTopicConfig, TimestampType as TopicTimestampType};
@@ -16,43 +16,43 @@ mod refusal;
 
 pub use refusal::{BatchRefusal, FaultReason, InvalidBatch, RecordFault};
 
-/// A batch that the log may take.
+/// A batch that may be appended.
 #[derive(Debug)]
 pub(crate) struct ValidBatch {
     pub(crate) bytes: Bytes,
     pub(crate) header: BatchHeader,
-    /// The time that was stamped; `Timestamp::NONE` where the producer's time stays.
+    /// The time that was stamped; `Timestamp::NONE` if the producer's time stays.
     pub(crate) log_append_time: Timestamp,
 }
 
-/// Whether the records of compressed batches are looked at although nothing else asks for it.
+/// Whether the records of compressed batches are checked even if no rule of the topic needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum CompressedRecords {
     #[default]
     Checked,
-    /// A producer that writes broken ones breaks the consumers of its topic.
+    /// A producer that writes malformed records breaks the consumers of its topic.
     Trusted,
 }
 
-/// How far a batch is looked into.
+/// The extent of the check of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InspectionLimits {
     pub(crate) compressed: CompressedRecords,
-    /// What one batch may decompress to.
+    /// The most decompressed bytes of one batch.
     pub(crate) decompressed_bytes_max: usize,
 }
 
-/// Faults that are told of one batch at most; a client needs no more to find its mistake.
+/// The most faults that are reported for one batch; a client needs no more to find its mistake.
 const FAULTS_MAX: usize = 100;
-/// What is decompressed on the connection's own task, in a few milliseconds: as much as clients put
-/// into a batch as a rule.
+/// Batches up to this size are decompressed on the connection's own task, which takes a few
+/// milliseconds. Clients rarely make larger ones.
 const BYTES_AT_ONCE: usize = 2 << 20;
-/// Batches beyond that are decompressed on threads of their own, so many at a time: each may take
-/// long, and the processors are for all.
+/// Bounds the larger batches that are decompressed at a time, on threads of their own: each may
+/// take long, and must leave processors to others.
 static INFLATING: Semaphore = Semaphore::const_new(2);
 
-/// Checks the bytes of one partition's entry in a produce request, and puts right what the header
-/// says of the time.
+/// Checks the bytes of one partition in a produce request, and corrects the timestamps in the
+/// header.
 pub(crate) async fn validate(
     bytes: Bytes,
     config: &EffectiveTopicConfig,
@@ -67,7 +67,7 @@ pub(crate) async fn validate(
     let _permit = INFLATING.acquire().await.expect("it is never closed");
     let config = config.clone();
     let inflating = tokio::task::spawn_blocking(move || validate_within(&bytes, &config, now, limits));
-    // Only the end of the process takes the thread away.
+    // Only the end of the process cancels the thread's work.
     Ok(inflating.await.map_err(|_| StorageError::Stopping)??)
 }
 
@@ -88,14 +88,14 @@ fn validate_within(
         TopicTimestampType::LogAppendTime => (TimestampType::LogAppendTime, now, now),
         TopicTimestampType::CreateTime => (TimestampType::CreateTime, max_timestamp, Timestamp::NONE),
     };
-    // When tombstones may go is not for producers to say.
+    // Producers must not decide when tombstones are removed.
     let attributes = header.attributes.with_timestamp_type(timestamp_type).without_delete_horizon();
     let (bytes, header) = restated(bytes, header, attributes, max_timestamp)?;
     Ok(ValidBatch { bytes, header, log_append_time })
 }
 
-/// The batch as it is where the header is right, which costs nothing; else a copy under a CRC of
-/// its own.
+/// The batch itself if its header is right, without a copy; otherwise a corrected copy with its own
+/// CRC.
 fn restated(
     bytes: &Bytes,
     header: BatchHeader,
@@ -110,10 +110,10 @@ fn restated(
     Ok((bytes, header))
 }
 
-/// Everything that the header alone proves.
+/// Checks everything that needs the header alone.
 fn check_header(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<BatchHeader, BatchRefusal> {
     if bytes.is_empty() {
-        // Not a damaged one, which producers would send again.
+        // This is not reported as damaged: producers would send it again.
         return Err(InvalidBatch::NotOneBatch.into());
     }
     let header = BatchHeader::parse(bytes)?;
@@ -145,10 +145,10 @@ fn check_header(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<BatchHea
     Ok(header)
 }
 
-/// What a topic asks of each record.
+/// The rules of a topic for each record.
 struct RecordRules {
     needs_keys: bool,
-    /// `None` where the broker's time counts.
+    /// `None` if the broker stamps its own time.
     times: Option<TimeBounds>,
 }
 
@@ -166,8 +166,8 @@ impl TimeBounds {
         Self { earliest, latest }
     }
 
-    /// Whether the header's largest timestamp can be right, and nothing but the largest matters:
-    /// with no bound on the past, which is the default.
+    /// Whether the header's largest timestamp is plausible, and no other timestamp matters: that is
+    /// so without a bound on the past, the default.
     fn trust(self, header: &BatchHeader) -> bool {
         let possible = header.max_timestamp.0 >= 0 && header.max_timestamp >= header.base_timestamp;
         self.earliest <= 0 && possible && header.max_timestamp.0 <= self.latest
@@ -188,7 +188,7 @@ impl RecordRules {
             || self.times.is_some_and(|times| !times.trust(header))
     }
 
-    /// Answers the largest timestamp, which is -1 where no record has one.
+    /// Checks the records. Returns the largest timestamp, which is -1 if no record has one.
     fn judge(&self, bytes: &[u8], header: &BatchHeader, size_max: usize) -> Result<Timestamp, BatchRefusal> {
         let mut max_timestamp = Timestamp::NONE;
         let (mut keyless, mut outside) = (Vec::new(), Vec::new());

@@ -1,8 +1,8 @@
-//! What this broker knows of the cluster: the controller's state as far as it was followed, joined
-//! with the engine's readers.
+//! This broker's view of the cluster: its copy of the controller's state, joined with the engine's
+//! readers.
 //!
-//! A topic is shown only when its partitions are open in the engine: whoever finds it here can use
-//! it. Changes come from the metadata follower alone.
+//! The view shows a topic only when its partitions are open in the engine, so that a caller that
+//! finds it can use it. Only the metadata follower changes the view.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition
 
 use crate::storage::StorageError;
 
-/// Where committed offsets are kept.
+/// The topic of committed offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Names that no client may give to a topic. In Kafka the first is the controller's log;
-/// transactions and share groups will be kept in the others. A coordinator's topic has partitions
-/// and configs of its own: nobody may make it with those of another topic before.
+/// Names that no client may give to a topic. In Kafka the first one is the controller's log;
+/// transactions and share groups will have the other two. A coordinator's topic needs its own
+/// number of partitions and its own configs, so no client may create it first with others.
 const RESERVED_TOPICS: [&str; 3] = ["__cluster_metadata", "__transaction_state", "__share_group_state"];
 
-/// Whether the name is kept for the cluster itself, which has no topic under it yet.
+/// Whether the name is reserved for a topic of the cluster that does not exist yet.
 pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED_TOPICS.contains(&name)
 }
@@ -40,7 +40,7 @@ pub enum TopicRef {
     Id(TopicId),
 }
 
-/// The topic that a request names is not here.
+/// No topic has the name or the id of the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownTopic {
     #[error("This server does not host a topic named '{0}'.")]
@@ -50,7 +50,7 @@ pub enum UnknownTopic {
 }
 
 impl UnknownTopic {
-    /// The caller's next step: the topic may be new, or gone.
+    /// The caller's next step: the topic may be new, or deleted.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         ErrorKind::RefreshMetadata
@@ -73,7 +73,7 @@ impl UnknownPartition {
     }
 }
 
-/// Why the partition of a request cannot be used. Nothing was done.
+/// Why the partition of a request cannot be used. The request has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocateError {
     #[error(transparent)]
@@ -87,7 +87,7 @@ pub enum LocateError {
     /// This broker has not heard of the epoch yet.
     #[error("Leader epoch {given} is newer than {current}, which this broker knows.")]
     UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    /// This broker leads the partition, and its engine has refused to open it. It is tried again.
+    /// This broker leads the partition, but its engine failed to open it. The open is tried again.
     #[error(transparent)]
     NotOpened(StorageError),
 }
@@ -151,14 +151,14 @@ pub(crate) struct Located {
 }
 
 impl Located {
-    /// The partition was deleted, or moved away, after it was located: the client asks for metadata
-    /// again.
+    /// The error for a partition that was deleted or moved away after it was located: the client
+    /// asks for metadata again.
     pub(crate) fn gone(&self) -> LocateError {
         LocateError::NotLeader { topic: self.entry.topic.name.clone(), partition: self.id.partition }
     }
 }
 
-/// The view of one moment.
+/// The view at one moment.
 #[derive(Debug)]
 pub(crate) struct ClusterView {
     pub(crate) broker: BrokerId,
@@ -181,7 +181,7 @@ impl ClusterView {
 
     pub(crate) fn remove(&mut self, id: TopicId) -> Option<Arc<TopicEntry>> {
         let entry = self.by_id.remove(&id)?;
-        // A topic made again under the name is another one.
+        // A new topic under the same name is another topic.
         if self.by_name.get(&entry.topic.name).is_some_and(|named| named.topic.id == id) {
             self.by_name.remove(&entry.topic.name);
         }
@@ -207,14 +207,14 @@ impl ClusterView {
         }
     }
 
-    /// Whether the topic that a commit of offsets named is deleted. A commit that has no id (zero)
-    /// is of whatever has the name now.
+    /// Whether the topic of a committed offset is deleted. A commit without an id (zero) belongs to
+    /// the topic that has the name now.
     pub(crate) fn is_gone(&self, name: &TopicName, id: TopicId) -> bool {
         self.state.topic(name.as_str()).is_none_or(|topic| id != TopicId::ZERO && topic.id != id)
     }
 
-    /// A partition to read from or write to. This broker leads it, in the leader epoch that the
-    /// client names as the current one, if it names one.
+    /// Finds a partition to read from or write to. This broker must lead it, in the leader epoch
+    /// that the client takes for the current one, if the client sends it.
     pub(crate) fn locate(
         &self,
         topic: &TopicRef,

@@ -1,10 +1,11 @@
-//! The cluster's metadata as brokers use it: the handle [`Controller`], the snapshot of the state,
-//! and the subscription to its changes. An implementation orders commands and keeps them;
-//! `rustmq-controller-core` decides what they do.
+//! The port to the cluster's metadata for brokers: the handle [`Controller`], the snapshot of the
+//! state, and the subscription to its changes. An implementation orders and stores commands;
+//! `rustmq-controller-core` decides their effects.
 //!
-//! [`Published`] and [`Turns`] are for implementations: they hold the rules that all of them share.
-//! The feature `testing` adds an implementation in memory, and the suite that every implementation
-//! passes. This crate reads no clock but tokio's timer, and opens no files and no connections.
+//! [`Published`] and [`Turns`] are for implementations: they contain the rules that all of them
+//! share. The feature `testing` adds an implementation in memory, and a test suite for all
+//! implementations. This crate reads no clock but tokio's timer, and opens no files and no
+//! connections.
 //!
 //! ```
 //! use rustmq_controller_api::testing::InMemoryController;

@@ -1,4 +1,5 @@
-//! The state that readers see, and the streams that follow it. Decides nothing about the metadata.
+//! The state that readers see, and the streams of its changes. It makes no decisions about
+//! metadata.
 
 use std::sync::Arc;
 
@@ -39,7 +40,8 @@ impl Published {
         self.content.read().current.clone()
     }
 
-    /// Ends at once if this is closed.
+    /// The current state, and a stream of every change that follows it. The stream ends at once if
+    /// this is closed.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>) -> (ClusterSnapshot, Subscription) {
         let content = self.content.read();
@@ -48,17 +50,17 @@ impl Published {
         (content.current.clone(), Subscription::new(Arc::clone(self), batches))
     }
 
-    /// The current state and the stream of the batches that follow it. `None` if this is closed.
+    /// The current state, and the stream of the batches that follow it. `None` if this is closed.
     pub(crate) fn follow(&self) -> Option<(ClusterSnapshot, broadcast::Receiver<DeltaBatch>)> {
         let content = self.content.read();
         content.batches.as_ref().map(|batches| (content.current.clone(), batches.subscribe()))
     }
 
-    /// Applies the entry `index` of the metadata log, and tells the subscribers of its deltas.
-    /// Copies the state first if a reader holds it.
+    /// Applies the entry `index` of the metadata log, and sends its deltas to subscribers. Copies
+    /// the state first if a reader holds it.
     ///
     /// # Panics
-    /// If the index falls: subscribers would take an older state for a newer one.
+    /// If the index falls: subscribers would mistake an older state for a newer one.
     pub fn change<T>(&self, index: u64, change: impl FnOnce(&mut ClusterState) -> (T, Vec<Delta>)) -> T {
         let mut content = self.content.write();
         let Content { current, batches } = &mut *content;
@@ -68,7 +70,7 @@ impl Published {
         if let Some(batches) = batches
             && !deltas.is_empty()
         {
-            // Fails if nobody has subscribed.
+            // Fails if there are no subscribers.
             let _ = batches.send(DeltaBatch { index, deltas: deltas.into() });
         }
         result
@@ -83,12 +85,13 @@ impl Published {
         let (from, to) = (content.current.index, snapshot.index);
         assert!(to >= from, "the metadata log goes from entry {from} back to {to}");
         content.current = snapshot;
-        // The end of the old stream sends its subscribers here.
+        // The end of the old stream makes its subscribers call `follow`.
         content.batches = content.batches.take().map(|_| broadcast::Sender::new(self.batches_max));
     }
 
-    /// Ends every subscription: one that has kept up after the batches that it holds, one that has
-    /// missed some at its next update, without those that it holds. The state stays readable.
+    /// Ends every subscription. A subscription that has missed no batches ends after the batches in
+    /// its queue; one that has missed some ends at its next update, without them. The state stays
+    /// readable.
     pub fn close(&self) {
         self.content.write().batches = None;
     }

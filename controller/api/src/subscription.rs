@@ -1,4 +1,4 @@
-//! How brokers follow the metadata: a snapshot first, then batches of deltas. Nothing polls.
+//! The subscription to metadata: a snapshot first, then batches of deltas. Nothing polls.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ pub struct DeltaBatch {
 #[derive(Clone, Debug)]
 pub enum Update {
     Changed(DeltaBatch),
-    /// The subscriber was too slow and missed changes, or the controller took the state over from
-    /// elsewhere: this snapshot replaces everything that the subscriber knows. Later changes follow
-    /// it.
+    /// The subscriber was too slow and has missed changes, or the controller has installed a
+    /// snapshot from another node. This snapshot replaces the subscriber's state, and later changes
+    /// follow it.
     Resynchronized(ClusterSnapshot),
 }
 
-/// A stream of updates. Holds at most the number of batches that its controller is configured with
-/// (rounded up to a power of two), and resynchronizes if they were not enough.
+/// A stream of updates. Its queue holds the number of batches that the controller is configured
+/// with, rounded up to a power of two. A subscriber that falls further behind resynchronizes.
 #[derive(Debug)]
 pub struct Subscription {
     published: Arc<Published>,
@@ -45,7 +45,7 @@ impl Subscription {
     }
 
     /// Waits for the next update. `None` once the controller is shut down. The future may be
-    /// dropped and asked for again.
+    /// dropped, and the call repeated.
     pub async fn next(&mut self) -> Option<Update> {
         match self.batches.recv().await {
             Ok(batch) => Some(Update::Changed(batch)),

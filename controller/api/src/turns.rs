@@ -1,4 +1,4 @@
-//! Bounds the commands in flight: one permit each.
+//! Bounds the commands in flight: each has one permit.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::controller::SubmitError;
 
-/// The turns of a controller's commands. Commands that find none free get theirs in the order in
-/// which they asked. A command without a turn has no effect.
+/// The turns of a controller's commands. Commands wait for a free turn in the order in which they
+/// asked. A command without a turn has no effect.
 #[derive(Debug)]
 pub struct Turns(Semaphore);
 
@@ -17,14 +17,14 @@ pub struct Turns(Semaphore);
 pub struct Turn<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
 
 impl Turns {
-    /// For `commands_max` commands at a time, at least one.
+    /// Allows `commands_max` commands at a time, at least one.
     #[must_use]
     pub fn new(commands_max: usize) -> Self {
         Self(Semaphore::new(commands_max.max(1)))
     }
 
-    /// Waits for a turn: no longer than `start_within`, not at all if that is zero, and as long as
-    /// it takes with `None`.
+    /// Waits for a turn: at most for `start_within`, not at all if that is zero, and without a
+    /// limit for `None`.
     ///
     /// # Errors
     /// [`SubmitError::Late`] if the turn did not come in time, [`SubmitError::Stopped`] after
@@ -38,7 +38,8 @@ impl Turns {
         permit.map(Turn).map_err(|_| SubmitError::Stopped { reason: "it was shut down".to_owned() })
     }
 
-    /// Gives no more turns. Commands that wait for one are refused; turns that were given last.
+    /// Gives no more turns. Commands that wait for one are refused; turns that were given before
+    /// stay valid.
     pub fn close(&self) {
         self.0.close();
     }

@@ -1,5 +1,5 @@
-//! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs
-//! (KIP-339). One delta per resource. Whether a value is legal is judged in [`crate::configs`].
+//! Changes configs: the full replacement of AlterConfigs, and the edits of IncrementalAlterConfigs
+//! (KIP-339). Each resource has one delta. [`crate::configs`] decides whether a value is legal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ impl ClusterState {
             *counts.entry(alteration.resource.clone()).or_default() += 1;
         }
         let judged = alterations.into_iter().map(|alteration| {
-            // Each change of a topic is a delta with the whole of it: a short command must not make
-            // many of one.
+            // The delta of a topic contains the whole topic, so one short command must not make
+            // many deltas of one topic.
             if counts[&alteration.resource] > 1 {
                 return Err(Rejection::DuplicateItem { name: resource_name(&alteration.resource) });
             }
@@ -77,8 +77,8 @@ fn resource_name(resource: &ConfigResource) -> String {
     }
 }
 
-/// The resource's configs after the change. Only what the change sets is judged: what was legal
-/// once stays.
+/// The resource's configs after the change. Only the values that the change sets are checked: a
+/// value that was legal before stays.
 fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, Rejection> {
     let resource = &alteration.resource;
     let next = match &alteration.change {
@@ -86,7 +86,8 @@ fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, 
             let mut next = Configs::new();
             for (name, value) in configs {
                 let Some(value) = value else { continue };
-                // A value that stays as it is may be one that only the configuration file may set.
+                // A value that does not change is legal, even if only the configuration file may
+                // set it.
                 let kept = if current.get(name) == Some(value) { value.clone() } else { parse(resource, name, value)? };
                 next.insert(name.clone(), kept);
             }
@@ -121,7 +122,7 @@ fn apply_edit(
 ) -> Result<(), Rejection> {
     let value = match operation {
         EditOperation::Set(value) => value.clone(),
-        // Also for an unknown name: afterwards it is not set.
+        // Legal for an unknown name, too: the config is not set afterwards.
         EditOperation::Delete => {
             configs.remove(name);
             return Ok(());
@@ -133,19 +134,19 @@ fn apply_edit(
     Ok(())
 }
 
-/// The items of a list config, as set or as it is by default.
+/// The items of a list config: its value, or its default if it is not set.
 fn current_list<'a>(configs: &'a Configs, resource: &ConfigResource, name: &str) -> Result<Vec<&'a str>, Rejection> {
     let default = configs::list_default(resource, name).map_err(ConfigError::into_rejection)?;
     let value = configs.get(name).map_or(default, String::as_str);
     Ok(split(value).collect())
 }
 
-/// The list with the items that it lacks. Ends once the value is too long: the check of its length
-/// refuses it, and the rest of a large request costs nothing.
+/// The list with the missing items. Stops once the value is too long: the check of the length
+/// refuses it then, and the rest of a large request costs nothing.
 fn appended<'a>(mut list: Vec<&'a str>, items: &'a str) -> String {
     let mut present: BTreeSet<&str> = list.iter().copied().collect();
     let mut bytes: usize = list.iter().map(|item| item.len() + 1).sum();
-    // An empty item is not left out: the list is refused for it.
+    // An empty item stays: the check of the list refuses it.
     for item in items.split(',').map(str::trim) {
         if present.insert(item) {
             list.push(item);
@@ -173,7 +174,7 @@ fn split(items: &str) -> impl Iterator<Item = &str> {
     items.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// The value as it is kept.
+/// The value in the form in which it is kept.
 fn parse(resource: &ConfigResource, name: &str, value: &str) -> Result<String, Rejection> {
     let for_brokers =
         |scope| configs::parse_broker_config(name, value, scope).map_err(ConfigError::into_broker_rejection);

@@ -1,24 +1,23 @@
-//! Brokers as the controller knows them. Whether one is alive is not said here: that is a lease's
-//! business.
+//! The brokers of the cluster. Their registrations do not say whether they are alive.
 
 use std::collections::BTreeMap;
 
 use rustmq_model::{BrokerId, Endpoint, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// One life of a broker's data folder: renewed when the folder is made or can no longer vouch for
-/// what it acknowledged.
+/// The incarnation of a broker's data folder. It is renewed when the folder is made, and when
+/// records that the broker acknowledged may be missing in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IncarnationId(pub u128);
 
-/// What a broker says of itself when it registers.
+/// The registration of a broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerRegistration {
-    /// The configured `broker.id`, a name. The numeric id belongs to the name for good.
+    /// The configured `broker.id`, a name. The name keeps its numeric id for ever.
     pub name: String,
     pub incarnation: IncarnationId,
-    /// Where clients dial it, by listener name, such as `PLAINTEXT`.
+    /// The addresses for clients, by listener name, such as `PLAINTEXT`.
     pub listeners: BTreeMap<String, Endpoint>,
     pub rack: Option<String>,
 }
@@ -28,6 +27,6 @@ pub struct BrokerRegistration {
 pub struct Broker {
     pub id: BrokerId,
     pub registration: BrokerRegistration,
-    /// When the latest registration was proposed.
+    /// The time of the latest registration.
     pub registered_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What can be asked of the metadata machine. A command carries all that its decision needs: time,
+//! The commands of the metadata machine. A command carries all inputs of its decision: the time,
 //! new ids, limits.
 
 use std::collections::BTreeMap;
@@ -11,16 +11,16 @@ use crate::{BrokerRegistration, Configs};
 /// One entry of the metadata log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Gives the cluster its id, once. A second one is answered with the id in force and changes
+    /// Gives the cluster its id, once. A second bootstrap returns the id in force and changes
     /// nothing.
     Bootstrap {
         cluster_id: String,
         /// Finalized feature levels, such as `metadata.version`.
         features: BTreeMap<String, i16>,
-        /// Broker-wide dynamic defaults to begin with.
+        /// The first dynamic defaults of all brokers.
         broker_defaults: Configs,
     },
-    /// Gives the name its id at first, and updates the registration ever after.
+    /// Assigns an id to a new broker name, and updates the registration of a known one.
     RegisterBroker {
         broker: BrokerRegistration,
         now: Timestamp,
@@ -63,16 +63,16 @@ pub struct PartitionLimits {
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTopic {
-    /// As the client wrote it: legality is judged here.
+    /// The client's text, which the machine checks.
     pub name: String,
-    /// Made by the proposer, a random UUID.
+    /// A random UUID, made by the proposer.
     pub id: TopicId,
     pub placement: Placement,
-    /// A None is a null on the wire, which is refused.
+    /// None stands for null on the wire, which is refused.
     pub configs: BTreeMap<String, Option<String>>,
 }
 
-/// How partitions come to their replicas.
+/// The placement of a topic's replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
     /// The controller chooses. Defaults (-1 on the wire) are resolved by the proposer.
@@ -81,24 +81,24 @@ pub enum Placement {
     Manual(BTreeMap<i32, Vec<BrokerId>>),
 }
 
-/// A topic by what the request named it with.
+/// A topic, by the name or the id in the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopicSelector {
     Name(String),
     Id(TopicId),
 }
 
-/// A topic to give more partitions to.
+/// A topic that gets more partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPartitions {
     pub name: String,
-    /// The new total.
+    /// The new number of partitions in all.
     pub count: i32,
     /// Replicas of each added partition, in order; None lets the controller choose.
     pub assignments: Option<Vec<Vec<BrokerId>>>,
 }
 
-/// What configs belong to.
+/// The resource that configs belong to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConfigResource {
     Topic(TopicName),
@@ -107,7 +107,7 @@ pub enum ConfigResource {
     Broker(BrokerId),
 }
 
-/// A change of one resource's configs. It holds entirely or not at all.
+/// A change of one resource's configs. It is applied as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigAlteration {
     pub resource: ConfigResource,
@@ -116,7 +116,7 @@ pub struct ConfigAlteration {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigChange {
-    /// AlterConfigs: what is not named returns to its default, and so does a None.
+    /// AlterConfigs: configs that are not named, or whose value is None, return to their defaults.
     Replace(BTreeMap<String, Option<String>>),
     /// IncrementalAlterConfigs (KIP-339), in the request's order.
     Edit(Vec<ConfigEdit>),

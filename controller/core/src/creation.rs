@@ -1,4 +1,4 @@
-//! Creating topics and partitions: what is legal, and who gets them.
+//! Creates topics and partitions: checks requests, and assigns replicas to brokers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl ClusterState {
                 let count = u32::try_from(*partitions).ok().filter(|count| *count > 0);
                 let count = count.ok_or(Rejection::InvalidPartitions { wanted: *partitions })?;
                 let replication_factor = self.checked_replication_factor(*replication_factor)?;
-                // Before anything is allocated: the count comes from a client.
+                // Checked before anything is allocated, because the count comes from a client.
                 self.refuse_excess(u64::from(count), u64::from(count), limits)?;
                 let ring = Ring::new(self.brokers.values(), topic.id);
                 (0..count as usize).map(|partition| ring.replicas(partition, replication_factor)).collect()
@@ -85,7 +85,7 @@ impl ClusterState {
         factor.map(usize::from).ok_or(Rejection::InvalidReplicationFactor { wanted, brokers })
     }
 
-    /// `topic_total` partitions in the topic, `added` of them new.
+    /// Checks the limits for a topic of `topic_total` partitions, of which `added` are new.
     fn refuse_excess(&self, topic_total: u64, added: u64, limits: PartitionLimits) -> Result<(), Rejection> {
         if topic_total > u64::from(limits.per_topic_max) {
             return Err(Rejection::TooManyPartitionsInTopic { wanted: topic_total, max: limits.per_topic_max });

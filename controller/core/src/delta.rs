@@ -1,5 +1,5 @@
-//! What changed, as facts. Replaying them onto a copy of the state brings it to the same state: the
-//! machine itself changes in no other way.
+//! The changes of the state, as facts. A copy of the state that replays them has the same state:
+//! the machine itself changes in no other way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub enum Delta {
         cluster_id: String,
         features: BTreeMap<String, i16>,
     },
-    /// New, or with a new registration.
+    /// The broker, which is new or has a new registration.
     BrokerRegistered(Arc<Broker>),
     TopicCreated(Arc<Topic>),
     TopicDeleted {
@@ -35,23 +35,23 @@ pub enum Delta {
     },
     /// The topic with its new explicit configs.
     TopicConfigChanged(Arc<Topic>),
-    /// All dynamic configs now set in the scope.
+    /// All dynamic configs of the scope after the change.
     BrokerConfigChanged {
         scope: BrokerConfigScope,
         configs: Configs,
     },
-    /// All features now finalized, with their epoch.
+    /// All finalized features after the change, with their epoch.
     FeaturesChanged {
         features: BTreeMap<String, i16>,
         epoch: i64,
     },
-    /// Producer ids below `next` are given away.
+    /// Producer ids below `next` are allocated.
     ProducerIdsAllocated {
         next: i64,
     },
 }
 
-/// Which brokers a dynamic config is set for.
+/// The brokers that a dynamic config is set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum BrokerConfigScope {
     Default,

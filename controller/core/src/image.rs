@@ -1,5 +1,4 @@
-//! The form in which the state is kept in a snapshot: the facts without their indexes, under a
-//! version number.
+//! The form of the state in a snapshot: the state without its indexes, with a version number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Broker, ClusterState, Configs, Topic};
 
-/// Raised when a reader of the old version could misread the new one.
+/// Raise this when a reader of the old version could misread the new one.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -18,7 +17,7 @@ pub(crate) struct ClusterImage {
     version: u32,
     cluster_id: Option<String>,
     features: BTreeMap<String, i16>,
-    /// Not in snapshots of clusters whose features have never changed.
+    /// Absent in snapshots of clusters whose features have never changed.
     #[serde(default, skip_serializing_if = "is_unchanged")]
     features_epoch: i64,
     brokers: Vec<Arc<Broker>>,
@@ -33,7 +32,7 @@ const fn is_unchanged(epoch: &i64) -> bool {
     *epoch == 0
 }
 
-/// Why an image is not taken for a state.
+/// Why an image cannot become a state.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
     #[error("the metadata snapshot has version {found}; this program reads version {VERSION}")]

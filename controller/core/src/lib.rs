@@ -1,8 +1,8 @@
 //! The cluster's metadata as a pure state machine, and the catalogue of Kafka's configs.
 //!
-//! [`ClusterState::apply`] takes a [`Command`] and gives an [`Outcome`] or a [`Rejection`], and the
-//! [`Delta`]s it made. No I/O, clock or randomness: the proposer puts time and new ids into the
-//! command, so every replica decides alike.
+//! [`ClusterState::apply`] takes a [`Command`] and returns an [`Outcome`] or a [`Rejection`], with
+//! the [`Delta`]s that it has made. There is no I/O, clock or randomness: the proposer puts the
+//! time and new ids into the command, so that every replica makes the same decision.
 
 mod alteration;
 mod broker;

@@ -1,16 +1,16 @@
-//! What a command comes to: outcomes with a result per item, and typed rejections with the facts
-//! that a client's message needs.
+//! The results of commands: outcomes with a result for each item, and typed rejections with the
+//! facts for an error message.
 
 use rustmq_model::{BrokerId, ProducerId, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::Configs;
 
-/// The result of a command that was carried out. Items are in the order of the command; one that
-/// failed leaves the others.
+/// The result of a command that was carried out. Items have the order of the command; the failure
+/// of one does not affect the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The id in force, whoever gave it.
+    /// The id in force, of this bootstrap or of an earlier one.
     Bootstrapped {
         cluster_id: String,
     },
@@ -25,7 +25,7 @@ pub enum Outcome {
     FeaturesFinalized,
 }
 
-/// A topic that was created, or with `validate_only` would have been.
+/// A topic that was created, or that `validate_only` found legal to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedTopic {
     pub name: TopicName,
@@ -48,7 +48,7 @@ pub struct ExtendedTopic {
     pub partitions: i32,
 }
 
-/// Producer ids that only their broker gives out.
+/// A block of producer ids, which one broker alone gives to producers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerIdBlock {
     pub first: ProducerId,
@@ -56,11 +56,11 @@ pub struct ProducerIdBlock {
 }
 
 impl ProducerIdBlock {
-    /// As many as Kafka hands to a broker at a time.
+    /// The size of Kafka's blocks.
     pub const COUNT: u32 = 1000;
 }
 
-/// Why a command, or one item of it, was not carried out. The display text is fit for a client.
+/// Why a command, or one item of it, was not carried out. The display text is written for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
     #[error("{reason}")]

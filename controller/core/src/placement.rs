@@ -1,7 +1,6 @@
-//! Which brokers a new partition is given to. Even over brokers, and over racks where they are
-//! named.
+//! Chooses the brokers of new partitions: evenly over brokers, and over racks if brokers have them.
 //!
-//! Moving what exists is the balancer's business, not done here.
+//! It does not move existing partitions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,13 +9,13 @@ use rustmq_model::{BrokerId, TopicId};
 
 use crate::Broker;
 
-/// Deals brokers out to partitions, round and round. Neighbours in the ring are of different racks
-/// as far as racks go, so that the replicas of a partition, which are neighbours, spread over
-/// racks.
+/// A ring of brokers from which partitions take their replicas in turn. Neighbours in the ring are
+/// in different racks as far as possible. The replicas of a partition are neighbours, so that they
+/// spread over racks.
 pub(crate) struct Ring {
     brokers: Vec<BrokerId>,
-    /// Where the topic begins: topics begin at different places, or the first broker would lead
-    /// every small topic.
+    /// The place in the ring where the topic begins. It differs from topic to topic: otherwise the
+    /// first broker would lead every small topic.
     start: usize,
 }
 

@@ -1,8 +1,8 @@
-//! The metadata machine itself: what the cluster is, and how a command changes it.
+//! The metadata machine: the state of the cluster, and the changes that commands make.
 //!
-//! A command is judged, its changes are written as [`Delta`]s, and the deltas are replayed: there
-//! is no other way in. So whoever replays the deltas onto a copy has the same state. Topics and
-//! brokers sit behind `Arc`: a clone of the state is a clone of its maps.
+//! A command is judged, its changes become [`Delta`]s, and the deltas are replayed: nothing else
+//! changes the state. So a copy that replays the same deltas has the same state. Topics and brokers
+//! are behind `Arc`, so that a clone of the state clones its maps only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::{
     ProducerIdBlock, Rejection, Topic, TopicSelector,
 };
 
-/// The cluster's metadata. Serializes with a version number, and refuses another one.
+/// The cluster's metadata. Its serialized form has a version number; other versions are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "ClusterImage", try_from = "ClusterImage")]
 pub struct ClusterState {
@@ -25,11 +25,11 @@ pub struct ClusterState {
     pub(crate) features_epoch: i64,
     pub(crate) brokers: BTreeMap<BrokerId, Arc<Broker>>,
     pub(crate) topics: BTreeMap<TopicId, Arc<Topic>>,
-    /// Follows `topics`.
+    /// An index of `topics`.
     pub(crate) topic_ids: BTreeMap<TopicName, TopicId>,
-    /// Follows `topics`: those whose names can collide, by their unified names.
+    /// An index of `topics`: the topics whose names can collide, by their unified names.
     pub(crate) unified_names: BTreeMap<String, TopicName>,
-    /// Follows `topics`: what the per-cluster limit is held against.
+    /// Derived from `topics`: the number that the limit per cluster bounds.
     pub(crate) partition_count: u64,
     pub(crate) broker_defaults: Configs,
     pub(crate) broker_configs: BTreeMap<BrokerId, Configs>,
@@ -50,9 +50,9 @@ impl ClusterState {
         &self.features
     }
 
-    /// How often the finalized features have changed since the bootstrap. The same on every copy of
-    /// the state, and never lower than before: a Java client keeps the features that it was told
-    /// with the highest epoch, and looks at no others.
+    /// The number of changes of the finalized features since the bootstrap. It is the same on every
+    /// copy of the state, and never falls: a Java client keeps the features with the highest epoch
+    /// that it has seen, and ignores others.
     #[must_use]
     pub const fn features_epoch(&self) -> i64 {
         self.features_epoch
@@ -113,10 +113,10 @@ impl ClusterState {
 
 /// The changing side.
 impl ClusterState {
-    /// Carries a command out. The same commands give the same results and deltas everywhere.
+    /// Carries a command out. The same commands give the same results and deltas on every replica.
     ///
-    /// A rejection is of the command as a whole and comes without deltas; rejections of items are
-    /// in the outcome.
+    /// A [`Rejection`] rejects the command as a whole, and comes without deltas. Rejections of
+    /// single items are in the outcome.
     pub fn apply(&mut self, command: Command) -> (Result<Outcome, Rejection>, Vec<Delta>) {
         let mut deltas = Vec::new();
         let result = match command {
@@ -143,8 +143,8 @@ impl ClusterState {
         (result, deltas)
     }
 
-    /// Makes a change, or, to validate it only, makes it on a copy that is dropped with its deltas:
-    /// the items of one request are judged beside each other all the same.
+    /// Makes a change. To only validate it, makes it on a copy that is dropped with its deltas, so
+    /// that the items of one request are judged together in both cases.
     fn change_unless<R>(
         &mut self,
         validate_only: bool,
@@ -154,7 +154,7 @@ impl ClusterState {
         if validate_only { change(&mut self.clone(), &mut Vec::new()) } else { change(self, deltas) }
     }
 
-    /// Brings a copy of the state up by one delta. Deltas of the machine that this is a copy of, in
+    /// Applies one delta to a copy of the state. The deltas must come from the copied machine, in
     /// order and without a gap.
     pub fn replay(&mut self, delta: &Delta) {
         match delta {
@@ -202,7 +202,7 @@ impl ClusterState {
         }
     }
 
-    /// Replays a change that was just decided, and keeps it for those who follow.
+    /// Replays a change that was just decided, and adds it to the command's deltas.
     pub(crate) fn commit(&mut self, delta: Delta, deltas: &mut Vec<Delta>) {
         self.replay(&delta);
         deltas.push(delta);
@@ -245,7 +245,7 @@ impl ClusterState {
         let known = self.brokers.values().find(|broker| broker.registration.name == registration.name).cloned();
         let id = match &known {
             Some(broker) => broker.id,
-            // Brokers are never forgotten, so the next id after the highest was never used.
+            // Brokers are never removed, so that the id after the highest one was never used.
             None => match self.brokers.last_key_value() {
                 None => BrokerId(0),
                 Some((last, _)) => BrokerId(last.0.checked_add(1).ok_or(Rejection::BrokerIdsExhausted)?),
@@ -259,7 +259,7 @@ impl ClusterState {
         Ok(Outcome::BrokerRegistered { id })
     }
 
-    /// Takes a broker whose data folder is a new one out of what it was trusted with.
+    /// Removes a broker with a new data folder from the ISRs of its partitions.
     fn demote_after_loss(&mut self, broker: BrokerId, deltas: &mut Vec<Delta>) {
         let mut changes = Vec::new();
         for topic in self.topics.values() {
@@ -274,8 +274,8 @@ impl ClusterState {
         }
     }
 
-    /// A topic that is selected twice, be it by its name and by its id, is not deleted: the request
-    /// contradicts itself.
+    /// A topic that is selected twice, for example by its name and by its id, is not deleted: the
+    /// request contradicts itself.
     fn delete_topics(
         &mut self,
         selectors: Vec<TopicSelector>,
@@ -312,14 +312,15 @@ impl ClusterState {
         Ok(Outcome::ProducerIdsAllocated(ProducerIdBlock { first: ProducerId(first), count }))
     }
 
-    /// The epoch rises only if a level changes: clients would look again for nothing.
+    /// The epoch rises only if a level changes: otherwise clients would process the same features
+    /// again.
     fn finalize_features(
         &mut self,
         levels: BTreeMap<String, i16>,
         deltas: &mut Vec<Delta>,
     ) -> Result<Outcome, Rejection> {
         if self.cluster_id.is_none() {
-            // The bootstrap would replace them under the same epoch.
+            // The bootstrap would later replace these levels under the same epoch.
             return Err(Rejection::NotBootstrapped);
         }
         let mut features = self.features.clone();

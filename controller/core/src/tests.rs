@@ -1,4 +1,4 @@
-//! The machine from outside: what each command does, and properties over random histories.
+//! Tests of the machine: the effect of each command, and properties over random histories.
 
 #![allow(clippy::unwrap_used)]
 
@@ -470,7 +470,7 @@ fn a_resource_that_is_altered_twice_in_one_request_is_not_altered() {
     assert!(state.topic("t").unwrap().configs.is_empty());
 }
 
-/// The least time of several that the creation of many topics takes.
+/// The shortest of several measured times of the creation of many topics.
 #[allow(clippy::disallowed_methods, reason = "the test measures; the machine knows no clock")]
 fn creation_time(name: impl Fn(u32) -> String) -> std::time::Duration {
     const COUNT: u32 = 50_000;

@@ -1,18 +1,18 @@
-//! Topics and their partitions. Records and offsets are not known here.
+//! Topics and their partitions, without records and offsets.
 
 use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, Timestamp, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::Configs;
 
-/// One life of a topic.
+/// A topic, from its creation to its deletion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
     pub id: TopicId,
     pub name: TopicName,
-    /// Dense: the index is the partition id.
+    /// The index is the partition id.
     pub partitions: Vec<Partition>,
-    /// What was set explicitly; everything else follows the broker-wide configs.
+    /// The explicit configs. All others follow the broker-wide configs.
     pub configs: Configs,
     pub created_at: Timestamp,
 }
@@ -30,7 +30,7 @@ impl Topic {
     }
 }
 
-/// Who holds a partition and who leads it.
+/// The replicas and the leader of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// In order of preference: the first is the preferred leader. Never empty, no repeats.
@@ -42,7 +42,7 @@ pub struct Partition {
     pub leader: Option<BrokerId>,
     /// Raised at each change of leader or of the leader's incarnation.
     pub leader_epoch: LeaderEpoch,
-    /// Raised at each change of anything in here, so that a stale proposal is recognized.
+    /// Raised at each change of this struct, so that a stale proposal is recognized.
     pub partition_epoch: i32,
 }
 
@@ -58,12 +58,12 @@ impl Partition {
         }
     }
 
-    /// What becomes of the partition when `broker` returns without what it had acknowledged. None
-    /// if it held nothing in sync.
+    /// The partition after `broker` has returned without the records that it had acknowledged. None
+    /// if it was no in-sync replica.
     ///
-    /// With other in-sync replicas it leaves the ISR. As the sole one of several replicas it leaves
-    /// the partition offline: an operator decides. As the only replica there is nothing to wait
-    /// for: it leads on under a new epoch, by which clients notice.
+    /// If there are other in-sync replicas, the broker leaves the ISR. If it was the only in-sync
+    /// one of several replicas, the partition goes offline, and an operator has to decide. If it is
+    /// the only replica, it continues to lead in a new epoch, by which clients notice the loss.
     pub(crate) fn after_loss_on(&self, broker: BrokerId) -> Option<Self> {
         if !self.isr.contains(&broker) {
             return None;

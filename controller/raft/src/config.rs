@@ -2,21 +2,20 @@
 
 use rustmq_model::ByteSize;
 
-/// How much the controller keeps and queues.
+/// The bounds of the controller's log, queues and cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControllerConfig {
-    /// The size of the log, as encoded, at which a snapshot replaces it. At least 64 KiB. Default 4
-    /// MiB.
+    /// The encoded size of the log at which a snapshot replaces it. At least 64 KiB. Default 4 MiB.
     pub snapshot_log_bytes: ByteSize,
-    /// Commands in flight at a time; more of them wait. At least 1. Default 256.
+    /// The most commands in flight; further ones wait. At least 1. Default 256.
     pub submissions_max: usize,
-    /// Batches of deltas that a subscriber may lag behind before it gets a new snapshot instead. At
+    /// The most batches of deltas that a subscriber may lag behind; then it gets a new snapshot. At
     /// least 1. Default 1024.
     pub subscription_batches_max: usize,
     /// The page cache of the store. Default 4 MiB.
     pub cache_bytes: ByteSize,
-    /// The folder has had a metadata log: where none is, it is lost, and no other is founded.
-    /// Default false.
+    /// The folder must have a metadata log: if there is none, it was lost, and opening fails
+    /// instead of founding a new one. Default false.
     pub must_exist: bool,
 }
 

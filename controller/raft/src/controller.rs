@@ -1,4 +1,4 @@
-//! The controller over Raft: opens the metadata log, submits commands, shows the state, ends.
+//! The controller over Raft: its start, commands, state and end.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,7 +55,7 @@ pub enum OpenError {
     NotReady { source: WaitError },
 }
 
-/// The embedded controller. Clones share it.
+/// The embedded controller. Clones share one controller.
 #[derive(Clone)]
 pub struct RaftController {
     raft: Raft<MetadataRaft>,
@@ -67,9 +67,9 @@ pub struct RaftController {
 }
 
 impl RaftController {
-    /// Opens the metadata log in a folder, founds it if it is new and may be, and returns when it
-    /// leads and everything in it is applied. Runs its tasks on the tokio runtime that it is called
-    /// on.
+    /// Opens the metadata log in a folder. Founds a new log if there is none, unless `must_exist`
+    /// forbids it. Returns when the node leads and has applied the whole log. The tasks run on the
+    /// caller's tokio runtime.
     pub async fn open(dir: &Path, config: ControllerConfig) -> Result<Self, OpenError> {
         let (folder, settings) = (dir.to_owned(), config.clone());
         let opened = tokio::task::spawn_blocking(move || open_files(&folder, &settings)).await;
@@ -105,26 +105,25 @@ impl RaftController {
         Ok(written.data.expect("a command's entry is answered with what became of it"))
     }
 
-    /// Why the metadata log takes nothing more until the process starts again, once that is so: its
-    /// file failed, or a task of it panicked.
+    /// Why the metadata log accepts no more commands until the process starts again, once it does
+    /// not: its file has failed, or one of its tasks has panicked.
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.subscribe()
     }
 
-    /// Stops the log, ends the subscriptions and closes the file. Whoever submits from now on is
-    /// told.
+    /// Stops the log, ends the subscriptions and closes the file. Later commands fail with
+    /// [`SubmitError::Stopped`].
     pub async fn shutdown(&self) {
         self.turns.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the metadata log did not stop cleanly");
         }
-        // Its task has ended. What it ended of is known here at once, and to the task that tells of
-        // it only when that is run.
+        // The reason of its end is known here at once; the task that reports it may run later.
         tell(&self.failure, end_of(&self.raft.metrics().borrow(), true));
         self.published.close();
-        // Tasks of openraft may hold the store for a moment yet; the folder is free when this
-        // returns all the same.
+        // Tasks of openraft may hold the store a little longer. Closing the file makes the folder
+        // free in any case.
         let closed = offload(&self.database, |database| {
             database.close();
             Ok(())
@@ -161,7 +160,7 @@ fn open_files(dir: &Path, config: &ControllerConfig) -> Result<(Arc<Database>, S
     std::fs::create_dir_all(dir).map_err(folder_error)?;
     let store_error = |source| OpenError::Store { path: path.clone(), source };
     let database = Arc::new(Database::open(&path, config.cache_bytes).map_err(store_error)?);
-    // The store syncs what is in its file, and not the file's name.
+    // The store syncs the content of its file, but not its directory entry.
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder_error)?;
     let machine = StateMachine::open(Arc::clone(&database), config.subscription_batches_max).map_err(store_error)?;
     Ok((database, machine))
@@ -170,13 +169,13 @@ fn open_files(dir: &Path, config: &ControllerConfig) -> Result<(Arc<Database>, S
 fn raft_config() -> Result<Arc<Config>, OpenError> {
     let config = Config {
         cluster_name: "rustmq-metadata".to_owned(),
-        // A single voter has nobody to hear from and nobody to tell: it elects itself when it is
-        // asked to, and an idle one sleeps.
+        // A single voter has no peers: it elects itself when asked to, and does nothing while it is
+        // idle.
         enable_tick: false,
         enable_heartbeat: false,
         enable_elect: false,
-        // By size instead: see `submit`. Nobody lags behind, so nothing in a snapshot is kept in
-        // the log.
+        // Snapshots are made by size instead, in `write`. No follower needs log entries that a
+        // snapshot covers.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         ..Config::default()
@@ -184,11 +183,11 @@ fn raft_config() -> Result<Arc<Config>, OpenError> {
     config.validate().map(Arc::new).map_err(|source| OpenError::Config { source: Box::new(source) })
 }
 
-/// Makes the node the leader, with everything in the log applied.
+/// Makes the node the leader, and applies the whole log.
 async fn lead(raft: &Raft<MetadataRaft>, must_exist: bool) -> Result<(), OpenError> {
     if raft.is_initialized().await.map_err(start_error)? {
-        // openraft takes up the leadership of its last life by itself, but commits entries of older
-        // terms only with one of its own. A new term brings that entry.
+        // openraft resumes the leadership of the last process by itself, but commits entries of
+        // older terms only together with one of its own term. A new term adds such an entry.
         raft.trigger().elect().await.map_err(start_error)?;
     } else if must_exist {
         return Err(OpenError::NeverFounded);
@@ -206,10 +205,10 @@ async fn lead(raft: &Raft<MetadataRaft>, must_exist: bool) -> Result<(), OpenErr
 
 type Metrics = RaftMetrics<NodeId, BasicNode>;
 
-/// Why the log takes nothing more, unless it still does or was asked to stop.
+/// Why the log has ended; None if it has not, or if it was stopped on request.
 fn end_of(metrics: &Metrics, has_task_ended: bool) -> Option<String> {
     match &metrics.running_state {
-        // A task that ends says of what, unless it panics.
+        // A task that ends without a reason has panicked.
         Ok(()) => has_task_ended.then(|| Fatal::<NodeId>::Panicked.to_string()),
         Err(Fatal::Stopped) => None,
         Err(error) => Some(error.to_string()),
@@ -218,7 +217,7 @@ fn end_of(metrics: &Metrics, has_task_ended: bool) -> Option<String> {
 
 fn tell(failure: &watch::Sender<Option<String>>, end: Option<String>) {
     failure.send_if_modified(|known| {
-        // The first reason stays: what follows may come of it.
+        // The first reason stays: later ones may be its consequences.
         let is_news = known.is_none() && end.is_some();
         if is_news {
             *known = end;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::raft_types::{Entry, LogId, SnapshotMeta, Vote};
 
-/// Raised when a reader of the old version could misread the new one.
+/// Raise this when a reader of the old version could misread the new one.
 const FORMAT: u32 = 1;
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
@@ -27,7 +27,7 @@ const PURGED: &str = "purged";
 const SNAPSHOT_META: &str = "snapshot-meta";
 const SNAPSHOT_DATA: &str = "snapshot-data";
 
-/// What can go wrong with the file.
+/// The errors of the metadata store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the metadata store is closed")]
@@ -57,8 +57,8 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 pub(crate) struct Database {
     /// None once closed.
     redb: RwLock<Option<redb::Database>>,
-    /// Encoded log entries that no snapshot covers, as far as this process knows: an estimate that
-    /// triggers snapshots.
+    /// The bytes of encoded log entries that no snapshot covers. An estimate, which triggers
+    /// snapshots.
     log_bytes: AtomicU64,
 }
 
@@ -81,14 +81,14 @@ impl Database {
         Ok(database)
     }
 
-    /// Closes the file, after what is being done with it. Whoever still holds the handle is told
-    /// from then on.
+    /// Closes the file after the current operation. Later operations fail with
+    /// [`StoreError::Closed`].
     pub(crate) fn close(&self) {
         *self.redb.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Bytes of log since the last call that gave Some: Some when they reach `limit`, and then to
-    /// one caller only.
+    /// The bytes of log since the last call that returned Some, if they reach `limit`. Of
+    /// concurrent callers, only one gets Some.
     pub(crate) fn log_bytes_due(&self, limit: ByteSize) -> Option<u64> {
         let bytes = self.log_bytes.load(Ordering::Relaxed);
         let due = bytes >= limit.0.max(1);
@@ -153,8 +153,8 @@ impl Database {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StoreError> {
-        // One transaction for both, or a snapshot made in between would pair one's meta with the
-        // other's data.
+        // Both in one transaction: otherwise a new snapshot in between would mix the metadata of
+        // one with the data of the other.
         let both = self.read(FACTS, |table| {
             let meta = table.get(SNAPSHOT_META)?.map(|value| value.value().to_vec());
             let data = table.get(SNAPSHOT_DATA)?.map(|value| value.value().to_vec());
@@ -218,7 +218,8 @@ impl Database {
     }
 }
 
-/// Ranges that hold nothing are legal here, but a `BTreeMap`-like range panics on inverted ones.
+/// Inverted ranges are legal here and hold nothing, but a range of a `BTreeMap`-like table panics
+/// on them.
 fn is_empty(range: &(Bound<u64>, Bound<u64>)) -> bool {
     let first = match range.0 {
         Bound::Included(first) => Some(first),

@@ -1,8 +1,8 @@
 //! The metadata log: openraft over a redb file, as a single voter within the process. Implements
 //! the controller's port, `rustmq-controller-api`.
 //!
-//! What a command does is decided in `rustmq-controller-core`; here it is ordered, synced and
-//! published. A quorum of several processes is not here yet: the network refuses to dial.
+//! `rustmq-controller-core` decides the effects of commands; this crate orders, syncs and publishes
+//! them. It does not support a quorum of several processes yet: its network refuses to dial.
 
 mod config;
 mod controller;

@@ -1,5 +1,5 @@
-//! openraft's log over the redb file. Blocking work runs on tokio's blocking threads, so that no
-//! sync holds up a worker.
+//! openraft's log in the redb file. Blocking work runs on tokio's blocking threads, so that a sync
+//! does not block a worker.
 
 use std::fmt::Debug;
 use std::io;
@@ -31,7 +31,7 @@ impl LogStore {
     }
 }
 
-/// Runs work on the file where it may block.
+/// Runs work on the file on a thread that may block.
 pub(crate) async fn offload<T: Send + 'static>(
     database: &Arc<Database>,
     work: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
@@ -41,8 +41,7 @@ pub(crate) async fn offload<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(match error.try_into_panic() {
             Ok(panic) => panic,
-            // Only a runtime that is shutting down cancels blocking work, and then nobody is left
-            // to answer.
+            // Only a runtime that shuts down cancels blocking work, and then no caller is left.
             Err(cancelled) => Box::new(cancelled.to_string()),
         }),
     }

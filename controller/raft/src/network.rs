@@ -1,4 +1,4 @@
-//! The network of a single voter: there is nobody to dial, and whoever tries is told so.
+//! The network of a single voter: it has no peers, and every call fails.
 
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
@@ -10,10 +10,10 @@ use openraft::{AnyError, BasicNode};
 
 use crate::raft_types::{MetadataRaft, NodeId};
 
-/// The factory of connections that refuse.
+/// Makes connections that refuse every call.
 pub(crate) struct NoPeers;
 
-/// A connection that refuses.
+/// A connection that refuses every call.
 pub(crate) struct NoPeer {
     target: NodeId,
 }

@@ -1,4 +1,4 @@
-//! The types that openraft is told to work with.
+//! The type parameters of openraft.
 
 use std::io::Cursor;
 
@@ -7,7 +7,7 @@ use rustmq_controller_api::Applied;
 use rustmq_controller_core::Command;
 
 openraft::declare_raft_types!(
-    /// Commands in, what became of them out (None for entries of Raft's own).
+    /// The log's entries are commands; the results are theirs (None for entries of Raft itself).
     pub(crate) MetadataRaft:
         D = Command,
         R = Option<Applied>,

@@ -1,7 +1,7 @@
 //! openraft's state machine: applies committed entries to the cluster state, in memory, and keeps
 //! snapshots in the redb file.
 //!
-//! A start takes the last snapshot and applies the log after it again.
+//! A start loads the last snapshot, and applies the log after it again.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::raft_types::{
     Entry, LogId, MetadataRaft, Snapshot, SnapshotMeta, StorageError, StorageIoError, StoredMembership,
 };
 
-/// The applied state and where it stands in the log.
+/// The applied state, and its place in the log.
 pub(crate) struct StateMachine {
     database: Arc<Database>,
     failure: watch::Sender<Option<String>>,
@@ -28,7 +28,7 @@ pub(crate) struct StateMachine {
 }
 
 impl StateMachine {
-    /// Takes the last snapshot up. The log after it is applied by openraft.
+    /// Loads the last snapshot. openraft applies the log after it.
     pub(crate) fn open(database: Arc<Database>, batches_max: usize) -> Result<Self, StoreError> {
         let (meta, state) = match database.snapshot()? {
             None => (SnapshotMeta::default(), ClusterState::default()),
@@ -49,8 +49,8 @@ impl StateMachine {
         Arc::clone(&self.published)
     }
 
-    /// Where a panic of openraft's task that applies entries is told: openraft itself notices it
-    /// only at the next entry, and leaves whoever waits for this one waiting.
+    /// Gets the report of a panic of the task that applies entries. openraft itself notices the
+    /// panic only at the next entry, and never answers the caller of this one.
     pub(crate) fn failure(&self) -> watch::Sender<Option<String>> {
         self.failure.clone()
     }
@@ -64,7 +64,7 @@ impl Drop for StateMachine {
     }
 }
 
-/// One applied state, about to become a snapshot.
+/// An applied state that becomes a snapshot.
 pub(crate) struct SnapshotBuilder {
     database: Arc<Database>,
     state: Arc<ClusterState>,
@@ -74,7 +74,7 @@ pub(crate) struct SnapshotBuilder {
 
 impl RaftSnapshotBuilder<MetadataRaft> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
-        // Equal states give equal bytes, so that the position names the snapshot.
+        // Equal states give equal bytes, so that the position in the log can name the snapshot.
         let snapshot_id = self.last_applied.map_or_else(String::new, |id| format!("{}-{}", id.leader_id, id.index));
         let last_membership = self.last_membership.clone();
         let meta = SnapshotMeta { last_log_id: self.last_applied, last_membership, snapshot_id };
@@ -141,7 +141,8 @@ impl RaftStateMachine<MetadataRaft> for StateMachine {
     ) -> Result<(), StorageError> {
         let (kept, data) = (meta.clone(), snapshot.into_inner());
         let work = offload(&self.database, move |database| {
-            // Read before it is kept: what does not decode must not replace what does.
+            // Decode before storing: a snapshot that does not decode must not replace one that
+            // does.
             let state = decode(&data)?;
             database.put_snapshot(&kept, &data)?;
             Ok(state)

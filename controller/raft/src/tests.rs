@@ -1,5 +1,5 @@
-//! The controllers' suite, openraft's own storage suite against the store, and lives of a
-//! controller on one folder.
+//! The suite for controllers, openraft's own suite for storage, and restarts of a controller on one
+//! folder.
 
 #![allow(clippy::unwrap_used)]
 

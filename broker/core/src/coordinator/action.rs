@@ -5,7 +5,7 @@ use rustmq_model::Offset;
 
 use super::machine::ReplyToken;
 
-/// Names an append, in the order in which they were made.
+/// Names an append. A later append has a higher id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppendId(pub u64);
 
@@ -18,17 +18,17 @@ pub struct CoordinatorRecord {
 }
 
 impl CoordinatorRecord {
-    /// More than a record takes in a batch beyond its key and value.
+    /// An upper bound on the bytes of a record in a batch, without its key and value.
     const OVERHEAD: usize = 32;
 
-    /// An upper bound of what the record takes in a batch.
+    /// An upper bound on the bytes of the record in a batch.
     #[must_use]
     pub fn size(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + Self::OVERHEAD
     }
 }
 
-/// The answer to the request that came with this token.
+/// The answer to the request with this token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply<O> {
     pub token: ReplyToken,
@@ -39,13 +39,13 @@ pub struct Reply<O> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<O> {
     Reply(Reply<O>),
-    /// Append these as one batch, after every append before it, and report the result under its id
-    /// once the batch is committed.
+    /// Append the records as one batch, after all earlier appends. Report the result under the id:
+    /// success once the batch is committed.
     Append {
         append: AppendId,
         records: Vec<CoordinatorRecord>,
-        /// The log has had these records before. A topic's limit on batches, which may have been
-        /// lowered since, does not hold for them: only the engine may refuse them.
+        /// The log held these records before. The topic's limit on batches does not hold for them,
+        /// because it may have been lowered since: only the engine may refuse them.
         is_rewrite: bool,
     },
     /// The log is no longer needed below this offset.
@@ -66,7 +66,7 @@ pub struct Committed {
 /// Why an append is not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendFailure {
-    /// The log takes nothing now. The same may work later.
+    /// The log takes no appends now. The same append may succeed later.
     #[error("the log does not take appends now")]
     Unavailable,
     #[error("the batch is too large for the log")]

@@ -1,15 +1,17 @@
 //! The bounds of one coordinator.
 
-/// What one coordinator may hold. The state itself is bounded by its machine.
+/// The bounds of one coordinator. The machine itself bounds its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoordinatorLimits {
-    /// Requests that wait for their answer. Beyond it those that may have to wait are refused.
+    /// The most requests that wait for their answer. At this bound, requests that may have to wait
+    /// are refused as overloaded.
     pub waiting_max: usize,
-    /// Bytes of appends whose result is not known. Beyond it the same requests are refused.
+    /// The most bytes of pending appends. At this bound, the same requests are refused.
     pub pending_bytes_max: usize,
-    /// The log is shortened when it holds this many bytes, and twice those that the last shortening
-    /// wrote again. At least 1.
+    /// The log is shortened when it holds at least this many bytes, and twice as many as the last
+    /// shortening rewrote. At least 1.
     pub log_bytes: u64,
-    /// Records that are written again are gathered into batches of about this size.
+    /// The size to which rewritten records are gathered into batches; a larger record has a batch
+    /// of its own.
     pub rewrite_batch_bytes_max: usize,
 }

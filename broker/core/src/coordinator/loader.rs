@@ -6,21 +6,23 @@ use rustmq_model::{Offset, record};
 
 use super::machine::{CoordinatorMachine, ReplayedRecord};
 
-/// The log that a coordinator loads: its frontiers when the leadership began.
+/// The range of the log that a coordinator loads: the log's frontiers when the leadership begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRange {
     pub log_start: Offset,
-    /// The first offset that is not in the object tier alone.
+    /// The first offset on local disks: records below it are in the object tier alone.
     pub local_start: Offset,
-    /// One past the last record, committed or not: all of it belongs to the log.
+    /// One past the last record. The load covers uncommitted records too: it waits until they are
+    /// committed.
     pub log_end: Offset,
 }
 
-/// Part of the log that cannot be read. It is passed over: one damaged record must not take all
-/// others of its log down.
+/// A part of the log that cannot be decoded. The load passes over it: one damaged record must not
+/// make all other state of its partition unavailable.
 #[derive(Debug)]
 pub enum ReplayFault<E> {
-    /// The records of this batch from the damaged one on: nothing tells where the next one begins.
+    /// The batch's records from the damaged one on: without its length, the next record cannot be
+    /// found.
     Batch {
         base_offset: Offset,
         error: record::RecordError,
@@ -31,8 +33,8 @@ pub enum ReplayFault<E> {
     },
 }
 
-/// Part of the log is in the object tier only. Nothing that this broker does moves a coordinator's
-/// log there.
+/// A part of the log is in the object tier only, although no broker moves a coordinator's log
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log begins at offset {log_start}, and is on this broker only from offset {local_start} on")]
 pub struct LogNotLocal {
@@ -47,7 +49,7 @@ pub(super) struct LoadedLog {
     pub(super) bytes: u64,
 }
 
-/// A machine that is being loaded. Nobody else has it, so that replaying takes no lock.
+/// A machine during its load. The loader owns it, so that a replay needs no lock.
 #[derive(Debug)]
 pub struct Loader<M> {
     machine: M,
@@ -69,7 +71,7 @@ impl<M: CoordinatorMachine> Loader<M> {
         Ok(Self { machine, position: log_start, log_end, log_bytes: 0, decompressed_bytes_max })
     }
 
-    /// The offset that comes next.
+    /// The next offset to replay.
     #[must_use]
     pub const fn position(&self) -> Offset {
         self.position
@@ -80,12 +82,12 @@ impl<M: CoordinatorMachine> Loader<M> {
         self.position >= self.log_end
     }
 
-    /// Takes in committed batches that follow each other from [`Self::position`] on. Records of the
-    /// first one that lie below the position are not of the log any more.
+    /// Replays committed batches, in the order of the log from [`Self::position`] on. Records of
+    /// the first batch below the position are skipped: the log was trimmed within that batch.
     ///
     /// # Errors
-    /// [`BatchError`] for a batch whose place in the log cannot be read: nothing of it or after it
-    /// has been taken in.
+    /// [`BatchError`] for a batch whose header cannot be decoded: the batch and those after it are
+    /// not replayed.
     pub fn replay(
         &mut self,
         batches: &[Bytes],
@@ -102,7 +104,7 @@ impl<M: CoordinatorMachine> Loader<M> {
         Ok(())
     }
 
-    /// The log says that it has lost its records from the position up to this offset.
+    /// Skips the records from the position up to `end`, which the log has lost.
     pub fn pass_over(&mut self, end: Offset) {
         self.position = self.position.max(end);
     }

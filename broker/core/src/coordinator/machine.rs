@@ -1,4 +1,5 @@
-//! What one kind of coordinator brings along: its state, as a machine that the contract drives.
+//! The part of a coordinator that differs from kind to kind: its state, as a machine that the
+//! contract drives.
 
 use std::fmt::Debug;
 
@@ -11,27 +12,27 @@ use super::outbox::Outbox;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyToken(pub u64);
 
-/// The time of one input, on both clocks: timeouts run on the monotonic one, records carry the
-/// other.
+/// The time of one input on two clocks: the monotonic clock for timeouts, the wall clock for
+/// records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     pub instant: Instant,
     pub wall: Timestamp,
 }
 
-/// Why a coordinator does not look at a request.
+/// Why a coordinator refuses a request without a look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the coordinator is loading")]
     Loading,
-    /// Too many requests wait, or too many bytes are on their way to the log.
+    /// Too many requests wait, or the pending appends have too many bytes.
     #[error("the coordinator has as many requests as it takes")]
     Overloaded,
     #[error("the coordinator has resigned")]
     Resigned,
 }
 
-/// One record of the log. It borrows from its batch: a machine copies what it keeps.
+/// One record of the log. It borrows from its batch: a machine copies the parts that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayedRecord<'a> {
     pub offset: Offset,
@@ -40,13 +41,13 @@ pub struct ReplayedRecord<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// The moment from which on a log is to hold everything that is live: appends before it lie in the
-/// part of the log that goes.
+/// A point in the order of appends. Shortening trims the part of the log that earlier appends
+/// wrote, so every live record must be written by this append or a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RewritePoint(pub(super) AppendId);
 
 impl RewritePoint {
-    /// After every append: nothing of the log stays.
+    /// After every append: every live record must be rewritten.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const END: Self = Self(AppendId(u64::MAX));
 
@@ -55,92 +56,96 @@ impl RewritePoint {
         Self(append)
     }
 
-    /// Whether the records of this append stay in the log. Loaded records (None) do not.
+    /// Whether the append's records lie in the part of the log that stays. Loaded records (None) do
+    /// not.
     #[must_use]
     pub fn keeps(self, written_by: Option<AppendId>) -> bool {
         written_by.is_some_and(|append| append >= self.0)
     }
 }
 
-/// The records of a key that have to be written again.
+/// The answer of [`CoordinatorMachine::live_records`] for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveRecords {
-    /// These: they were written before the point, and nothing that changes them is pending.
+    /// Rewrite these: they were written before the point, and no pending append changes them.
     Records(Vec<CoordinatorRecord>),
-    /// A pending append decides: the question is asked again when a result has come.
+    /// Ask again after the next result: a pending append may change the records.
     Pending,
-    /// Nothing: the log holds all of it from the point on, or the key is gone.
+    /// Rewrite nothing: all records of the key were written after the point, or the key is gone.
     Nothing,
 }
 
 /// The state of one kind of coordinator.
 ///
-/// It holds what is committed. A decision that changes it goes into [`Outbox::append`], with the
-/// change as its effect, which comes back when the records are committed or are not. Meanwhile the
-/// decision may be taken into account by others, but nobody is shown it.
+/// It holds committed state. To change the state, a decision calls [`Outbox::append`] with the
+/// records and with the change as their effect; the effect comes back when the append has its
+/// result. Until then later decisions may take the pending change into account, but no answer shows
+/// it.
 ///
 /// The same inputs give the same outputs: no clock, randomness or hash order.
 pub trait CoordinatorMachine: Debug + Sized {
-    /// A question of a caller, answered once.
+    /// A request of a caller, which is answered once.
     type Request: Debug;
     /// The answer.
     type Outcome: Debug;
-    /// A fact from outside that nobody waits for, such as the deletion of a topic.
+    /// A fact from outside, such as the deletion of a topic. It has no answer.
     type Event: Debug;
-    /// The unit in which the state is written again when the log is shortened.
+    /// The unit in which the live records are rewritten when the log is shortened.
     type Key: Debug;
     /// The name of a timer.
     type Timer: Debug + Clone + Ord;
-    /// What an append changes when it is committed.
+    /// The change of the state that a committed append makes.
     type Effect: Debug;
     type ReplayError: std::error::Error;
 
-    /// Takes in one record of the log. Records of kinds that are not kept here are passed over.
+    /// Replays one record of the log. Records of kinds that this machine does not keep are skipped.
     ///
     /// # Errors
-    /// A record that cannot be read is an error and changes nothing.
+    /// The record cannot be decoded. It changes nothing.
     fn replay(&mut self, record: ReplayedRecord<'_>) -> Result<(), Self::ReplayError>;
 
-    /// All of the log is replayed. Sets timers, and goes on with a predecessor's unfinished work.
+    /// Called when the log is replayed. Sets timers, and continues work that an earlier coordinator
+    /// left unfinished.
     fn activate(&mut self, now: Now, outbox: &mut Outbox<Self>);
 
-    /// The answer to a request that no machine looks at.
+    /// The answer to a request that the contract refuses.
     fn refuse(request: &Self::Request, refusal: Refusal) -> Self::Outcome;
 
-    /// Whether the answer may have to be waited for. Requests that never wait are let in however
-    /// many others do: a member whose heartbeats were refused would be taken for dead.
+    /// Whether the answer may come later than the request. The limits do not hold for requests that
+    /// are always answered at once: a member whose heartbeats were refused would lose its session.
     fn may_wait(request: &Self::Request) -> bool;
 
-    /// Decides about a request: exactly one reply is given to its token, now or by a later input.
+    /// Decides about a request. This input or a later one gives exactly one reply to its token.
     fn handle_request(&mut self, now: Now, token: ReplyToken, request: Self::Request, outbox: &mut Outbox<Self>);
 
     fn on_event(&mut self, now: Now, event: Self::Event, outbox: &mut Outbox<Self>);
 
-    /// A timer has fired, and is not set any more. No limit holds back the appends of timers and
-    /// events. The state bounds them: while such an append is pending, a machine does not append
-    /// the same change a second time.
+    /// A timer has fired, and is no longer set. No limit applies to the appends of timers and
+    /// events; the state bounds them: while such an append is pending, a machine must not append
+    /// the same change again.
     fn on_timer(&mut self, now: Now, timer: Self::Timer, outbox: &mut Outbox<Self>);
 
     /// The records of this append are committed. Called in the order of the appends.
     fn on_committed(&mut self, now: Now, append: AppendId, effect: Self::Effect, outbox: &mut Outbox<Self>);
 
-    /// The records are not committed, and will not be. In the same order.
+    /// The records of an append will never be committed. Called in the same order.
     fn on_failed(&mut self, now: Now, effect: Self::Effect, failure: AppendFailure, outbox: &mut Outbox<Self>);
 
     /// Every key that has records in the log.
     fn keys(&self) -> Vec<Self::Key>;
 
-    /// The records of a key that a log shortened to this point would lack.
+    /// The live records of a key that would be lost if the log were trimmed up to this point.
     ///
-    /// They are appended before anything that is decided later. A record that a pending append
-    /// writes or removes must not be among them: written after it, the older value would win when
-    /// the log is replayed.
+    /// They are appended before the records of any later decision. A record that a pending append
+    /// writes or removes must not be among them: the rewritten, older value would come after it in
+    /// the log, and would win in a replay.
     ///
-    /// Requests go on meanwhile. The first append at or after the point that is committed for a
-    /// record settles that record for good, so that a key that never rests is done as well.
+    /// Requests are served meanwhile. Once an append at or after the point has written a record,
+    /// that record needs no rewrite, so that shortening ends even for a key that changes all the
+    /// time.
     fn live_records(&self, key: &Self::Key, point: RewritePoint) -> LiveRecords;
 
     /// # Panics
-    /// If the machine contradicts itself or what it has put into the outbox.
+    /// If the machine contradicts itself or the outbox.
     fn check_invariants(&self, outbox: &Outbox<Self>);
 }

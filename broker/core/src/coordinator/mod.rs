@@ -1,33 +1,33 @@
-//! A coordinator over an internal log, whatever it coordinates: loading, requests and their
-//! answers, appends in flight, timers, shortening of the log, resigning
+//! The part that all coordinators over an internal log have in common: loading, requests and their
+//! answers, pending appends, timers, shortening of the log, resigning
 //! (`docs/adr/0020-one-coordinator-contract.md`).
 //!
-//! [`Coordinator`] is the contract's machine. Its parameter is the state of one kind of
-//! coordinator, a [`CoordinatorMachine`], which knows neither the log nor this life cycle. Neither
-//! does I/O.
+//! [`Coordinator`] is the machine for this common part. Its type parameter is the state of one kind
+//! of coordinator, a [`CoordinatorMachine`], which knows neither the log nor the life cycle.
+//! Neither of them does I/O.
 //!
 //! ```text
 //!   Loading ---- activate ----> Active ---- resign, or an append finds another leader --> Resigned
 //!      '------------------------------- resign -------------------------------------------^
 //! ```
 //!
-//! How a driver runs one, for one leader epoch of one partition:
-//! 1. It replays the partition into a [`Loader`], from its log start to the end that it has when
-//!    the leadership begins, as far as the high watermark allows: records that an earlier leader
-//!    left uncommitted are waited for, and records that the log has lost are passed over. Then
-//!    [`Coordinator::activate`].
-//! 2. After each input: [`Coordinator::poll_action`] until it gives nothing. Appends are executed
-//!    in the order in which they come, each as one batch under the leader epoch; each result goes
-//!    into [`Coordinator::on_append_completed`], in any order.
-//! 3. [`Coordinator::handle_timeout`] at [`Coordinator::poll_timeout`].
-//! 4. [`Coordinator::resign`] when the leadership ends. It then answers the callers that are left:
-//!    the coordinator has forgotten them.
+//! A driver runs a coordinator for one leader epoch of one partition:
+//! 1. It replays the log into a [`Loader`], from the log start to the log end at the moment when
+//!    the leadership begins. It reads only below the high watermark: it waits until records that an
+//!    earlier leader left uncommitted are committed. It passes over records that the log has lost.
+//!    Then it calls [`Coordinator::activate`].
+//! 2. After each input it calls [`Coordinator::poll_action`] until there is no more action. It
+//!    executes appends in their order, each as one batch under the leader epoch, and reports each
+//!    result to [`Coordinator::on_append_completed`], in any order.
+//! 3. It calls [`Coordinator::handle_timeout`] at the time of [`Coordinator::poll_timeout`].
+//! 4. It calls [`Coordinator::resign`] when the leadership ends. Then it answers the callers that
+//!    still wait: the coordinator has forgotten them.
 //!
-//! Every token that goes in comes out in exactly one reply, unless the coordinator resigns before.
+//! The token of each request comes back in exactly one reply, unless the coordinator resigns first.
 //!
 //! A coordinator's log is local: all of it lies on the partition's replicas, and none of it ever
-//! moves to the object tier, so that coordinators load and go on without an object store.
-//! [`Loader::new`] refuses another one. Shortening bounds the log's size.
+//! moves to the object tier, so that coordinators load and run without an object store.
+//! [`Loader::new`] refuses any other log. Shortening bounds the log's size.
 
 mod action;
 mod limits;
@@ -52,20 +52,20 @@ pub use self::partition::coordinator_partition;
 use self::pending::Purpose;
 use self::shortening::Shortening;
 
-/// Timers that fire in one step, so that a driver can let requests in between.
+/// The most timers that fire in one step: a driver can serve requests between two steps.
 const TIMERS_PER_STEP: usize = 1024;
 
-/// Where a coordinator stands.
+/// The phase of a coordinator's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoordinatorState {
     /// Its log is being replayed.
     Loading,
     Active,
-    /// The leadership that it belonged to has ended.
+    /// Its leadership has ended, or its log has another leader.
     Resigned,
 }
 
-/// The coordinator of one partition in one leader epoch. See the module.
+/// The coordinator of one partition in one leader epoch. The module describes how to drive it.
 #[derive(Debug)]
 pub struct Coordinator<M: CoordinatorMachine> {
     leader_epoch: LeaderEpoch,
@@ -89,7 +89,7 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         Self { leader_epoch, limits, phase: Phase::Loading, outbox: Outbox::new(), shortening: Shortening::new() }
     }
 
-    /// The leadership that every append is made under.
+    /// The leader epoch of every append.
     #[must_use]
     pub const fn leader_epoch(&self) -> LeaderEpoch {
         self.leader_epoch
@@ -104,7 +104,7 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         }
     }
 
-    /// The machine, to look at what is committed.
+    /// The machine, for reads of committed state.
     ///
     /// # Errors
     /// [`Refusal`] says why nothing can be looked at.
@@ -116,8 +116,8 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         }
     }
 
-    /// The log is replayed: clocks start, and requests are served. Does nothing if the coordinator
-    /// has resigned meanwhile.
+    /// Ends the load: timers start, and requests are served from now on. Does nothing if the
+    /// coordinator has resigned meanwhile.
     ///
     /// # Panics
     /// If the loader has not replayed all of the log.
@@ -132,7 +132,8 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.shorten();
     }
 
-    /// A request. It is answered under its token, at once or when what it changes is committed.
+    /// Takes a request. Its reply carries the token, and comes at once or when the request's change
+    /// is committed.
     pub fn handle_request(&mut self, now: Now, token: ReplyToken, request: M::Request) {
         let is_overloaded = self.outbox.waiting() >= self.limits.waiting_max
             || self.outbox.pending.bytes() >= self.limits.pending_bytes_max;
@@ -149,20 +150,21 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.outbox.reply(token, M::refuse(&request, refusal));
     }
 
-    /// A fact from outside of the log. It is lost on a coordinator that is not active: a driver
-    /// finds out after [`Self::activate`] what the machine has missed.
+    /// Takes a fact from outside of the log. A coordinator that is not active ignores it: after
+    /// [`Self::activate`] the driver must report the facts that the machine has missed.
     pub fn on_event(&mut self, now: Now, event: M::Event) {
         if let Phase::Active(machine) = &mut self.phase {
             machine.on_event(now, event, &mut self.outbox);
         }
     }
 
-    /// The result of an append. Results may come in any order; each takes effect after those of the
-    /// appends before it. After a resignation they name nothing any more. An append that finds
-    /// another leader makes the coordinator resign: the driver looks at [`Self::state`] after it.
+    /// Takes the result of an append. Results may come in any order; each takes effect after the
+    /// results of all earlier appends. Results that come after a resignation are ignored.
+    /// [`AppendFailure::NotLeader`] makes the coordinator resign: the driver checks [`Self::state`]
+    /// afterwards.
     ///
     /// # Panics
-    /// If the append is unknown or has had its result.
+    /// If the append is unknown, or its result was reported before.
     pub fn on_append_completed(&mut self, now: Now, append: AppendId, result: Result<Committed, AppendFailure>) {
         let Phase::Active(machine) = &mut self.phase else { return };
         if result == Err(AppendFailure::NotLeader) {
@@ -185,27 +187,27 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.shorten();
     }
 
-    /// The result of [`Action::TrimLog`].
+    /// Takes the result of [`Action::TrimLog`].
     pub fn on_trimmed(&mut self, result: Result<(), TrimFailed>) {
         if matches!(self.phase, Phase::Active(_)) {
             self.shortening.on_trimmed(result);
         }
     }
 
-    /// The leadership has ended. Forgets the state, pending appends and waiting requests.
+    /// Ends the leadership: forgets the state, pending appends and waiting requests.
     pub fn resign(&mut self) {
         self.phase = Phase::Resigned;
         self.outbox.resign();
         self.shortening = Shortening::new();
     }
 
-    /// The next thing to do, in order.
+    /// The next action for the driver, in order.
     pub fn poll_action(&mut self) -> Option<Action<M::Outcome>> {
         self.outbox.poll_action()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called; a time in the past means at once. Each
-    /// input may change it.
+    /// The time of the next call of [`Self::handle_timeout`]; a time in the past means at once.
+    /// Each input may change it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.shortening.is_interrupted() {
@@ -214,7 +216,7 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.outbox.timers.first()
     }
 
-    /// Fires the timers that are due, as many as one step may have.
+    /// Fires timers that are due, up to the most of one step.
     pub fn handle_timeout(&mut self, now: Now) {
         for _ in 0..TIMERS_PER_STEP {
             let Phase::Active(machine) = &mut self.phase else { return };

@@ -9,13 +9,13 @@ use super::machine::{CoordinatorMachine, ReplyToken};
 use super::pending::{PendingAppends, Purpose};
 use super::timers::Timers;
 
-/// The way out of a [`CoordinatorMachine`], which gets it with each input.
+/// The output of a [`CoordinatorMachine`], which gets it with each input.
 #[derive(Debug)]
 pub struct Outbox<M: CoordinatorMachine> {
     actions: VecDeque<Action<M::Outcome>>,
     pub(super) pending: PendingAppends<M::Effect>,
     pub(super) timers: Timers<M::Timer>,
-    /// Requests without an answer.
+    /// The number of requests without an answer.
     waiting: usize,
 }
 
@@ -24,7 +24,7 @@ impl<M: CoordinatorMachine> Outbox<M> {
         Self { actions: VecDeque::new(), pending: PendingAppends::new(), timers: Timers::new(), waiting: 0 }
     }
 
-    /// Answers a request, for good.
+    /// Answers a request. A request has one answer.
     pub fn reply(&mut self, token: ReplyToken, outcome: M::Outcome) {
         self.waiting -= 1;
         self.actions.push_back(Action::Reply(Reply { token, outcome }));
@@ -49,24 +49,24 @@ impl<M: CoordinatorMachine> Outbox<M> {
         self.actions.push_back(Action::TrimLog { below });
     }
 
-    /// Sets a timer, in place of what it was set to; None clears it.
+    /// Sets a timer to a new time; None clears it.
     pub fn set_timer(&mut self, timer: M::Timer, at: Option<Instant>) {
         self.timers.set(timer, at);
     }
 
-    /// When a timer fires, if it is set.
+    /// The time at which a timer fires, if it is set.
     #[must_use]
     pub fn timer(&self, timer: &M::Timer) -> Option<Instant> {
         self.timers.get(timer)
     }
 
-    /// How many timers are set.
+    /// The number of timers that are set.
     #[must_use]
     pub fn timer_count(&self) -> usize {
         self.timers.len()
     }
 
-    /// The effects of the appends that are pending, oldest first.
+    /// The effects of the pending appends, oldest first.
     pub fn pending_effects(&self) -> impl Iterator<Item = &M::Effect> {
         self.pending.effects()
     }
@@ -83,7 +83,7 @@ impl<M: CoordinatorMachine> Outbox<M> {
         self.actions.pop_front()
     }
 
-    /// Forgets everything but the answers that were given before.
+    /// Forgets everything but the answers that are not handed out yet.
     pub(super) fn resign(&mut self) {
         self.actions.retain(|action| matches!(action, Action::Reply(_)));
         self.pending.clear();

@@ -1,5 +1,5 @@
-//! Appends whose result is not known, or whose turn has not come: results come in any order and
-//! take effect in the order of the appends.
+//! The appends that have not taken effect. Results come in any order, and take effect in the order
+//! of the appends.
 
 use std::collections::VecDeque;
 
@@ -10,9 +10,9 @@ type AppendResult = Result<Committed, AppendFailure>;
 /// The purpose of an append.
 #[derive(Debug)]
 pub(super) enum Purpose<E> {
-    /// The machine has decided it, with this effect.
+    /// A decision of the machine, with its effect.
     Decision(E),
-    /// Live records, written again so that the log's beginning can go.
+    /// Live records that are rewritten before the log is trimmed.
     Rewrite,
 }
 
@@ -23,7 +23,7 @@ struct PendingAppend<E> {
     result: Option<AppendResult>,
 }
 
-/// Ids are given without a gap, so that an append is found by its distance from the oldest one.
+/// Ids have no gaps, so that the distance of an id from the oldest one is its place in the queue.
 #[derive(Debug)]
 pub(super) struct PendingAppends<E> {
     appends: VecDeque<PendingAppend<E>>,
@@ -44,14 +44,13 @@ impl<E> PendingAppends<E> {
         id
     }
 
-    /// The oldest append that has not taken effect; the next one that will be made if there is
-    /// none.
+    /// The oldest pending append; if none is pending, the next append that will be made.
     pub(super) fn oldest(&self) -> AppendId {
         AppendId(self.next.0 - self.appends.len() as u64)
     }
 
     /// # Panics
-    /// If the append has a result already, or none was made under this id.
+    /// If the append has a result already, or no pending append has this id.
     pub(super) fn complete(&mut self, id: AppendId, result: AppendResult) {
         let index = id.0.checked_sub(self.oldest().0).and_then(|index| usize::try_from(index).ok());
         let append = index.and_then(|index| self.appends.get_mut(index)).expect("a result names a pending append");
@@ -59,7 +58,7 @@ impl<E> PendingAppends<E> {
         append.result = Some(result);
     }
 
-    /// The oldest append, if its result is known.
+    /// Takes out the oldest append, if its result is known.
     pub(super) fn pop_completed(&mut self) -> Option<(AppendId, Purpose<E>, AppendResult)> {
         let id = self.oldest();
         let append = self.appends.pop_front_if(|append| append.result.is_some())?;
@@ -82,7 +81,7 @@ impl<E> PendingAppends<E> {
         })
     }
 
-    /// Forgets all of them; ids go on.
+    /// Forgets all appends. Later ids continue the sequence.
     pub(super) fn clear(&mut self) {
         (self.appends, self.bytes) = (VecDeque::new(), 0);
     }

@@ -1,5 +1,5 @@
-//! Keeps a coordinator's log short: appends all live records again at the log's end, then trims the
-//! log below them.
+//! Keeps a coordinator's log short: rewrites all live records at the log's end, then trims the log
+//! below them.
 //!
 //! ```text
 //!   Resting -- the log is long ------> Rewriting -- all keys committed again --> Trimming
@@ -7,15 +7,15 @@
 //!      +-----------------------------------+------------------- trimmed, or not ----+
 //! ```
 //!
-//! A log is long when it holds at least twice the bytes that the last shortening wrote again: no
-//! more is written again than new appends write. A coordinator that has just loaded its log knows
-//! of no last shortening: its log is long when it holds [`CoordinatorLimits::log_bytes`]. Appends
-//! during a shortening do not put off the next one. A crash at any moment loses nothing: the old
-//! records stay until every new one is committed. A failure leaves a longer log, which is shortened
-//! when it has doubled.
+//! A log is long when it holds at least [`CoordinatorLimits::log_bytes`], and at least twice the
+//! bytes that the last shortening rewrote: so rewrites never take more bytes than new appends. A
+//! coordinator that has just loaded its log knows of no last shortening. Appends during a
+//! shortening count, and do not delay the next one. A crash loses nothing: the old records stay
+//! until every rewritten one is committed. A shortening that fails leaves the log as it is; the
+//! next one begins when the log has doubled.
 //!
-//! The machine's state alone is written again. Records that a load passed over, damaged ones and
-//! those of other kinds, go with the next trim.
+//! Only the machine's state is rewritten. The next trim removes the records that a load passed
+//! over: damaged records, and records of other kinds.
 
 use std::collections::VecDeque;
 
@@ -28,20 +28,20 @@ use super::machine::{CoordinatorMachine, LiveRecords, RewritePoint};
 use super::outbox::Outbox;
 use super::pending::Purpose;
 
-/// Bytes that are written again in one go; the next go begins when they are committed.
+/// Bytes that are rewritten in one step; the next step begins when they are committed.
 const REWRITE_BYTES: usize = 256 << 10;
-/// Keys that one step asks for, so that a driver can let requests in between.
+/// The most keys of one step: a driver can serve requests between two steps.
 const KEYS_PER_STEP: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Shortening<K> {
     phase: Phase<K>,
-    /// Bytes of the log that are committed and not trimmed.
+    /// Committed bytes of the log above its start.
     log_bytes: u64,
-    /// The next shortening is due at twice this: the bytes that the last one wrote again, or all of
-    /// the log if it failed.
+    /// The next shortening is due at twice this size: the bytes that the last one rewrote, or the
+    /// whole log if it failed.
     base_bytes: u64,
-    /// The end of the last append that has taken effect.
+    /// The offset after the last append that has taken effect.
     log_end: Offset,
 }
 
@@ -55,17 +55,16 @@ enum Phase<K> {
 #[derive(Debug)]
 struct Rewriting<K> {
     point: RewritePoint,
-    /// Where the log is cut in the end. Every record below it was written by an append before the
-    /// point.
+    /// The new log start. Every record below it was written by an append before the point.
     below: Offset,
     bytes_below: u64,
     bytes_rewritten: u64,
-    /// Keys that may still have live records below.
+    /// Keys that may have live records below the new log start.
     keys: VecDeque<K>,
-    /// Appends of live records that are pending.
+    /// Pending appends of live records.
     pending: usize,
     has_failed: bool,
-    /// A step ended before all keys were asked for.
+    /// The last step ended before all keys were visited.
     is_interrupted: bool,
 }
 
@@ -106,7 +105,7 @@ impl<K> Shortening<K> {
         }
     }
 
-    /// Whether [`Self::advance`] has more to do without any result.
+    /// Whether [`Self::advance`] can go on without a result.
     pub(super) const fn is_interrupted(&self) -> bool {
         matches!(&self.phase, Phase::Rewriting(Rewriting { is_interrupted: true, .. }))
     }
@@ -150,7 +149,8 @@ impl<K> Shortening<K> {
 }
 
 impl<K> Rewriting<K> {
-    /// Appends the live records of some keys. A key that has to wait goes back to the end.
+    /// Appends the live records of some keys. A key with a pending append goes to the end of the
+    /// queue.
     fn step<M>(&mut self, machine: &M, outbox: &mut Outbox<M>, batch_bytes_max: usize)
     where
         M: CoordinatorMachine<Key = K>,
@@ -175,7 +175,8 @@ impl<K> Rewriting<K> {
                 }
             }
         }
-        // With an append of its own pending, or a key that waits for one, a result will come.
+        // A pending append, of this step or of a key that waits, will bring a result and with it
+        // the next step.
         self.is_interrupted = self.pending == 0 && waiting == 0 && !self.keys.is_empty();
     }
 }

@@ -1,4 +1,4 @@
-//! The contract, told with a machine that keeps a value per name.
+//! Tests of the contract, on a machine that keeps one value for each name.
 #![allow(clippy::unwrap_used)]
 
 mod cells;

@@ -46,7 +46,7 @@ impl<T: Clone + Ord> Timers<T> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// The first timer if it is due. It is not set any more.
+    /// Takes out the first timer, if it is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<T> {
         self.first().filter(|at| *at <= now)?;
         let (_, timer) = self.by_time.pop_first()?;

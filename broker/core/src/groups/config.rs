@@ -1,15 +1,15 @@
-//! The settings of the group coordinator, resolved: every value is bounded by the one who builds
-//! it.
+//! The settings of the group coordinator. They are resolved and bounded: the caller that builds
+//! them checks each value.
 //!
-//! The defaults are those of Apache Kafka 4.3. Parsing key names is the process's business.
+//! The defaults are those of Apache Kafka 4.3. The process parses the names of settings.
 
 use std::time::Duration;
 
-/// Protocols that a member offers and that are counted on. Clients offer one or two, and one more
-/// while they move to another.
+/// The number of protocols of a member that bounds on memory allow for. Clients offer one or two,
+/// and one more while they change to another one.
 pub const PROTOCOLS_PER_MEMBER: usize = 4;
 
-/// What every group of a coordinator obeys.
+/// The settings that hold for all groups of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     /// `group.initial.rebalance.delay.ms`: how long a new or empty group waits for more members.
@@ -21,19 +21,21 @@ pub struct GroupConfig {
     pub session_timeout_max: Duration,
     /// `group.max.size`: members per group. Kafka's default is 2,147,483,647.
     pub size_max: usize,
-    /// How long a new member may wait in its first join before it is dropped. Kafka fixes it at 5
-    /// min.
+    /// The longest wait of a new member in its first join; then it is dropped. Default 5 min, which
+    /// is fixed in Kafka.
     pub new_member_join_timeout: Duration,
-    /// Members per group that were given an id and have not joined with it yet.
+    /// The most members of a group that have got an id and not joined with it yet. Default 10,000.
     pub pending_members_max: usize,
-    /// Groups per coordinator: a new group above it is told to try again later.
+    /// The most groups of a coordinator. A request that would make one more is refused as
+    /// retriable. Default 100,000.
     pub groups_max: usize,
     /// `offsets.retention.minutes`. Default 7 days.
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`. Default 10 min.
     pub offsets_retention_check_interval: Duration,
-    /// Memory of what the members of a group offer: a join that would exceed it is refused. The
-    /// group's record has one protocol of several, and must fit its log.
+    /// The most bytes of the protocols that all members of a group offer: a join that would exceed
+    /// it is refused. A group's record holds one protocol of each member, and must fit into a batch
+    /// of the log. Default 4 MiB.
     pub protocol_bytes_max: usize,
     /// `offset.metadata.max.bytes`, in characters as Kafka counts it. Default 4096.
     pub offset_metadata_length_max: usize,

@@ -1,6 +1,6 @@
-//! Why a group request is refused, in the coordinator's own words.
+//! The errors of group requests.
 //!
-//! The Kafka codes live in the gateway. Each variant corresponds to one of them.
+//! Each variant corresponds to one Kafka error code; the gateway has the table.
 
 use super::identity::MemberId;
 use crate::ErrorKind;
@@ -40,8 +40,8 @@ pub enum GroupError {
     CoordinatorLoadInProgress,
     #[error("this broker is not the group's coordinator")]
     NotCoordinator,
-    /// The record was not written, the group is being deleted, or a limit is reached: retriable in
-    /// each case.
+    /// The record was not written, the group is being deleted, or a limit is reached. All three may
+    /// pass.
     #[error("the coordinator cannot serve the group now; try again")]
     CoordinatorNotAvailable,
     /// The coordinator's record is over the size limit of its log: trying again does not help.
@@ -54,8 +54,8 @@ impl GroupError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            // The member takes part again under the id, or in the generation, that its next join
-            // answers.
+            // The member takes part again under the id and in the generation that the answer to its
+            // next join names.
             Self::UnknownMemberId
             | Self::IllegalGeneration
             | Self::RebalanceInProgress

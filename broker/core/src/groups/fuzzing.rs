@@ -1,11 +1,12 @@
-//! Drives a group coordinator from arbitrary bytes, with a log that stores or loses what it is
-//! given, and says so in any order: for fuzz targets and property tests. Now and then the
-//! leadership ends, and another coordinator loads the log.
+//! Drives a group coordinator by arbitrary bytes, for fuzz targets and property tests. The log
+//! stores or loses appends, and reports results in any order. Now and then the leadership ends, and
+//! another coordinator loads the log.
 //!
-//! Checked after every step: the machine's own invariants; no token is answered twice or unasked;
-//! generations of a group only grow under one coordinator. Checked at the end: everyone who still
-//! waits is answered by time alone; a coordinator that replays the log, which is shortened again
-//! and again, knows the same offsets; and so does one that replays only the live records.
+//! Checked after every step: the invariants of the contract and of the machine; each token is
+//! answered at most once; the generations of a group only grow under one coordinator. Checked at
+//! the end: timers alone bring an answer to every request that still waits; a coordinator that
+//! replays the log, which was shortened many times, has the same offsets; and so has one that
+//! replays only the live records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -32,11 +33,10 @@ use crate::coordinator::{
 const GROUP_COUNT: u8 = 2;
 const INSTANCE_COUNT: u8 = 3;
 const PARTITION_COUNT: u8 = 3;
-/// Timers that may have to pass until everyone is answered: far more than one for each member and
-/// phase.
+/// The most timers until every request is answered: far more than one for each member and phase.
 const QUIET_STEPS_MAX: usize = 10_000;
 
-/// Runs the machine on what the bytes say.
+/// Runs the machine with inputs that the bytes choose.
 ///
 /// # Panics
 /// If the machine breaks one of its promises.
@@ -58,17 +58,17 @@ struct Rig {
     next_id: u64,
     waiting: BTreeSet<u64>,
     generations: BTreeMap<GroupId, i32>,
-    /// Every member that was ever named, the last ones first in line to be picked.
+    /// Every member id that was ever made; later ones are picked more often.
     members: Vec<(GroupId, MemberId)>,
     in_flight: VecDeque<Append>,
     log: Vec<CoordinatorRecord>,
     log_start: usize,
-    /// What the coordinator wants the log to be trimmed to.
+    /// The trim that the coordinator has asked for.
     trim: Option<Offset>,
 }
 
-/// An append that has not taken effect yet: it is not answered, or one before it is not. They are
-/// written in their order.
+/// An append without an effect yet: its own result, or that of an earlier append, has not been
+/// reported. Appends are written in order.
 struct Append {
     append: AppendId,
     records: Vec<CoordinatorRecord>,
@@ -294,7 +294,7 @@ impl Rig {
         self.coordinator.on_append_completed(self.now, append, result);
     }
 
-    /// The log holds one more of the appends; its answer comes later.
+    /// Writes the next append to the log. Its result comes later.
     fn write_append(&mut self) {
         let is_next = |append: &&mut Append| append.next_offset.is_none() && !append.is_answered;
         let Some(append) = self.in_flight.iter_mut().find(is_next) else { return };
@@ -303,8 +303,8 @@ impl Rig {
         append.next_offset = Some(Offset(next_offset));
     }
 
-    /// The leadership ends: the coordinator is told, or finds out by one of its appends. Another
-    /// one loads what is in the log.
+    /// Ends the leadership, by a call or by the result of an append. Another coordinator loads the
+    /// log.
     fn lead_anew(&mut self, refused: Option<usize>) {
         match refused.map(|choice| self.unanswered(choice)) {
             None => self.coordinator.resign(),
@@ -338,7 +338,7 @@ impl Rig {
         self.coordinator.on_trimmed(if is_done { Ok(()) } else { Err(TrimFailed) });
     }
 
-    /// Takes what the machine wants done, and checks it.
+    /// Executes the coordinator's actions, and checks them.
     fn settle(&mut self) {
         while let Some(action) = self.coordinator.poll_action() {
             match action {
@@ -444,8 +444,7 @@ mod tests {
             fuzz_group_machine(&data);
         }
 
-        /// Joins, syncs and stored appends more often than chance gives them, so that generations
-        /// come to be.
+        /// Joins, syncs and stored appends are frequent, so that generations form.
         #[test]
         fn a_busy_group_keeps_the_promises(data in proptest::collection::vec((0_usize..60, any::<u8>()), 0..300)) {
             const OPERATIONS: [u8; 60] = [

@@ -1,5 +1,5 @@
-//! One group of any kind, as far as the kinds are alike: committed offsets, expiry, deletion and
-//! description do not ask which protocol its members speak.
+//! A group of any kind, with the operations that do not depend on the protocol of its members:
+//! committed offsets, expiry, deletion and description.
 
 use rustmq_model::Instant;
 
@@ -11,7 +11,7 @@ use super::request::{GroupDescription, GroupListing, OffsetCommitRequest};
 use super::state::ClassicState;
 use crate::coordinator::Now;
 
-/// A group, by the protocol that its members speak.
+/// A group, by the protocol of its members.
 #[derive(Debug)]
 pub(crate) enum Group {
     /// JoinGroup and SyncGroup; also the owner of offsets that are committed without membership.
@@ -29,13 +29,13 @@ impl Group {
         group.state()
     }
 
-    /// No member, and no member id that was handed out.
+    /// Whether the group has no members, and has handed out no member ids.
     pub(crate) fn is_unused(&self) -> bool {
         let Self::Classic(group) = self;
         group.is_unused()
     }
 
-    /// Unused, and without a generation so far.
+    /// Whether the group is unused and has had no generation.
     pub(crate) fn is_blank(&self) -> bool {
         let Self::Classic(group) = self;
         group.is_unused() && group.generation() == 0
@@ -46,7 +46,7 @@ impl Group {
         group.member_count()
     }
 
-    /// The log is replayed: the clocks start.
+    /// Starts the timers when the log is replayed.
     pub(crate) fn activate(&mut self, now: Now) {
         let Self::Classic(group) = self;
         group.activate(now);
@@ -67,13 +67,13 @@ impl Group {
         group.handle_timeout(now);
     }
 
-    /// Whether this commit of offsets is one of the group's.
+    /// Checks a commit of offsets against the group's members and generation.
     pub(crate) fn validate_commit(&mut self, now: Now, request: &OffsetCommitRequest) -> Result<(), GroupError> {
         let Self::Classic(group) = self;
         group.validate_commit(now, request)
     }
 
-    /// Whether single offsets may be deleted.
+    /// Checks whether single offsets may be deleted.
     pub(crate) fn validate_offset_delete(&self) -> Result<(), GroupError> {
         let Self::Classic(group) = self;
         group.validate_offset_delete()
@@ -85,7 +85,8 @@ impl Group {
         group.is_subscribed_to(topic)
     }
 
-    /// From when the retention of its offsets counts; none while it does not (KIP-211).
+    /// The start of the retention time of the group's offsets; none while no offset expires
+    /// (KIP-211).
     pub(crate) fn retention_start(&self) -> Option<RetentionStart> {
         let Self::Classic(group) = self;
         group.retention_start()

@@ -1,6 +1,6 @@
 //! The names that group requests carry.
 //!
-//! Member ids are made by the driver: nothing here draws a random number.
+//! The driver makes member ids, because a core draws no random numbers.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -67,8 +67,8 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// The name of a group, any string. The empty one is legal for offsets that are committed
-    /// outside group membership.
+    /// The name of a group, any string. The empty name is legal for offsets that are committed
+    /// without group membership.
     GroupId
 }
 impl GroupId {
@@ -79,7 +79,7 @@ impl GroupId {
 }
 
 name_type! {
-    /// One incarnation of a member. Empty in a request means: not known to the coordinator yet.
+    /// One incarnation of a member. A member that has no id yet sends an empty one.
     MemberId
 }
 name_type! {

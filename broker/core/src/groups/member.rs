@@ -1,7 +1,6 @@
-//! One member of a classic group: what it offers, what it was assigned, and which of its requests
-//! wait.
+//! One member of a classic group: its protocols, its assignment, and its requests that wait.
 //!
-//! A plain record: what happens to members is decided in `classic`.
+//! This is a plain record: `classic` makes the decisions about members.
 
 use std::time::Duration;
 
@@ -24,11 +23,11 @@ pub(crate) struct Member {
     pub(crate) assignment: Bytes,
     pub(crate) awaiting_join: Option<ReplyToken>,
     pub(crate) awaiting_sync: Option<ReplyToken>,
-    /// In its first join: such a member cannot send heartbeats yet, so that it times out even while
-    /// it waits.
+    /// The member is in its first join. It cannot send heartbeats yet, because it has no id; so its
+    /// session may end while its join waits.
     pub(crate) is_new: bool,
-    /// When the session ends unless the member is heard of. `None` while a waiting request keeps it
-    /// alive.
+    /// The end of the session, unless the member sends a request before. `None` while a waiting
+    /// request keeps the member alive.
     pub(crate) session_deadline: Option<Instant>,
 }
 
@@ -37,7 +36,7 @@ impl Member {
         self.awaiting_join.is_some() || self.awaiting_sync.is_some()
     }
 
-    /// The bytes it offered for a protocol; empty if it does not offer it.
+    /// The bytes that the member offers for a protocol; empty if it does not offer the protocol.
     pub(crate) fn metadata(&self, protocol: &str) -> Bytes {
         self.protocols.iter().find(|offered| offered.name == protocol).map_or_else(Bytes::new, |it| it.metadata.clone())
     }

@@ -1,9 +1,9 @@
 //! The group coordinator: classic consumer groups and committed offsets, kept in one partition of
 //! `__consumer_offsets`.
 //!
-//! Reading order: [`request`] (what comes in and what is answered), `group` and [`classic`] (one
-//! group), [`offsets`] (what a group committed), [`machine`] (all groups of one partition, as a
-//! machine of the contract in [`crate::coordinator`]), [`records`] (what is written).
+//! Reading order: [`request`] (requests and answers), `group` and [`classic`] (one group),
+//! [`offsets`] (the committed offsets of a group), [`machine`] (all groups of one partition, as a
+//! machine for the contract in [`crate::coordinator`]), [`records`] (the records of the log).
 
 pub mod classic;
 pub mod config;

@@ -1,5 +1,5 @@
-//! The offsets that one group has committed: what is shown, what is on its way to the log, and what
-//! has expired.
+//! The committed offsets of one group: the stored offsets, the pending commits and removals, and
+//! expiry.
 //!
 //! The group decides whether a member may commit (`classic`). The machine of all groups writes the
 //! records (`machine`).
@@ -15,21 +15,21 @@ use crate::coordinator::AppendId;
 /// One committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
-    /// As the client sent it; negative values come back unchanged.
+    /// The client's value, which is not checked: a negative value is stored and fetched as it is.
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
     pub committed_at: Timestamp,
-    /// Only for commits that asked for a retention time of their own.
+    /// Set only by commits that came with a retention time of their own.
     pub expires_at: Option<Timestamp>,
     /// `TopicId::ZERO` if the record does not name it.
     pub topic_id: TopicId,
 }
 
-/// From when the retention of a group's offsets counts (KIP-211).
+/// The start of the retention time of a group's offsets (KIP-211).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetentionStart {
-    /// The group lost its last member then.
+    /// The time at which the group lost its last member.
     EmptySince(Timestamp),
     /// Each offset's own commit.
     Commit,
@@ -39,9 +39,9 @@ pub(crate) enum RetentionStart {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupOffsets {
     committed: BTreeMap<TopicPartition, StoredOffset>,
-    /// How many commits of a partition are on their way to the log.
+    /// The number of pending commits, by partition.
     in_flight: BTreeMap<TopicPartition, usize>,
-    /// How many tombstones of a partition are.
+    /// The number of pending tombstones, by partition.
     removals: BTreeMap<TopicPartition, usize>,
 }
 
@@ -67,18 +67,18 @@ impl GroupOffsets {
         self.committed.iter().map(|(partition, stored)| (partition, &stored.offset, stored.stored_by))
     }
 
-    /// Whether something that changes this partition's offset is on its way to the log.
+    /// Whether a commit or a removal of this partition's offset is pending.
     pub(crate) fn is_pending(&self, partition: &TopicPartition) -> bool {
         self.in_flight.contains_key(partition) || self.removals.contains_key(partition)
     }
 
-    /// A commit was handed to the log; it is not shown yet.
+    /// Counts a commit that is appended. It is not shown yet.
     pub(crate) fn begin_commit(&mut self, partition: &TopicPartition) {
         *self.in_flight.entry(partition.clone()).or_default() += 1;
     }
 
-    /// The log answered a commit: with the offset, and the append that wrote it, if it is stored
-    /// now.
+    /// Ends a commit. `stored` has the offset and the append that wrote it, unless the append
+    /// failed.
     pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<(CommittedOffset, AppendId)>) {
         count_down(&mut self.in_flight, &partition);
         if let Some((offset, append)) = stored {
@@ -86,17 +86,17 @@ impl GroupOffsets {
         }
     }
 
-    /// A tombstone was handed to the log.
+    /// Counts a tombstone that is appended.
     pub(crate) fn begin_removal(&mut self, partition: &TopicPartition) {
         *self.removals.entry(partition.clone()).or_default() += 1;
     }
 
-    /// The log answered a tombstone. Whether the offset goes is the caller's.
+    /// Ends a removal. If the tombstone is stored, the caller also calls [`Self::remove`].
     pub(crate) fn end_removal(&mut self, partition: &TopicPartition) {
         count_down(&mut self.removals, partition);
     }
 
-    /// Shows an offset that the log holds.
+    /// Adds an offset that was read from the log.
     pub(crate) fn replay(&mut self, partition: TopicPartition, offset: CommittedOffset) {
         self.committed.insert(partition, StoredOffset { offset, stored_by: None });
     }
@@ -105,7 +105,7 @@ impl GroupOffsets {
         self.committed.remove(partition);
     }
 
-    /// Whether the log holds an offset of this partition, or soon will.
+    /// Whether an offset of this partition is stored or pending.
     pub(crate) fn is_known(&self, partition: &TopicPartition) -> bool {
         self.committed.contains_key(partition) || self.in_flight.contains_key(partition)
     }
@@ -118,8 +118,9 @@ impl GroupOffsets {
         partitions
     }
 
-    /// Every partition of one topic for which a tombstone is needed to forget the topic. One with a
-    /// tombstone on its way needs another only if a commit is on its way, too: it may come later.
+    /// Every partition of one topic for which a tombstone is needed to forget the topic. A
+    /// partition with a pending tombstone needs another one only if a commit is pending, too, since
+    /// the commit may come later in the log.
     pub(crate) fn removable_partitions_of(&self, topic: &TopicName) -> Vec<TopicPartition> {
         let is_removed =
             |partition: &_| self.removals.contains_key(partition) && !self.in_flight.contains_key(partition);
@@ -128,7 +129,7 @@ impl GroupOffsets {
         partitions
     }
 
-    /// What is committed, for the partitions asked for: `None` where nothing is.
+    /// The committed offsets of the selection: `None` for a partition without one.
     pub(crate) fn fetch(&self, selection: &OffsetSelection) -> Vec<(TopicPartition, Option<CommittedOffset>)> {
         let offset = |stored: &StoredOffset| stored.offset.clone();
         match selection {
@@ -141,8 +142,8 @@ impl GroupOffsets {
         }
     }
 
-    /// The partitions whose retention is over. One with a commit on its way is in use, one with a
-    /// tombstone on its way needs no other.
+    /// The partitions whose retention time is over. A partition with a pending commit is in use,
+    /// and one with a pending tombstone needs no second one.
     pub(crate) fn expired(&self, now: Timestamp, start: RetentionStart, retention: Duration) -> Vec<TopicPartition> {
         let is_over = |offset: &CommittedOffset| match (offset.expires_at, start) {
             (Some(expires_at), _) => now >= expires_at,

@@ -1,10 +1,10 @@
-//! Which protocols all members of a group have in common, and the vote that picks one of them.
+//! The protocols that all members of a group have in common, and the vote for one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::request::Protocol;
 
-/// How many members offer each protocol, and the memory of what they offer.
+/// The number of members that offer each protocol, and the bytes of all offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProtocolSupport {
     counts: BTreeMap<String, usize>,
@@ -30,7 +30,7 @@ impl ProtocolSupport {
         }
     }
 
-    /// The memory of all offers, with `offered` in the place of `replaced`.
+    /// The bytes of all offers, after `offered` has replaced `replaced`.
     pub(crate) fn bytes_with(&self, offered: &[Protocol], replaced: &[Protocol]) -> usize {
         self.bytes - memory_of(replaced) + memory_of(offered)
     }
@@ -40,9 +40,8 @@ impl ProtocolSupport {
         self.counts.get(name).copied().unwrap_or(0) == member_count
     }
 
-    /// Each member votes for the first of its protocols that all members offer; most votes win. Of
-    /// equals the last in the alphabet is taken, so that the choice does not depend on anything
-    /// that a restart changes.
+    /// Each member votes for the first of its protocols that all members offer; most votes win. A
+    /// tie goes to the last protocol in the alphabet, so that a restart does not change the choice.
     pub(crate) fn vote<'a>(&self, members: impl ExactSizeIterator<Item = &'a [Protocol]>) -> Option<String> {
         let member_count = members.len();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -59,7 +58,7 @@ fn memory_of(protocols: &[Protocol]) -> usize {
     protocols.iter().map(|protocol| size_of::<Protocol>() + protocol.name.len() + protocol.metadata.len()).sum()
 }
 
-/// What a member offers, to be kept: without what it offers twice. The first mention counts.
+/// The protocols without repeated names: the first one of each name counts.
 pub(crate) fn kept_protocols(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
     let mut names = BTreeSet::new();
     protocols.retain(|protocol| names.insert(protocol.name.clone()));

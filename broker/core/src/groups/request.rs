@@ -1,4 +1,4 @@
-//! What the coordinator is asked and what it answers, free of any wire format.
+//! The requests to a group coordinator and its answers, without a wire format.
 //!
 //! A [`GroupRequest`] is answered by a [`ReplyOutcome`] under its token; reads (fetch offsets,
 //! describe, list) are answered at once.
@@ -26,8 +26,7 @@ pub enum GroupRequest {
 }
 
 impl GroupRequest {
-    /// Whether the group can have this id. Offsets may be committed for the empty one, and it may
-    /// be deleted.
+    /// Checks the group id. The empty id is legal in commits of offsets and in deletions only.
     pub(crate) fn check_group_id(&self) -> Result<(), GroupError> {
         let (group, may_be_empty) = match self {
             Self::Join(request) => (&request.group, false),
@@ -41,7 +40,7 @@ impl GroupRequest {
         if group.is_empty() && !may_be_empty { Err(GroupError::InvalidGroupId) } else { group.check_length() }
     }
 
-    /// The answer that refuses it as a whole.
+    /// The answer that refuses the whole request.
     pub(crate) fn refused(&self, error: GroupError) -> ReplyOutcome {
         match self {
             Self::Join(_) => ReplyOutcome::Join(Err(error)),
@@ -58,10 +57,11 @@ impl GroupRequest {
 /// A fact for the group coordinator from outside of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupEvent {
-    /// A topic was deleted: whatever was committed under its name goes.
+    /// A topic was deleted: offsets that were committed under its name are removed.
     TopicDeleted(TopicName),
-    /// Topics that offsets were committed for, under these names and ids, are not there. Deletions
-    /// during a load, or whose tombstones a broker did not get to write, are found this way.
+    /// These topics, by name and id, no longer exist, and offsets are committed for them. This
+    /// reports deletions that the coordinator has missed: during its load, or before an earlier
+    /// coordinator had written the tombstones.
     TopicsMissing(BTreeSet<(TopicName, TopicId)>),
 }
 
@@ -72,7 +72,7 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
-/// Who sends, as recorded and described.
+/// The client of a member, as the group's record and its description show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientIdentity {
     pub id: String,
@@ -84,9 +84,9 @@ pub struct ClientIdentity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRequest {
     pub group: GroupId,
-    /// Empty for a member that does not know its id.
+    /// Empty for a member that has no id yet.
     pub member: MemberId,
-    /// The id that the member gets if it needs one: client or instance id, a dash, a random UUID.
+    /// The id for the member if it has none: client or instance id, a dash, a random UUID.
     pub new_member: MemberId,
     pub instance: Option<InstanceId>,
     pub client: ClientIdentity,
@@ -94,11 +94,11 @@ pub struct JoinRequest {
     pub rebalance_timeout: Duration,
     pub protocol_type: String,
     pub protocols: Vec<Protocol>,
-    /// Request version 4 and up: a dynamic member joins only under an id that it was told before
-    /// (KIP-394).
+    /// Request version 4 and up: a dynamic member must join with an id that an earlier answer gave
+    /// it (KIP-394).
     pub requires_known_member_id: bool,
-    /// Request version 9 and up: a returning static leader can be told to skip the assignment
-    /// (KIP-814).
+    /// Request version 9 and up: the answer may tell a returning static leader to skip the
+    /// assignment (KIP-814).
     pub supports_skip_assignment: bool,
 }
 
@@ -111,11 +111,11 @@ pub struct Joined {
     pub leader: MemberId,
     pub member: MemberId,
     pub skip_assignment: bool,
-    /// Everyone in the group; filled for the leader only.
+    /// All members of the group for the leader; empty for the others.
     pub members: Vec<JoinedMember>,
 }
 
-/// What the leader learns about one member.
+/// One member, as the leader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinedMember {
     pub member: MemberId,
@@ -133,7 +133,7 @@ pub struct SyncRequest {
     /// Sent from request version 5 on.
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
-    /// Filled by the leader only.
+    /// The leader's assignments; empty in the requests of other members.
     pub assignments: Vec<(MemberId, Bytes)>,
 }
 
@@ -167,11 +167,11 @@ pub struct LeaveRequest {
 pub struct LeavingMember {
     pub member: MemberId,
     pub instance: Option<InstanceId>,
-    /// What the client says about it (KIP-800); for the log only.
+    /// The client's reason (KIP-800), which is only logged.
     pub reason: Option<String>,
 }
 
-/// What became of one leaving member.
+/// The result of one leaving member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftMember {
     pub member: MemberId,
@@ -188,13 +188,14 @@ pub struct OffsetCommitRequest {
     pub instance: Option<InstanceId>,
     /// Negative for a simple consumer.
     pub generation: i32,
-    /// How long the offsets live if the request says so (versions 2 to 4); otherwise the broker's
-    /// retention rules.
+    /// The retention time of these offsets in request versions 2 to 4. None applies the broker's
+    /// retention.
     pub retention: Option<Duration>,
     pub offsets: Vec<OffsetCommit>,
 }
 
-/// One offset to commit. The topic is known to exist: that is checked where topics are known.
+/// One offset to commit. The caller has checked that the topic exists: a coordinator knows no
+/// topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommit {
     pub partition: TopicPartition,
@@ -204,7 +205,7 @@ pub struct OffsetCommit {
     pub metadata: String,
 }
 
-/// What became of each partition of a commit or of a deletion, in the request's order.
+/// The results of a commit or of a deletion, by partition, in the request's order.
 pub type PartitionOutcomes = Vec<(TopicPartition, Result<(), GroupError>)>;
 
 /// OffsetDelete.
@@ -214,7 +215,7 @@ pub struct OffsetDeleteRequest {
     pub partitions: Vec<TopicPartition>,
 }
 
-/// What is answered, by kind of request.
+/// The answers, by kind of request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyOutcome {
     Join(Result<Joined, GroupError>),
@@ -226,15 +227,15 @@ pub enum ReplyOutcome {
     DeleteGroup(Result<(), GroupError>),
 }
 
-/// Which offsets a fetch asks for.
+/// The selection of offsets in a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OffsetSelection {
     All,
     Given(Vec<TopicPartition>),
 }
 
-/// A group as DescribeGroups shows it. A group that does not exist is described as `Dead`, with
-/// everything else empty.
+/// A group as DescribeGroups shows it. A group that does not exist is `Dead`, and all other fields
+/// are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDescription {
     pub group: GroupId,

@@ -1,5 +1,4 @@
-//! A coordinator with a log at hand, for tests that tell a story: requests go in, answers are taken
-//! by their token.
+//! A coordinator and its log, for tests: requests go in, and tests take answers by their tokens.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,7 +35,7 @@ pub(super) fn loading() -> GroupCoordinator {
     Coordinator::new(LeaderEpoch(0), LIMITS)
 }
 
-/// The machine, for a coordinator that is loading: all of its log is replayed.
+/// A loader that has replayed its log into this machine.
 pub(super) fn loaded(machine: Groups) -> Loader<Groups> {
     let log = LogRange { log_start: Offset::ZERO, local_start: Offset::ZERO, log_end: Offset::ZERO };
     Loader::new(machine, log, 0).unwrap()
@@ -273,7 +272,7 @@ impl Scenario {
     }
 }
 
-/// What a consumer of topic `t` sends, for the group `g`.
+/// The join of a consumer of topic `t` in the group `g`.
 pub(super) fn joining(member: &str) -> JoinRequest {
     JoinRequest {
         group: GroupId::new("g"),

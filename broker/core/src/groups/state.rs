@@ -1,9 +1,9 @@
-//! The states of a classic group, and which may follow which. What happens on the way is in
-//! `classic`.
+//! The states of a classic group, and the transitions between them that are possible. `classic`
+//! decides on transitions.
 
 use std::fmt;
 
-/// Where a classic group stands. The names are Kafka's, as its tools print them.
+/// The state of a classic group. The names are Kafka's, as its tools print them.
 ///
 /// ```text
 ///            +--------- all members gone ---------------------------+
@@ -34,7 +34,7 @@ impl ClassicState {
     pub const ALL: [Self; 5] =
         [Self::Empty, Self::PreparingRebalance, Self::CompletingRebalance, Self::Stable, Self::Dead];
 
-    /// Kafka's name for it.
+    /// Kafka's name of the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
-//! Looks into the consumer protocol's bytes, only as far as the coordinator has to: which topics a
-//! member wants.
+//! Decodes the topics of a member's subscription. The coordinator needs no other part of the
+//! consumer protocol.
 //!
-//! Members talk to each other through these bytes; the coordinator never changes them and never
-//! refuses what it cannot read.
+//! These bytes are messages between the members: the coordinator never changes them, and never
+//! refuses a member because it cannot decode them.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use super::records::{Reader, RecordError};
 /// The protocol type of Kafka consumers: only groups of this type have subscriptions.
 pub const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
-/// Topics in a subscription of any version: each starts as version 0 does, with its version and the
-/// topics.
+/// The topics of a subscription. All versions begin as version 0 does: with the version number and
+/// the topics.
 pub fn subscribed_topics(subscription: &[u8]) -> Result<BTreeSet<String>, RecordError> {
     let mut reader = Reader::new(subscription);
     let version = reader.i16()?;

@@ -11,7 +11,7 @@ use rustmq_model::{BrokerId, LeaderEpoch, TopicId, TopicIdPartition, TopicName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaRole {
     Leader,
-    /// Another broker leads, or nobody while the partition is offline.
+    /// Another broker leads, or no broker while the partition is offline.
     Follower,
 }
 
@@ -36,14 +36,14 @@ impl Assignment {
 pub struct ReplicaConfig {
     /// None keeps records for ever.
     pub retention_time: Option<Duration>,
-    /// None is no limit.
+    /// None sets no limit.
     pub retention_bytes: Option<u64>,
-    /// How long an idle idempotent producer is remembered.
+    /// How long the state of an idle idempotent producer is kept.
     pub producer_expiry: Duration,
 }
 
 impl ReplicaConfig {
-    /// Without `delete` in cleanup.policy nothing goes by age or size.
+    /// Without `delete` in cleanup.policy no record is removed by age or size.
     pub(super) fn of(topic: &EffectiveTopicConfig, broker: &EffectiveBrokerConfig) -> Self {
         let deletes = topic.cleanup_policy.delete;
         Self {
@@ -54,8 +54,7 @@ impl ReplicaConfig {
     }
 }
 
-/// A replica to open, which is created if it is new; or one that is open, to go on in another role
-/// or leader epoch.
+/// A replica to open: it is created if it is new, and an open one changes its role or leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenReplica {
     pub id: TopicIdPartition,
@@ -70,7 +69,7 @@ pub enum Replica<R, E> {
         assignment: Assignment,
         handle: R,
     },
-    /// It was not opened; that is tried again.
+    /// It failed to open. The open is tried again.
     Failed(E),
     /// It belongs to other brokers.
     Elsewhere,
@@ -88,21 +87,23 @@ pub struct ShownTopic<R, E> {
 /// An action for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaAction<R, E> {
-    /// In one request; each result goes into [`super::LocalReplicas::on_opened`].
+    /// Open the replicas in one request, and report each result to
+    /// [`super::LocalReplicas::on_opened`].
     Open(Vec<OpenReplica>),
     Configure {
         id: TopicIdPartition,
         config: ReplicaConfig,
     },
-    /// Show the topic, in place of what was shown of it.
+    /// Show the topic, in place of its earlier version.
     Show(Box<ShownTopic<R, E>>),
-    /// The topic is gone.
+    /// Hide the topic: it was deleted.
     Hide {
         id: TopicId,
         name: TopicName,
     },
-    /// Delete the data, in one request; each result goes into [`super::LocalReplicas::on_deleted`].
+    /// Delete the data in one request, and report each result to
+    /// [`super::LocalReplicas::on_deleted`].
     Delete(Vec<TopicIdPartition>),
-    /// The broker-wide configs are these now.
+    /// Show the broker-wide configs.
     ShowSettings(Arc<EffectiveBrokerConfig>),
 }

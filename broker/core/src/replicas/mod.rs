@@ -1,10 +1,9 @@
-//! Which replicas this broker has, and what it does with them: follows the controller's metadata,
-//! and says what is to be opened, led, followed, configured and deleted
-//! (`docs/adr/0024-metadata-follower.md`).
+//! The replicas of this broker: follows the controller's metadata, and decides which replicas to
+//! open, lead, follow, configure and delete (`docs/adr/0024-metadata-follower.md`).
 //!
-//! [`LocalReplicas`] knows no logs: an open replica is a handle of type `R` that a driver got for
-//! it, a refusal is an `E`. A topic is shown when all of its replicas here are open, or were
-//! refused. For each replica:
+//! [`LocalReplicas`] knows no logs: an open replica is a handle of type `R`, which the driver
+//! provides, and a failed open is an error of type `E`. A topic is shown when each of its replicas
+//! on this broker is open or has failed to open. The states of a replica:
 //!
 //! ```text
 //!   Unused -- the metadata gives it to this broker --> Opening -- opened --> Open
@@ -15,14 +14,15 @@
 //!     +--- given to other brokers (from any state)
 //! ```
 //!
-//! How a driver uses it: [`LocalReplicas::handle_snapshot`], or [`LocalReplicas::handle_deltas`]
-//! after each batch of changes, with the metadata's state as it is then; then
-//! [`LocalReplicas::poll_action`] until it gives nothing, carrying out the actions in order, each
-//! before the next; [`LocalReplicas::handle_timeout`] at [`LocalReplicas::poll_timeout`].
+//! A driver calls [`LocalReplicas::handle_snapshot`] once, and [`LocalReplicas::handle_deltas`]
+//! after each batch of changes, with the state of the metadata after the batch. After each input it
+//! calls [`LocalReplicas::poll_action`] until there is no more action, and completes each action
+//! before the next. It calls [`LocalReplicas::handle_timeout`] at the time of
+//! [`LocalReplicas::poll_timeout`].
 //!
-//! Data are deleted when their topic is gone from the metadata. A replica that the metadata gives
-//! to other brokers is not used any more; its log stays open in the engine, and its data stay until
-//! their topic is deleted.
+//! Data are deleted when the metadata no longer has their topic. A replica that the metadata gives
+//! to other brokers is no longer used; its log stays open in the engine, and its data stay until
+//! the topic is deleted.
 
 mod action;
 mod replica;
@@ -40,23 +40,24 @@ use rustmq_model::{BrokerId, Instant, PartitionId, TopicId, TopicIdPartition};
 pub use self::action::{Assignment, OpenReplica, Replica, ReplicaAction, ReplicaConfig, ReplicaRole, ShownTopic};
 use self::replica::{LocalReplica, Step};
 
-/// Refused opens and deletions are tried again after this.
+/// The pause before failed opens and deletions are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The replicas of this broker. See the module.
+/// The replicas of this broker. The module describes how to drive them.
 #[derive(Debug)]
 pub struct LocalReplicas<R, E> {
     broker: BrokerId,
     static_configs: Arc<StaticConfigs>,
     settings: Arc<EffectiveBrokerConfig>,
     topics: BTreeMap<TopicId, FollowedTopic<R, E>>,
-    /// Replicas that were not opened.
+    /// Replicas that failed to open.
     unopened: BTreeSet<TopicIdPartition>,
-    /// Replicas whose deletion is not done, and whether it was refused.
+    /// Replicas whose deletion is not done, and whether it has failed.
     deletions: BTreeMap<TopicIdPartition, Deletion>,
     retry_at: Option<Instant>,
-    /// Come before the deletions and opens that follow, each of which is gathered into one
-    /// request: a topic is hidden before its data go, and data go before others come.
+    /// Actions that come before `to_delete` and `to_open`, each of which becomes one request. In
+    /// this order a topic is hidden before its data are deleted, and deletions make room before
+    /// opens.
     actions: VecDeque<ReplicaAction<R, E>>,
     to_delete: Vec<TopicIdPartition>,
     to_open: Vec<OpenReplica>,
@@ -68,7 +69,7 @@ struct FollowedTopic<R, E> {
     config: EffectiveTopicConfig,
     /// By partition id.
     replicas: Vec<LocalReplica<R, E>>,
-    /// How many of them are being opened.
+    /// The number of replicas that are being opened.
     opening: usize,
 }
 
@@ -97,8 +98,8 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
     }
 
-    /// A whole state: at the start, and after changes were missed. `on_disk` are the replicas that
-    /// there are data of: those that the state does not know are deleted.
+    /// Takes a whole state: at the start, and after changes were missed. `on_disk` lists the
+    /// replicas with data on disk: those that the state does not know are deleted.
     pub fn handle_snapshot(&mut self, state: &ClusterState, on_disk: Vec<TopicIdPartition>) {
         let gone: Vec<TopicId> = self.topics.keys().copied().filter(|id| state.topic_by_id(*id).is_none()).collect();
         for id in gone {
@@ -117,8 +118,8 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
     }
 
-    /// A batch of changes; `state` is the metadata after all of them. A topic is looked at once,
-    /// however many of the changes are its own.
+    /// Takes a batch of changes; `state` is the metadata after all of them. Each topic is handled
+    /// once, however many of the changes concern it.
     pub fn handle_deltas(&mut self, state: &ClusterState, deltas: &[Delta]) {
         let (mut changed, mut are_settings_changed) = (BTreeSet::new(), false);
         for delta in deltas {
@@ -144,7 +145,8 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
         if are_settings_changed {
             self.change_settings(state);
-            // The broker-wide configs are behind the topics': all of them are resolved anew.
+            // Broker-wide configs are defaults of the topics' configs: all of these are resolved
+            // again.
             changed = state.topics().map(|topic| topic.id).collect();
         }
         for id in changed {
@@ -152,7 +154,7 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
     }
 
-    /// The next thing to do, in order.
+    /// The next action, in order.
     pub fn poll_action(&mut self) -> Option<ReplicaAction<R, E>> {
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
@@ -164,10 +166,11 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         (!opens.is_empty()).then_some(ReplicaAction::Open(opens))
     }
 
-    /// The result of an [`OpenReplica`].
+    /// Takes the result of an [`OpenReplica`].
     pub fn on_opened(&mut self, now: Instant, id: TopicIdPartition, result: Result<R, E>) {
         let Some(topic) = self.topics.get_mut(&id.topic_id) else {
-            // Its topic was deleted meanwhile. A refused replica may be on disk all the same.
+            // Its topic was deleted meanwhile. The replica may have data on disk even if the open
+            // has failed.
             self.delete(id);
             return;
         };
@@ -180,13 +183,13 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
         replica.on_opened(result);
         topic.opening -= 1;
-        // Once for all results of a request: a topic may have thousands of partitions.
+        // Only after the last result of the topic: it may have thousands of partitions.
         if topic.opening == 0 {
             self.settle(id.topic_id);
         }
     }
 
-    /// The result of the deletion of a replica.
+    /// Takes the result of the deletion of a replica.
     pub fn on_deleted(&mut self, now: Instant, id: TopicIdPartition, is_deleted: bool) {
         if is_deleted {
             self.deletions.remove(&id);
@@ -196,13 +199,13 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// The time of the next call of [`Self::handle_timeout`].
     #[must_use]
     pub const fn poll_timeout(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// Tries refused opens and deletions again.
+    /// Tries failed opens and deletions again.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.retry_at.is_none_or(|at| at > now) {
             return;
@@ -250,8 +253,8 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         self.settle(id);
     }
 
-    /// Moves the replicas of a topic towards what is wanted of them, and shows the topic if nothing
-    /// is under way.
+    /// Moves the replicas of a topic towards their assignments, and shows the topic if no replica
+    /// is being opened.
     fn settle(&mut self, id: TopicId) {
         let Some(topic) = self.topics.get_mut(&id) else { return };
         let config = ReplicaConfig::of(&topic.config, &self.settings);
@@ -270,9 +273,9 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         self.actions.extend(shown.map(|shown| ReplicaAction::Show(Box::new(shown))));
     }
 
-    /// The topic is hidden, and what may be on disk of it is deleted: also replicas that were
-    /// refused, and those that other brokers have by now. One that is being opened is deleted after
-    /// that.
+    /// Hides the topic and deletes all of its data on disk, also those of replicas that failed to
+    /// open and of replicas that moved to other brokers. A replica that is being opened is deleted
+    /// after its open.
     fn remove_topic(&mut self, id: TopicId) {
         let Some(FollowedTopic { topic, replicas, .. }) = self.topics.remove(&id) else { return };
         self.actions.push_back(ReplicaAction::Hide { id, name: topic.name.clone() });

@@ -1,20 +1,21 @@
-//! One replica of this broker: its assignment, and how far that is carried out.
+//! One replica of this broker: its assignment, and its state on the way there.
 
 use super::action::{Assignment, Replica, ReplicaConfig};
 
 #[derive(Debug)]
 pub(super) struct LocalReplica<R, E> {
-    /// None while it belongs to other brokers.
+    /// None while the partition has no replica on this broker.
     wanted: Option<Assignment>,
     state: State<R, E>,
-    /// Whether there may be data of it on disk. They outlive its use: they go with its topic.
+    /// Whether the disk may hold data of the replica. The data stay until the topic is deleted,
+    /// also if the replica is no longer used.
     may_have_data: bool,
 }
 
-/// Drawn in the module's documentation.
+/// The module's documentation has the transitions.
 #[derive(Debug)]
 enum State<R, E> {
-    /// It belongs to other brokers, or is to be opened next.
+    /// It belongs to other brokers, or will be opened next.
     Unused,
     Opening {
         assignment: Assignment,
@@ -47,7 +48,7 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
         self.wanted = wanted;
     }
 
-    /// The next step, if one is due. It counts as taken.
+    /// Takes the next step, if one is due.
     pub(super) fn advance(&mut self, config: ReplicaConfig) -> Option<Step> {
         let wanted = match (self.wanted, &mut self.state) {
             (_, State::Opening { .. }) => return None,
@@ -60,7 +61,7 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
                 *current = config;
                 return is_changed.then_some(Step::Configure);
             }
-            // It is tried again after a pause.
+            // The open is tried again after a pause.
             (Some(wanted), State::Failed { assignment, .. }) if *assignment == wanted => return None,
             (Some(wanted), State::Unused | State::Open { .. } | State::Failed { .. }) => wanted,
         };
@@ -77,12 +78,12 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
         }
     }
 
-    /// There are data of it on disk, whether it is used or not.
+    /// The disk holds data of the replica, whether it is used or not.
     pub(super) const fn on_data_found(&mut self) {
         self.may_have_data = true;
     }
 
-    /// A refusal is forgotten, so that the next step opens the replica again.
+    /// Forgets a failed open, so that the next step opens the replica again.
     pub(super) fn forget_refusal(&mut self) {
         if self.is_failed() {
             self.state = State::Unused;

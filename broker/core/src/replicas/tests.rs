@@ -22,7 +22,7 @@ struct Rig {
     next_handle: u32,
     shown: BTreeMap<TopicId, ShownTopic<u32, &'static str>>,
     on_disk: BTreeSet<TopicIdPartition>,
-    /// What is refused until it is taken out of here.
+    /// Replicas whose opens fail while they are in this set.
     refused: BTreeSet<TopicIdPartition>,
     opened: Vec<OpenReplica>,
     configured: Vec<(TopicIdPartition, ReplicaConfig)>,

@@ -1,5 +1,5 @@
-//! The task behind one coordinator: has it loaded, carries out its appends and trims, and wakes it
-//! at its timeouts. It decides nothing.
+//! The task of one coordinator: loads it, executes its appends and trims, and calls it at its
+//! timeouts. It makes no decisions.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -25,13 +25,14 @@ use super::shard::{CoordinatorShard, LogWork};
 use crate::clock::wall_clock;
 use crate::view::ClusterView;
 
-/// Pieces of work that are taken at a time; the appends among them are one request to the engine.
+/// The most pieces of work that are taken at a time. Their appends become one request to the
+/// engine.
 const WORK_MAX: usize = 256;
-/// Requests to the engine that wait for their sync at a time.
+/// The most requests to the engine that wait for their result.
 pub(super) const REQUESTS_MAX: usize = 8;
 
-/// A coordinator that has resigned by itself is begun anew after this, so that a log that refuses
-/// it again at once does not keep the broker busy.
+/// The pause after a coordinator has resigned by itself, before a new one begins: a log that
+/// refuses each one at once must not keep the broker busy.
 const PAUSE_AFTER_RESIGNATION: Duration = Duration::from_secs(1);
 
 /// The inputs of a driver.
@@ -65,9 +66,9 @@ impl<K: CoordinatorKind> Parts<K> {
     }
 }
 
-/// Hosts the coordinator until it is dismissed. One that resigns by itself is begun anew once the
-/// engine has its log in its epoch: the metadata may have nothing more to say about the partition,
-/// and its groups must not stay without a coordinator.
+/// Hosts the coordinator until it is dismissed. If it resigns by itself, a new one begins once the
+/// engine has the log open in the same epoch: the metadata may not change again, and the partition
+/// must not stay without a coordinator.
 pub(super) async fn run<K: CoordinatorKind>(parts: Parts<K>) {
     let (shard, kind) = (&parts.shard, K::NAME);
     loop {
@@ -81,14 +82,15 @@ pub(super) async fn run<K: CoordinatorKind>(parts: Parts<K>) {
     }
 }
 
-/// Loads the coordinator, and runs until it has resigned. Answers the requests that are left.
+/// Loads the coordinator, and runs it until it has resigned. Returns the requests to the engine
+/// that have no result yet.
 async fn host<K: CoordinatorKind>(parts: &Parts<K>) -> Requests {
     let loaded = tokio::select! {
         loaded = load(parts) => loaded,
         () = parts.shard.resigned() => return Requests::new(),
     };
     let Some(loader) = loaded else {
-        // Clients look for another coordinator, rather than wait for one that never comes.
+        // Let clients look for another coordinator: this one will never be loaded.
         parts.shard.resign();
         return Requests::new();
     };
@@ -99,8 +101,8 @@ async fn host<K: CoordinatorKind>(parts: &Parts<K>) -> Requests {
     Driver { shard: Arc::clone(shard), batch_bytes_max: *batch_bytes_max, requests }.run(engine).await
 }
 
-/// Tells the coordinator which of its topics are deleted, even if there are others under their
-/// names by now. Later deletions are told to the coordinator as they come: it is active.
+/// Reports to the coordinator which topics of its state are deleted, also if new topics have their
+/// names. Later deletions are reported when they happen, because the coordinator is active.
 fn report_missing_topics<K: CoordinatorKind>(shard: &CoordinatorShard<K::Machine>, view: &RwLock<ClusterView>) {
     let Ok(mut topics) = shard.look(K::topics) else { return };
     retain_gone(&mut topics, &view.read());
@@ -154,19 +156,19 @@ impl<M: CoordinatorMachine> Driver<M> {
         self.shard.state() == CoordinatorState::Active
     }
 
-    /// Waits for one event and handles it. May be dropped and called again.
+    /// Waits for one event and handles it. The future may be dropped and made again.
     async fn next_event(&mut self) {
         let timeout = self.shard.clock.sleep_until(self.shard.timeout());
         tokio::select! {
             Some(completed) = self.requests.next(), if !self.requests.is_empty() => self.complete(completed),
-            // Also while no more requests may be made: the news may be that the coordinator has
-            // resigned, and a log that commits nothing answers none of them.
+            // Also while no more requests may be made: a resignation must be noticed even if the
+            // log answers none of them.
             () = self.shard.news.notified() => {}
             () = timeout => self.shard.handle_timeout(),
         }
     }
 
-    /// Hands what is queued to the engine, in order.
+    /// Passes the queued work to the engine, in order.
     async fn execute(&mut self, engine: &Engine) {
         while self.requests.len() < REQUESTS_MAX {
             let work = self.shard.take_work(WORK_MAX);
@@ -195,8 +197,8 @@ impl<M: CoordinatorMachine> Driver<M> {
         }
     }
 
-    /// Events are handled while the engine has no room for the request. A resignation ends the
-    /// wait.
+    /// Sends appends to the engine. While the engine has no room for them, events are handled; a
+    /// resignation ends the wait.
     async fn send(&mut self, engine: &Engine, sent: Vec<Sent>, appends: Vec<Append>) {
         let mut sending = pin!(engine.append(appends));
         let wait = loop {

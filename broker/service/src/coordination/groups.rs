@@ -1,4 +1,4 @@
-//! The kind of coordinator that keeps consumer groups in `__consumer_offsets`.
+//! The kind of coordinator for consumer groups, whose topic is `__consumer_offsets`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -57,13 +57,13 @@ impl GroupCoordinators {
         Ok(self.shard_of(group.as_str())?)
     }
 
-    /// Whether a group is coordinated here. A coordinator that has resigned by itself is none until
-    /// it begins anew, or the metadata has another leadership.
+    /// Whether a group is coordinated here. It is not while its coordinator has resigned by itself
+    /// and no new one has begun.
     pub(crate) fn coordinates(&self, group: &GroupId) -> bool {
         self.of_group(group).is_ok_and(|shard| shard.state() != CoordinatorState::Resigned)
     }
 
-    /// The groups of all coordinators. One that has resigned has none.
+    /// The groups of all coordinators. A coordinator that has resigned has none.
     pub(crate) fn list(&self) -> Result<Vec<GroupListing>, GroupError> {
         let mut groups = Vec::new();
         for shard in self.shards() {
@@ -76,7 +76,7 @@ impl GroupCoordinators {
         Ok(groups)
     }
 
-    /// A request takes effect. `answer` takes the outcome for this kind of request apart.
+    /// Makes a request. `answer` extracts the outcome of this kind of request.
     pub(crate) fn ask<T>(
         &self,
         group: &GroupId,
@@ -89,14 +89,14 @@ impl GroupCoordinators {
         })
     }
 
-    /// A topic was deleted: its committed offsets go too.
+    /// Removes the committed offsets of a deleted topic.
     pub(crate) fn forget_topic(&self, topic: &TopicName) {
         for shard in self.shards() {
             shard.tell(GroupEvent::TopicDeleted(topic.clone()));
         }
     }
 
-    /// How many groups are in each state.
+    /// The number of groups in each state.
     pub(crate) fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
         let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
         for counted in self.shards().iter().filter_map(|shard| shard.look(Groups::group_counts).ok()) {
@@ -108,15 +108,14 @@ impl GroupCoordinators {
     }
 }
 
-/// The pending answer to a group request, which has taken effect already. Dropping it changes
-/// nothing.
+/// The pending answer to a group request that has taken effect. Dropping it changes nothing.
 #[derive(Debug)]
 #[must_use = "the answer says whether the request was granted"]
 pub struct GroupWait<T>(State<T>);
 
 #[derive(Debug)]
 enum State<T> {
-    /// Taken when it is given.
+    /// None once the error was returned.
     Refused(Option<GroupError>),
     Waiting {
         reply: ReplyWait<ReplyOutcome>,

@@ -1,4 +1,4 @@
-//! A kind of coordinator as the runtime knows it: the machine, and the facts beyond it.
+//! A kind of coordinator: its machine, and what the runtime must know besides.
 
 use std::collections::BTreeSet;
 
@@ -21,17 +21,17 @@ pub(crate) trait CoordinatorKind: Send + Sync + 'static {
         > + Send
         + 'static;
 
-    /// Whose state it is, for log lines.
+    /// The name of the kind in log lines.
     const NAME: &'static str;
 
-    /// The state of a partition before its log is replayed. A batch of the log holds at most so
-    /// many bytes.
+    /// The state of a partition before its log is replayed. `batch_bytes_max` is the topic's
+    /// `max.message.bytes` when the load begins: the runtime applies later changes to appends, but
+    /// does not report them to the machine.
     fn machine(&self, batch_bytes_max: usize) -> Self::Machine;
 
-    /// The topics that the state refers to, with the ids that it knows them by; zero where it knows
-    /// none.
+    /// The topics that the state refers to, with their ids; zero for an unknown id.
     fn topics(machine: &Self::Machine) -> BTreeSet<(TopicName, TopicId)>;
 
-    /// Some of these are not there any more.
+    /// The event for topics that no longer exist.
     fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> <Self::Machine as CoordinatorMachine>::Event;
 }

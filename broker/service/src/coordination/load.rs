@@ -1,8 +1,9 @@
-//! Loads a coordinator: replays its log, and tries again for as long as that fails.
+//! Loads a coordinator: replays its log, and repeats reads that fail until they succeed.
 //!
-//! What is lost for good is passed over, and the log says so: one damaged record, or one range that
-//! the engine has given up, must not take all others of the partition down. Everything else may
-//! pass, and is read again (`docs/adr/0020-one-coordinator-contract.md`).
+//! The load passes over records that are lost for good, and logs an error: one damaged record, or
+//! one range that the engine has given up, must not make all other state of its partition
+//! unavailable. Any other failure may be temporary, so the read is repeated
+//! (`docs/adr/0020-one-coordinator-contract.md`).
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::driver::Parts;
 use super::kind::CoordinatorKind;
 use super::log_reader::{LogReader, PortionError};
 
-/// A log that cannot be read is tried again after this.
+/// The pause before a read that has failed is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a log was not replayed to its end.
@@ -30,20 +31,20 @@ enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the log is not the one that the load began with. If it was trimmed, tombstones may
-    /// be gone that the records before them, replayed already, had. If its end has retreated, the
-    /// end that the load goes to is none any more.
+    /// Whether the log has changed since the load began, so that the load must begin anew. After a
+    /// trim, the tombstones of records that were already replayed may be gone. After a retreat of
+    /// the log end, the log never reaches the end that the load waits for.
     const fn has_log_changed(&self) -> bool {
         let Self::Portion(error) = self else { return false };
         matches!(error, PortionError::Read(ReadError::OutOfRange { .. }) | PortionError::Retreated { .. })
     }
 }
 
-/// A log, and the machine that has replayed it up to the loader's position.
+/// A load that has begun: the log, and the loader that has replayed it up to its position.
 type Begun<K> = (LogReader, Loader<<K as CoordinatorKind>::Machine>);
 
-/// Replays the log. None if the partition has ended before all of it was read: nothing is served
-/// from a part of a log. May be dropped.
+/// Replays the log. None if the partition was closed before the end of the log was read: a
+/// coordinator must not serve from a part of its log. The future may be dropped.
 pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<K::Machine>> {
     let (partition, kind, started) = (parts.shard.id, K::NAME, tokio::time::Instant::now());
     let mut begun = None;
@@ -54,7 +55,7 @@ pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<
                 tracing::debug!(%partition, kind, offset, seconds, "a coordinator is loaded");
                 return Some(loader);
             }
-            // The error alone does not say it: a read whose thread panics ends with the same one.
+            // The error alone does not show it: a read whose thread panics has the same error.
             Err(error) if parts.reader.is_closed() => {
                 tracing::error!(%partition, kind, %error, "a coordinator cannot be loaded: it resigns");
                 return None;
@@ -68,8 +69,8 @@ pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<
     }
 }
 
-/// Replays the log to its end: from its start, or from the place that an attempt before this one
-/// came to.
+/// Replays the log to its end: from its start, or from the position where an earlier attempt
+/// failed.
 async fn replay<K: CoordinatorKind>(
     parts: &Parts<K>,
     begun: &mut Option<Begun<K>>,
@@ -100,8 +101,8 @@ async fn replay_portion<K: CoordinatorKind>(
     let (kind, position) = (K::NAME, loader.position());
     match log.next(position).await {
         Ok(batches) => loader.replay(&batches, |fault| report_fault(&partition, kind, &fault))?,
-        // The range may begin above the position: offsets that a repair has given up lie between,
-        // and a record there would have been found.
+        // The range may begin above the position, behind offsets that a repair has removed: a read
+        // returns the first record at or after the position, so there is none in between.
         Err(PortionError::Read(ReadError::Damaged { first, end })) if end > position => {
             let (offset, end_offset) = (first.0, end.0);
             tracing::error!(%partition, kind, offset, end_offset, "records of a coordinator's log are lost: it goes on without them");

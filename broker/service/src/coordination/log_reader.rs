@@ -1,6 +1,6 @@
-//! A coordinator's log from its start to the end that it had when the leadership began, in
-//! portions: each is read while the one before is replayed. What an earlier leader left uncommitted
-//! is waited for, unless the log drops it.
+//! Reads a coordinator's log in portions, from its start to its end at the moment when the load
+//! began: the next portion is read while one is replayed. A read waits for records that an earlier
+//! leader left uncommitted, unless the log drops them.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ pub(super) enum PortionError {
     Read(#[from] ReadError),
     #[error("the read panicked")]
     Panicked,
-    /// The records up to the end that is waited for never come.
+    /// The log end has retreated, so that the log never reaches the end that the load waits for.
     #[error("the log ended at offset {seen} when the load began, and ends at offset {now} by now")]
     Retreated { seen: Offset, now: Offset },
 }
 
-/// Bytes that are read at a time.
+/// The size of a portion.
 const PORTION_BYTES: usize = 1 << 20;
-/// How often a wait for uncommitted records looks at the log by itself: an end that retreats wakes
-/// nobody.
+/// The interval at which a wait for uncommitted records checks the log: a log end that retreats
+/// wakes no waiter.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// A wait for uncommitted records that takes longer is logged.
 const LONG_WAIT: Duration = Duration::from_secs(10);
@@ -35,9 +35,10 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct LogReader {
     reader: PartitionReader,
     range: LogRange,
-    /// What comes next.
+    /// The next offset to read.
     from: Offset,
-    /// The read from there on, if it is under way: one at the most. It ends with this.
+    /// The read from that offset, if one has begun; at most one. It is aborted when this is
+    /// dropped.
     ahead: JoinSet<Result<Vec<Bytes>, PortionError>>,
 }
 
@@ -53,8 +54,8 @@ impl LogReader {
         self.range
     }
 
-    /// The next batches. After an error they can be asked for again, from `from` on. May be dropped
-    /// and called again.
+    /// The next batches, from `from` on. May be called again after an error, or after its future
+    /// was dropped.
     pub(super) async fn next(&mut self, from: Offset) -> Result<Vec<Bytes>, PortionError> {
         if self.from != from {
             self.ahead.abort_all();
@@ -67,8 +68,8 @@ impl LogReader {
             self.from = header.next_offset().max(from);
             if self.from < self.range.log_end {
                 self.read_ahead();
-                // It is begun before whoever asked is busy with these batches: its thread would
-                // begin it only then.
+                // Let the read begin before the caller replays these batches: on a single thread it
+                // would begin only afterwards.
                 tokio::task::yield_now().await;
             }
         }
@@ -84,7 +85,8 @@ impl LogReader {
     }
 }
 
-/// Reads batches as soon as there are some below the high watermark, in a log that had this end.
+/// Reads batches as soon as some are below the high watermark. `seen` is the log end when the load
+/// began.
 async fn read_committed_once(
     reader: PartitionReader,
     request: ReadRequest,
@@ -108,7 +110,7 @@ async fn read_committed_once(
             is_logged = true;
         }
         if timeout(LOOK_PAUSE, waiter.wait()).await.is_ok() {
-            // A wake-up ends the registration.
+            // A wake-up has ended the registration.
             reader.watch(&waiter, awaited);
         }
     }

@@ -1,10 +1,10 @@
 //! The coordinators that run here: for each kind, one for each partition of its internal topic that
 //! this broker leads.
 //!
-//! What a coordinator does is decided by the machines of `rustmq-broker-core`. Here they get their
-//! clock, their log and their callers, the same for every kind ([`kind`]): [`shard`] guards one
-//! machine and its callers, [`driver`] is the task that loads it ([`load`], [`log_reader`]) and
-//! carries out its appends and trims. [`groups`] is the kind that coordinates consumer groups.
+//! The machines of `rustmq-broker-core` make all decisions of a coordinator. This module gives them
+//! their clock, their log and their callers, in the same way for every kind ([`kind`]): [`shard`]
+//! guards one machine and its callers; [`driver`] is the task that loads it ([`load`],
+//! [`log_reader`]) and executes its appends and trims. [`groups`] is the kind for consumer groups.
 
 mod driver;
 mod groups;
@@ -38,7 +38,7 @@ use crate::view::{ClusterView, TopicEntry};
 pub(crate) struct Coordinators<K: CoordinatorKind> {
     kind: Arc<K>,
     engine: Engine,
-    /// Says which topics are there. Never locked together with a coordinator.
+    /// Shows which topics exist. Never locked together with a coordinator.
     view: Arc<RwLock<ClusterView>>,
     limits: BrokerLimits,
     clock: Clock,
@@ -48,17 +48,17 @@ pub(crate) struct Coordinators<K: CoordinatorKind> {
 }
 
 enum Phase<M: CoordinatorMachine> {
-    /// The internal topic is not there.
+    /// The internal topic does not exist.
     Idle,
     Serving(Serving<M>),
-    /// The broker stops: no coordinator starts any more.
+    /// The broker stops, and no coordinator starts again.
     Ended,
 }
 
-/// The internal topic as it is now.
+/// The internal topic and its coordinators.
 struct Serving<M: CoordinatorMachine> {
     topic: TopicId,
-    /// What names are hashed over.
+    /// The number of partitions that keys are hashed over.
     partition_count: i32,
     shards: BTreeMap<PartitionId, Arc<CoordinatorShard<M>>>,
 }
@@ -120,11 +120,12 @@ impl<K: CoordinatorKind> Coordinators<K> {
                 shard
             });
         }
-        // Those that have ended: coordinators come and go with leaderships.
+        // Reap the tasks of coordinators that have ended: they come and go with leaderships.
         while self.tasks.lock().try_join_next().is_some() {}
     }
 
-    /// The topic is gone: everyone who waits is told to look for the coordinator again.
+    /// Ends all coordinators of a deleted topic. Waiting callers have to look for the coordinator
+    /// again.
     pub(crate) fn resign(&self) {
         let mut phase = self.phase.write();
         if let Phase::Serving(serving) = &mut *phase {
@@ -133,7 +134,7 @@ impl<K: CoordinatorKind> Coordinators<K> {
         }
     }
 
-    /// Ends all coordinators for good: [`Self::follow`] starts none after it.
+    /// Ends all coordinators for good: [`Self::follow`] starts none afterwards.
     pub(crate) async fn shutdown(&self) {
         if let Phase::Serving(mut serving) = std::mem::replace(&mut *self.phase.write(), Phase::Ended) {
             serving.resign_all();
@@ -142,7 +143,7 @@ impl<K: CoordinatorKind> Coordinators<K> {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// The coordinator that owns a name, if it runs here.
+    /// The coordinator that owns a key, if it runs here.
     pub(crate) fn shard_of(&self, name: &str) -> Result<Arc<CoordinatorShard<K::Machine>>, Refusal> {
         let phase = self.phase.read();
         let serving = phase.serving().filter(|serving| serving.partition_count > 0).ok_or(Refusal::Resigned)?;

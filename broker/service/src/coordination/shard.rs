@@ -1,6 +1,6 @@
-//! One coordinator with its callers. Requests take effect on the caller's thread, under a lock that
-//! is held for the machine's step only; appends and trims go into a queue, in order, for
-//! the driver.
+//! One coordinator with its callers. A request takes effect on its caller's thread, under a lock
+//! that is held only for one step of the machine. Appends and trims go into a queue for the driver,
+//! in order.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 
-/// Work on the log for the driver, in the order of the queue.
+/// Work on the log, which the driver takes in order.
 #[derive(Debug)]
 pub(super) enum LogWork {
     Append { append: AppendId, records: Vec<CoordinatorRecord>, is_rewrite: bool },
@@ -28,16 +28,16 @@ struct Hosted<M: CoordinatorMachine> {
     is_dismissed: bool,
     callers: HashMap<ReplyToken, oneshot::Sender<M::Outcome>>,
     next_token: u64,
-    /// Bounded by the coordinator's limits on pending appends.
+    /// Bounded by the coordinator's limit on pending appends.
     work: VecDeque<LogWork>,
-    /// The time that the driver was last told to wake up at.
+    /// The timeout that the driver was last notified of.
     timeout: Option<Instant>,
 }
 
 pub(crate) struct CoordinatorShard<M: CoordinatorMachine> {
     pub(super) id: TopicIdPartition,
     pub(super) clock: Clock,
-    /// The driver has work, another time to wake up at, or nothing to do any more.
+    /// Notifies the driver of work, of a changed timeout, or of a resignation.
     pub(super) news: Notify,
     leader_epoch: LeaderEpoch,
     limits: CoordinatorLimits,
@@ -66,7 +66,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.leader_epoch
     }
 
-    /// A request takes effect; its answer may have to be waited for.
+    /// Makes a request. It takes effect in this call; its answer may come later.
     pub(crate) fn ask(&self, request: M::Request) -> ReplyWait<M::Outcome> {
         let (caller, wait) = oneshot::channel();
         let mut hosted = self.hosted.lock();
@@ -78,7 +78,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         ReplyWait(wait)
     }
 
-    /// Looks at what is committed.
+    /// Reads committed state.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refusal> {
         self.hosted.lock().coordinator.machine().map(look)
     }
@@ -87,7 +87,8 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.step(|coordinator, now| coordinator.on_event(now, event));
     }
 
-    /// The leadership has ended: the coordinator resigns, callers are told, the driver ends.
+    /// Ends the leadership: the coordinator resigns, waiting callers are answered, and the driver
+    /// ends.
     pub(crate) fn dismiss(&self) {
         let mut hosted = self.hosted.lock();
         hosted.is_dismissed = true;
@@ -95,14 +96,14 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.settle(&mut hosted);
     }
 
-    /// One input of the coordinator that nobody waits for.
+    /// Makes one input without a reply.
     fn step(&self, input: impl FnOnce(&mut Coordinator<M>, Now)) {
         let mut hosted = self.hosted.lock();
         input(&mut hosted.coordinator, self.clock.now());
         self.settle(&mut hosted);
     }
 
-    /// Carries out what the coordinator wants, as far as no log is needed.
+    /// Executes the coordinator's actions: sends replies, and queues work on the log.
     fn settle(&self, hosted: &mut Hosted<M>) {
         while let Some(action) = hosted.coordinator.poll_action() {
             match action {
@@ -120,7 +121,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         }
         let has_resigned = hosted.coordinator.state() == CoordinatorState::Resigned;
         if has_resigned {
-            // A wait whose other end is dropped says that this is not the coordinator.
+            // Dropping a caller's sender answers it with `Resigned`.
             (hosted.callers, hosted.work) = (HashMap::new(), VecDeque::new());
         }
         let timeout = hosted.coordinator.poll_timeout();
@@ -133,12 +134,12 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
 
 /// The driver's side.
 impl<M: CoordinatorMachine> CoordinatorShard<M> {
-    /// The log does not serve the coordinator, though nobody has dismissed it.
+    /// Makes the coordinator resign although its leadership goes on: its log cannot be loaded.
     pub(super) fn resign(&self) {
         self.step(|coordinator, _| coordinator.resign());
     }
 
-    /// A new coordinator takes the place of one that has resigned by itself. Does nothing after a
+    /// Replaces a coordinator that has resigned by itself with a new one. Does nothing after a
     /// dismissal.
     pub(super) fn begin_anew(&self) {
         let mut hosted = self.hosted.lock();
@@ -175,7 +176,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.hosted.lock().coordinator.poll_timeout()
     }
 
-    /// Up to `count` of the oldest pieces of work.
+    /// Takes up to `count` of the oldest pieces of work.
     pub(super) fn take_work(&self, count: usize) -> Vec<LogWork> {
         let mut hosted = self.hosted.lock();
         let count = count.min(hosted.work.len());
@@ -197,7 +198,7 @@ impl<M: CoordinatorMachine> std::fmt::Debug for CoordinatorShard<M> {
     }
 }
 
-/// The pending answer to a request, which has taken effect already. Dropping it changes nothing.
+/// The pending answer to a request that has taken effect. Dropping it changes nothing.
 #[derive(Debug)]
 pub(crate) struct ReplyWait<O>(oneshot::Receiver<O>);
 

@@ -1,4 +1,4 @@
-//! Coordinators over logs that answer when and what a test says.
+//! Tests of coordinators, on logs whose answers a test controls.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,17 +36,17 @@ use crate::view::OFFSETS_TOPIC;
 const PATIENCE: Duration = Duration::from_secs(20);
 const ME: BrokerId = BrokerId(0);
 const TOPIC: TopicId = TopicId(7);
-/// Each in a partition of its own.
+/// Each group belongs to another partition.
 const GROUPS: [&str; 2] = ["a", "b"];
 
 type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
 
-/// The answer of a log to appends.
+/// The answers of a log to appends.
 #[derive(Clone, Debug)]
 enum Answer {
     Stored,
     Refused(AppendError),
-    /// Kept until the test is over.
+    /// No answer: the request is kept until the end of the test.
     None,
 }
 
@@ -54,7 +54,7 @@ enum Answer {
 #[derive(Debug, Default)]
 struct Logs {
     answers: Mutex<BTreeMap<PartitionId, Answer>>,
-    /// Requests to append that were not answered.
+    /// Append requests without an answer.
     unanswered: Mutex<Vec<AppendReply>>,
     /// Logs that were trimmed.
     trimmed: Mutex<Vec<TopicIdPartition>>,
@@ -92,11 +92,11 @@ impl Logs {
     }
 }
 
-/// What a read finds at an offset.
+/// The result of a read at an offset.
 #[derive(Clone, Debug)]
 enum Found {
     Batch(Bytes),
-    /// The log says that these batches are lost.
+    /// The log reports these batches as lost.
     Lost {
         first: Offset,
         end: Offset,
@@ -108,7 +108,7 @@ enum Found {
     Panic,
 }
 
-/// What is on disk of one log: one batch a read.
+/// The content of one log on disk: each read returns one batch.
 #[derive(Debug, Default)]
 struct Disk {
     /// By offset.
@@ -125,7 +125,7 @@ impl Disk {
         Self { found: Mutex::new(found), ..Self::default() }
     }
 
-    /// What the log has of it is published.
+    /// Publishes the log's content.
     fn publish(self: &Arc<Self>, id: TopicIdPartition) -> Arc<Published> {
         let end = Offset(i64::try_from(self.found.lock().len()).unwrap());
         let mut frontiers = Frontiers::at(end);
@@ -165,7 +165,7 @@ impl DiskReads for Disk {
             Found::NoAnswer => return Submitted::Taken,
             Found::Panic => panic!("on order"),
         };
-        // The reader may have gone.
+        // An error means that the reader has gone.
         let _ = asked.reply.send(answer);
         Submitted::Taken
     }
@@ -182,7 +182,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// With the requests to the logs, of which so many wait.
+    /// Also returns the queue of requests to the logs, with this capacity.
     fn new(disks: [Disk; 2], inbox_room: usize) -> (Self, mpsc::Receiver<Request>) {
         let (inbox, requests) = mpsc::channel(inbox_room);
         let figures = Arc::new(ShardGauges::new(NoTailMemory));
@@ -218,7 +218,7 @@ impl Rig {
         rig
     }
 
-    /// Both are loaded, from empty logs.
+    /// Starts both coordinators and loads them from empty logs.
     async fn active() -> Self {
         let rig = Self::start(Default::default());
         rig.all_loaded().await;
@@ -235,7 +235,7 @@ impl Rig {
         self.coordinators.shards().swap_remove(partition)
     }
 
-    /// So many requests have reached their logs, and are not answered.
+    /// Waits until this many requests have reached their logs without an answer.
     async fn unanswered(&self, count: usize) {
         let unanswered = async {
             while self.logs.unanswered.lock().len() < count {

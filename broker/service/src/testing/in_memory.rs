@@ -1,5 +1,5 @@
-//! A broker without a disk, threads and Raft: the engine and the controller are in memory, and
-//! decide with the real machines.
+//! A broker without a disk, threads and Raft: engine and controller are in memory, and use the real
+//! machines for their decisions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ impl InMemoryBroker {
         Self { session: operations::session(&broker), broker, registry, engine, controller, options }
     }
 
-    /// Ends the broker alone, and starts another one on the same engine and controller.
+    /// Stops only the broker, and starts another one on the same engine and controller.
     ///
     /// # Panics
     /// If the broker does not start.
@@ -83,7 +83,7 @@ impl InMemoryBroker {
         Self::start_on(self.engine, self.controller, options).await
     }
 
-    /// Finalizes levels of features, past the broker, which learns of them as of any other change.
+    /// Finalizes levels of features at the controller. The broker follows, as for any other change.
     ///
     /// # Panics
     /// If the controller refuses the levels.

@@ -1,5 +1,5 @@
-//! The requests of tests: topics, batches with a value a record, fetches of one partition. A
-//! request that must succeed panics if it does not.
+//! Requests for tests: topics, batches of records with a value, fetches of one partition. A
+//! function for a request that must succeed panics if it fails.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,9 +24,9 @@ use crate::session::{Caller, Principal, Session};
 use crate::topics::{Mode, TopicCreation, TopicPlacement};
 use crate::view::TopicRef;
 
-/// No request takes longer.
+/// An upper bound on the duration of every request in tests.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// The time of the records, unless a test says another.
+/// The default time of records.
 pub const TIME: Timestamp = Timestamp(1_700_000_000_000);
 
 /// The configuration of a broker by the name `rustmq`.
@@ -44,7 +44,7 @@ pub fn config(data_dir: PathBuf, kafka: &[(&str, &str)], limits: BrokerLimits) -
     }
 }
 
-/// An anonymous caller of the broker, who waits without a limit.
+/// The session of an anonymous caller that waits without a limit.
 #[must_use]
 pub fn session(broker: &Arc<Broker>) -> Session {
     let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
@@ -69,22 +69,22 @@ pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(
 /// Produces one batch with acks=all.
 ///
 /// # Errors
-/// As the broker refuses the batch.
+/// The broker's error for the batch.
 pub async fn produce(session: &Session, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
     let request = ProduceRequest { acks: Acks::All, partitions: vec![partition] };
     session.within(PATIENCE).produce(request).await.wait().await.remove(0)
 }
 
-/// Fetches what is there.
+/// Fetches the available batches of one partition, without a wait.
 ///
 /// # Errors
-/// As the broker refuses the partition.
+/// The broker's error for the partition.
 pub async fn fetch(session: &Session, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, FetchError> {
     session.fetch(fetch_request(topic, partition, from)).await.remove(0)
 }
 
-/// A fetch of what is there, from one partition.
+/// A fetch of the available batches of one partition, without a wait.
 #[must_use]
 pub fn fetch_request(topic: &str, partition: i32, from: i64) -> FetchRequest {
     let partition = FetchPartition {

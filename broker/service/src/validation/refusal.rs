@@ -1,4 +1,4 @@
-//! Why a producer's batch is refused before it reaches the log.
+//! The errors of a producer's batch that is refused before it reaches the log.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use rustmq_model::compression::CompressionError;
 use rustmq_model::record::RecordError;
 use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-/// Why the bytes of one partition's entry are not a batch that the topic takes.
+/// Why the bytes of one partition in a produce request are not a batch that its topic accepts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchRefusal {
     /// The bytes changed on their way: a producer sends them again.
@@ -33,7 +33,7 @@ pub enum BatchRefusal {
     TimestampsOutOfRange { records: Vec<RecordFault> },
 }
 
-/// The batch is one that no producer may write.
+/// The batch breaks a rule that holds for all producers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBatch {
     #[error("A produce request has exactly one record batch per partition.")]
@@ -48,8 +48,7 @@ pub enum InvalidBatch {
     WithoutSequence { producer: ProducerId, sequence: Sequence, epoch: ProducerEpoch },
     #[error("record {index} of the batch is malformed: {reason}")]
     MalformedRecord { index: i32, reason: &'static str },
-    /// A compacted topic keeps the latest record of each key, so that a record without one has no
-    /// place in it.
+    /// A compacted topic keeps the latest record of each key, so that its records must have keys.
     #[error("One or more records have no key, which a compacted topic does not take.")]
     RecordsWithoutKey { records: Vec<RecordFault> },
 }
@@ -57,7 +56,7 @@ pub enum InvalidBatch {
 /// The fault of one record in a refused batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordFault {
-    /// Within the batch, counted from 0.
+    /// The record's place in the batch, from 0.
     pub index: i32,
     pub reason: FaultReason,
 }
@@ -66,7 +65,7 @@ pub struct RecordFault {
 pub enum FaultReason {
     #[error("A compacted topic takes only records with a key.")]
     NoKey,
-    /// The bounds are milliseconds, and are allowed themselves.
+    /// The bounds are inclusive, in milliseconds.
     #[error("Timestamp {timestamp} is outside the range from {earliest} to {latest}.")]
     Timestamp { timestamp: Timestamp, earliest: i64, latest: i64 },
 }
@@ -92,7 +91,8 @@ impl BatchRefusal {
         }
     }
 
-    /// The records that are at fault, if single ones are; some of them where there are very many.
+    /// The invalid records, if the error concerns single records; some of them if there are very
+    /// many.
     #[must_use]
     pub fn record_faults(&self) -> &[RecordFault] {
         match self {

@@ -106,7 +106,7 @@ async fn committed(rig: &InMemoryBroker, group: &str) -> Option<(i64, String)> {
 
 async fn find(rig: &InMemoryBroker, group: &str) {
     assert_eq!(rig.session.find_coordinator(&GroupId::from(group)).await, Ok(rig.broker.id()));
-    // A new coordinator has an empty log to load, which takes a moment all the same.
+    // A new coordinator loads an empty log, which takes a moment.
     assert_eq!(committed(rig, group).await, None);
 }
 
@@ -228,7 +228,8 @@ async fn append_commit_without_id(rig: &InMemoryBroker, group: &str, topic: &str
     wait.wait().await.remove(0).unwrap();
 }
 
-/// What a crash leaves behind between the deletion of topics and the tombstones of their offsets.
+/// The state that a crash leaves between the deletion of topics and the tombstones of their
+/// offsets.
 #[tokio::test]
 async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;

@@ -1,4 +1,4 @@
-//! The log of a coordinator is kept short, and nothing that is live is lost with what goes.
+//! Shortening of a coordinator's log: the log stays short, and no live record is lost.
 
 use std::collections::VecDeque;
 

@@ -32,10 +32,10 @@ async fn a_long_poll_is_woken_by_a_produce() {
     rig.stop().await;
 }
 
-/// A fetch that has begun to wait: whatever is published from here on is news to it.
+/// A fetch that has begun to wait: everything that is published from now on wakes it.
 async fn waiting_fetch(session: Session, request: FetchRequest) -> Pin<Box<impl Future<Output = Answers> + Send>> {
     let mut fetch = Box::pin(async move { session.fetch(request).await });
-    // What is in memory is read without a wait: the first one is for news.
+    // Batches in memory are read without a wait, so that the first pending poll waits for new ones.
     assert!(futures_util::poll!(fetch.as_mut()).is_pending());
     fetch
 }
@@ -137,7 +137,7 @@ async fn a_fetch_waits_for_its_turn_at_the_disk_within_its_time() {
         let session = rig.session.clone();
         tokio::spawn(async move { session.fetch(request).await.remove(0).unwrap().batches })
     };
-    // What is answered holds memory, until there is none for the next.
+    // Answers hold memory, until the next read gets none.
     let mut held = Vec::new();
     loop {
         let batches = fetch(i64::try_from(held.len()).unwrap(), Duration::from_secs(1)).await.unwrap();
@@ -294,7 +294,7 @@ async fn a_repeat_is_answered_with_the_time_that_is_in_the_log() {
 
 #[tokio::test]
 async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
-    // What expires does so within a test's patience.
+    // Expiry comes within the time of a test.
     let engine = InMemoryOptions { retention_interval: Duration::from_millis(20), ..InMemoryOptions::default() };
     let rig = InMemoryBroker::start(InMemoryBrokerOptions { engine, ..InMemoryBrokerOptions::default() }).await;
     create(&rig.session, "orders", 1, &[]).await;

@@ -131,8 +131,8 @@ async fn a_request_that_ran_out_of_time_has_done_nothing_and_one_that_is_begun_s
     rig.stop().await;
 }
 
-/// The engine has seen a later leader epoch than the metadata says: it refuses to open the
-/// partition, and has it all the same.
+/// The engine has the partition in a later leader epoch than the metadata, so that it refuses the
+/// open.
 #[tokio::test]
 async fn what_the_engine_refused_to_open_is_deleted_with_its_topic() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;

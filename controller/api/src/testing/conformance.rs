@@ -1,5 +1,5 @@
-//! The suite that every controller passes. It panics at the first difference. It does not restart
-//! or crash anything: implementations with a disk have tests of their own for that.
+//! The test suite for all controllers. It panics at the first difference. It does not restart or
+//! crash a controller: implementations with a disk have their own tests for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
@@ -44,8 +44,8 @@ pub async fn check_all<S: Subject>(open: impl AsyncFn(Bounds) -> S) {
     the_end_refuses_commands_and_ends_subscriptions(&open(Bounds { commands_max: 1, ..BOUNDS }).await).await;
 }
 
-/// Every kind of command: carried out, refused for an item, refused as a whole, only tried, and
-/// without an effect.
+/// Every kind of command, and commands that are carried out, refused for an item, refused as a
+/// whole, only validated, or without an effect.
 fn script() -> Vec<Command> {
     let alter = |resource: ConfigResource, name: &str, value: &str| {
         let change = ConfigChange::Replace(BTreeMap::from([(name.to_owned(), Some(value.to_owned()))]));
@@ -131,7 +131,7 @@ async fn a_subscriber_follows_to_the_same_state(subject: &impl Subject) {
     for number in 0..3 {
         submit(&*controller, create(number)).await;
     }
-    // Changes that came before are in the snapshot alone.
+    // The snapshot contains the earlier changes; the stream does not.
     let (ClusterSnapshot { index, state }, mut subscription) = controller.subscribe();
     assert_eq!(*state, *controller.snapshot().state);
     let (mut copy, mut last) = (ClusterState::clone(&state), index);

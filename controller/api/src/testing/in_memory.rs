@@ -1,4 +1,5 @@
-//! A controller without a log: the real state machine decides, and nothing outlives the process.
+//! A controller without a log: the real state machine decides, and the state is lost with the
+//! process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::turns::Turns;
 pub struct InMemoryController {
     published: Arc<Published>,
     turns: Turns,
-    /// The last command's place. Locked while a command is applied.
+    /// The index of the last command. Locked while a command is applied.
     index: Mutex<u64>,
 }
 
@@ -29,7 +30,7 @@ impl InMemoryController {
         Self { published, turns: Turns::new(commands_max), index: Mutex::new(0) }
     }
 
-    /// Whoever holds all turns keeps every other command from starting.
+    /// The turns. A test that holds all of them keeps every command from starting.
     #[must_use]
     pub const fn turns(&self) -> &Turns {
         &self.turns

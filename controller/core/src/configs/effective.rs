@@ -1,7 +1,7 @@
-//! Configs as the broker works with them: typed, resolved through their layers.
+//! Configs for the broker's use: typed, and resolved through their layers.
 //!
-//! Values were judged when they were set. One that does not parse all the same (an older catalogue
-//! took it) counts as its default.
+//! Values were checked when they were set. A value that does not parse nevertheless, because an
+//! older catalogue accepted it, counts as the default.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use super::{broker_config, topic_config};
 
 const PER_ADDRESS: &str = "max.connections.per.ip";
 
-/// What ends old records. Neither is possible: then nothing does.
+/// How old records are removed. If neither is set, they are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
     pub delete: bool,
     pub compact: bool,
 }
 
-/// Whose time records carry.
+/// The source of the records' timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimestampType {
     CreateTime,
@@ -38,7 +38,7 @@ pub struct EffectiveTopicConfig {
     pub message_timestamp_type: TimestampType,
     pub message_timestamp_before_max_ms: u64,
     pub message_timestamp_after_max_ms: u64,
-    /// As set. What is asked of a partition is capped at its number of replicas.
+    /// The configured value. A partition with fewer replicas needs all of them in sync.
     pub min_insync_replicas: u32,
 }
 
@@ -71,7 +71,7 @@ impl EffectiveTopicConfig {
     }
 }
 
-/// Broker-wide configs in force, as far as they are not behind a topic config.
+/// The broker-wide configs in force, without those that are defaults of topic configs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveBrokerConfig {
     pub auto_create_topics: bool,
@@ -81,7 +81,7 @@ pub struct EffectiveBrokerConfig {
     pub fetch_bytes_max: u32,
     pub fetch_sessions_max: u32,
     pub connections_max: u32,
-    /// 0 only beside bounds that let some address connect.
+    /// 0 only if the bounds of single addresses let some address connect.
     pub connections_per_address_max: u32,
     /// Addresses with a bound of their own.
     pub connections_of_addresses_max: BTreeMap<IpAddr, u32>,
@@ -145,9 +145,9 @@ impl EffectiveBrokerConfig {
     }
 }
 
-/// The bound of every address, and those of single ones. Layers are judged one by one when they are
-/// set: 0 in one of them can meet overrides of another that let nobody connect. No client could
-/// undo that, so the default bound holds then.
+/// The bound of connections for every address, and those of single addresses. Each layer is checked
+/// by itself when it is set, so that 0 in one layer can meet overrides in another that let no
+/// address connect. No client could undo that, so the default bound holds then.
 fn bounds_of_connections(layers: &ConfigLayers<'_>, per_address: u32) -> (u32, BTreeMap<IpAddr, u32>) {
     let of_addresses =
         layers.broker_value("max.connections.per.ip.overrides").map_or_else(BTreeMap::new, bounds_of_addresses);

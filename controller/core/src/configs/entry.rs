@@ -1,36 +1,36 @@
-//! One line of the catalogue.
+//! The entries of the catalogue.
 
 use super::rule::Rule;
 use super::{ConfigError, VALUE_BYTES_MAX};
 
-/// A config: its name, form and meaning. Where it is set is not known here.
+/// A config: its name, form and meaning, without a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConfigEntry {
     pub name: &'static str,
     pub kind: ConfigKind,
-    /// None prints as null: nothing applies unless it is set.
+    /// None is described as null: the config has no effect unless it is set.
     pub default: Option<&'static str>,
     pub(super) rule: Rule,
     pub effect: Effect,
     pub update: Update,
-    /// Described without its value.
+    /// Sensitive: descriptions hide the value.
     pub sensitive: bool,
     pub(super) text: &'static str,
 }
 
-/// A config of topics, and the broker-wide configs that it follows where it is not set.
+/// A config of topics, and the broker-wide configs that apply if a topic does not set it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TopicConfigEntry {
     pub entry: ConfigEntry,
-    /// The first that is set counts.
+    /// The first one that is set applies.
     pub synonyms: &'static [BrokerSynonym],
 }
 
-/// A broker-wide config behind a topic config.
+/// A broker-wide config that is the default of a topic config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerSynonym {
     pub name: &'static str,
-    /// What one unit of it is in units of the topic config: 3,600,000 for hours behind
+    /// Its unit in units of the topic config: 3,600,000 for hours if the topic config is in
     /// milliseconds.
     pub factor: i64,
 }
@@ -52,19 +52,21 @@ pub enum ConfigKind {
     Password,
 }
 
-/// Whether RustMQ does anything with it.
+/// The effect of a config in RustMQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     Applied,
-    /// Accepted, kept and described, since tools insist on it; the documentation says so.
+    /// The config has no effect, which its documentation says. It is accepted, kept and described,
+    /// because tools set it.
     KeptOnly,
-    /// As [`Self::KeptOnly`] for admin clients. The configuration file may not set it, since it
-    /// belongs to something that RustMQ does not have, such as TLS: whoever sets it relies on that.
+    /// As [`Self::KeptOnly`] for admin clients. The configuration file may not set it: it belongs
+    /// to a feature that RustMQ does not have, such as TLS, and an operator who sets it relies on
+    /// that feature.
     Absent,
-    /// The setting of the node's own with this name decides. What is described is in force, and
-    /// nothing can be set under Kafka's name.
+    /// The node's own setting with this name decides. A description shows the value in force; the
+    /// config cannot be set under Kafka's name.
     RuledBy(&'static str),
-    /// As [`Self::RuledBy`], where no setting decides but the process itself.
+    /// As [`Self::RuledBy`], but the process decides, without a setting.
     WorkedOut,
 }
 
@@ -72,8 +74,8 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {
     ReadOnly,
-    /// For one listener of one broker, under a name that begins with the listener's: there are no
-    /// such names here.
+    /// For one listener of one broker, with the listener's name as a prefix. RustMQ has no such
+    /// prefixed names.
     PerListener,
     PerBroker,
     ClusterWide,
@@ -130,7 +132,7 @@ impl ConfigEntry {
         self
     }
 
-    /// What it means, and whether it has an effect here.
+    /// The documentation: the meaning, and a note if the config has no effect.
     #[must_use]
     pub fn documentation(&self) -> String {
         let effect = match self.effect {
@@ -146,7 +148,7 @@ impl ConfigEntry {
         [self.text, &effect].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The value as it is kept: in the one form that all its spellings have in common.
+    /// The value in the form in which it is kept: all spellings of a value have the same form.
     pub(super) fn parse(&self, value: &str) -> Result<String, ConfigError> {
         if value.len() > VALUE_BYTES_MAX {
             let reason = format_args!("it must be at most {VALUE_BYTES_MAX} bytes long");

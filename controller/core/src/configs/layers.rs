@@ -1,7 +1,7 @@
-//! Where a value comes from: the layers that a config is looked up through, the nearest first.
+//! The layers of configs: a lookup takes the value of the nearest layer that has one.
 //!
-//! Topic override, then dynamic config of the broker, dynamic default, static config, the broker's
-//! own default, catalogue.
+//! The layers from the nearest on: topic override, dynamic config of the broker, dynamic default of
+//! all brokers, static config, the process's own default, catalogue.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use super::entry::{ConfigEntry, ConfigKind, TopicConfigEntry, Update};
 use super::{TOPIC_CONFIGS, broker_configs, topic_config};
 use crate::{ClusterState, Configs};
 
-/// What a broker's process brings, under the names of broker-wide configs.
+/// The static configs of a broker's process, by the names of broker-wide configs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StaticConfigs {
-    /// What its configuration file or environment sets.
+    /// The values from the configuration file and the environment.
     pub set: Configs,
-    /// What is in force where nothing is set, if that is not the catalogue's default: what the
-    /// process works out, such as its id.
+    /// Defaults of the process that replace those of the catalogue: values that the process
+    /// derives, such as its id.
     pub own: Configs,
 }
 
@@ -27,7 +27,7 @@ impl From<Configs> for StaticConfigs {
     }
 }
 
-/// What is set where, as one broker sees it.
+/// All layers, for one broker.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigLayers<'a> {
     topic: Option<&'a Configs>,
@@ -46,7 +46,7 @@ pub enum ConfigSource {
     Default,
 }
 
-/// A place that a value could come from, under the name that it has there.
+/// A value in one layer, with its name in that layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synonym {
     pub name: &'static str,
@@ -55,31 +55,30 @@ pub struct Synonym {
     pub source: ConfigSource,
 }
 
-/// One config as DescribeConfigs tells of it.
+/// One config as DescribeConfigs shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedConfig {
     pub name: &'static str,
-    /// None if nothing is set, or if it is sensitive.
+    /// None if the config has no value, or if it is sensitive.
     pub value: Option<String>,
     pub source: ConfigSource,
     pub read_only: bool,
     pub sensitive: bool,
     pub kind: ConfigKind,
     pub documentation: String,
-    /// The nearest first: the first one's value is in force.
+    /// From the nearest layer on: the first value is in force.
     pub synonyms: Vec<Synonym>,
 }
 
 impl ClusterState {
-    /// The layers that the configs of a broker itself are looked up through.
+    /// The layers of a broker's own configs.
     #[must_use]
     pub fn broker_layers<'a>(&'a self, broker: BrokerId, static_configs: &'a StaticConfigs) -> ConfigLayers<'a> {
         let broker = self.broker_configs(broker);
         ConfigLayers { topic: None, broker, broker_defaults: self.broker_defaults(), static_configs }
     }
 
-    /// The layers that the configs of a topic are looked up through on a broker. None if there is
-    /// no such topic.
+    /// The layers of a topic's configs on a broker. None if the topic does not exist.
     #[must_use]
     pub fn topic_layers<'a>(
         &'a self,
@@ -111,8 +110,8 @@ impl<'a> ConfigLayers<'a> {
         broker_configs().iter().map(|entry| self.describe_broker_config(entry)).collect()
     }
 
-    /// The value in force of a topic config, in the topic config's unit, and where it is set. None
-    /// for a name that does not exist.
+    /// The value in force of a topic config, in the topic config's unit, with its source. None for
+    /// an unknown name.
     #[must_use]
     pub fn topic_value(&self, name: &str) -> Option<(Cow<'a, str>, ConfigSource)> {
         let config = topic_config(name)?;
@@ -127,19 +126,19 @@ impl<'a> ConfigLayers<'a> {
         config.entry.default.map(|value| (Cow::Borrowed(value), ConfigSource::Default))
     }
 
-    /// The value in force of a broker-wide config. None if it has none, or does not exist.
+    /// The value in force of a broker-wide config. None if it has no value, or for an unknown name.
     #[must_use]
     pub fn broker_value(&self, name: &str) -> Option<&'a str> {
         let default = || super::broker_config(name).and_then(|entry| self.default_of(entry));
         self.set_values(name).next().map(|(value, _)| value).or_else(default)
     }
 
-    /// The value of a broker-wide config where nothing is set.
+    /// The default of a broker-wide config.
     fn default_of(&self, entry: &'static ConfigEntry) -> Option<&'a str> {
         self.static_configs.own.get(entry.name).map(String::as_str).or(entry.default)
     }
 
-    /// What is set under a broker-wide name, the nearest first.
+    /// The values that are set under a broker-wide name, from the nearest layer on.
     fn set_values(&self, name: &str) -> impl Iterator<Item = (&'a str, ConfigSource)> + use<'a> {
         [
             (self.broker, ConfigSource::DynamicBroker),
@@ -165,7 +164,7 @@ impl<'a> ConfigLayers<'a> {
                 value: Some(value.to_owned()),
                 source,
             }));
-            // As Kafka does: only the first broker-wide name tells of its default.
+            // As on Kafka, only the first broker-wide name shows its default.
             let default = super::broker_config(synonym.name).and_then(|entry| entry.default).filter(|_| index == 0);
             synonyms.extend(default.map(|value| Synonym {
                 name: synonym.name,
@@ -209,7 +208,7 @@ fn described(
     }
 }
 
-/// A value in another unit. Negative ones, which mean "none", stay.
+/// Converts a value to another unit. Negative values, which mean "none", stay.
 fn scaled(value: &str, factor: i64) -> Cow<'_, str> {
     match value.trim().parse::<i64>() {
         Ok(number) if factor != 1 && number >= 0 => Cow::Owned(number.saturating_mul(factor).to_string()),

@@ -1,9 +1,8 @@
 //! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.4
-//! lists them, and what follows from it: validation, effective values with their sources,
-//! descriptions.
+//! lists them, with validation, effective values and their sources, and descriptions.
 //!
-//! Where a value is set is kept elsewhere: dynamic ones in [`crate::ClusterState`], static ones in
-//! the node's `[kafka]` section.
+//! It keeps no values: dynamic values are in [`crate::ClusterState`], static ones in the node's
+//! `[kafka]` section.
 
 mod broker;
 mod effective;
@@ -23,14 +22,14 @@ pub use topic::TOPIC_CONFIGS;
 
 use crate::{ConfigResource, Configs, Rejection};
 
-/// The longest value that a config takes, as in Kafka. Configs are part of the cluster's state,
-/// which every node holds in memory.
+/// The most bytes of a config's value, as in Kafka. Configs are part of the cluster's state, which
+/// every node holds in memory.
 pub const VALUE_BYTES_MAX: usize = 32_767;
 
-/// How much of a value an error shows.
+/// The most bytes of a value that an error shows.
 const QUOTED_BYTES_MAX: usize = 128;
 
-/// Why a value is not taken.
+/// Why a value is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
 pub struct ConfigError {
@@ -41,7 +40,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(name: &str, value: Option<&str>, reason: impl fmt::Display) -> Self {
-        // What is refused may have any length.
+        // A refused value may have any length.
         let quoted = |value: &str| match value.floor_char_boundary(QUOTED_BYTES_MAX) {
             end if end < value.len() => format!("{}...", &value[..end]),
             _ => value.to_owned(),
@@ -53,13 +52,13 @@ impl ConfigError {
         Rejection::InvalidConfig { name: self.name, value: self.value, reason: self.reason }
     }
 
-    /// The rejection of a broker's value, which Kafka tells apart from that of a topic's.
+    /// The rejection of a broker's value. Kafka has another error for a topic's value.
     pub(crate) fn into_broker_rejection(self) -> Rejection {
         Rejection::InvalidBrokerConfig { name: self.name, value: self.value, reason: self.reason }
     }
 }
 
-/// Which brokers a dynamic broker config is to be set for.
+/// The brokers that a dynamic config is set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     EveryBroker,
@@ -81,13 +80,13 @@ pub fn broker_config(name: &str) -> Option<&'static ConfigEntry> {
     Some(&entries[index])
 }
 
-/// Judges one explicit config of a topic, and returns the value as it is kept.
+/// Checks one explicit config of a topic. Returns the value in the form in which it is kept.
 pub fn parse_topic_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let config = topic_config(name).ok_or_else(|| unknown_topic_config(name))?;
     config.entry.parse(value)
 }
 
-/// Judges what only shows when a topic's explicit configs are seen together.
+/// Checks the rules that concern several explicit configs of a topic.
 pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError> {
     let value = |name: &str| {
         let default = topic_config(name).and_then(|config| config.entry.default);
@@ -101,8 +100,8 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Judges what only shows when the broker-wide configs of one place are seen together. What shows
-/// only across places is settled where they are resolved ([`EffectiveBrokerConfig`]).
+/// Checks the rules that concern several broker-wide configs of one layer.
+/// [`EffectiveBrokerConfig`] handles conflicts between layers.
 pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigError> {
     let (bound, overrides) = ("max.connections.per.ip", "max.connections.per.ip.overrides");
     let per_address = configs.get(bound).and_then(|value| value.parse().ok());
@@ -114,8 +113,8 @@ pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigErro
     Ok(())
 }
 
-/// Judges a static broker-wide config, from the configuration file or the environment, and returns
-/// the value as it is kept.
+/// Checks a static broker-wide config, from the configuration file or the environment. Returns the
+/// value in the form in which it is kept.
 pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
     let refuse = |reason: String| Err(ConfigError::new(name, Some(value), reason));
@@ -127,7 +126,7 @@ pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, Con
     }
 }
 
-/// Judges a dynamic broker-wide config, and returns the value as it is kept.
+/// Checks a dynamic broker-wide config. Returns the value in the form in which it is kept.
 pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
     let refuse = |reason: &str| Err(ConfigError::new(name, Some(value), reason));
@@ -141,7 +140,7 @@ pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<Stri
     }
 }
 
-/// The default of a list config; an error for one that is no list.
+/// The default of a list config; an error for a config that is no list.
 pub fn list_default(resource: &ConfigResource, name: &str) -> Result<&'static str, ConfigError> {
     let entry = entry_of(resource, name)?;
     if entry.kind != ConfigKind::List {

@@ -1,24 +1,24 @@
-//! Which values a config takes, and the form in which they are kept.
+//! The rules for values of configs, and the form in which values are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::entry::ConfigKind;
 
-/// A bound on top of the kind's own form.
+/// A rule for values, in addition to the form of the config's kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rule {
     Any,
     AtLeast(i64),
     Between(i64, i64),
-    /// From the first to the second, or the third.
+    /// From the first to the second value, or the third value.
     BetweenOr(i64, i64, i64),
     /// From 0 to 1.
     Fraction,
     OneOf(&'static [&'static str]),
-    /// A list of these, without repeats.
+    /// A list of these items, without repeats.
     ListOf(&'static [&'static str]),
-    /// A list of these; one that is repeated counts once.
+    /// A list of these items; a repeated item counts once.
     SetOf(&'static [&'static str]),
     /// `*`, or a list of `partition:broker`.
     ThrottledReplicas,
@@ -27,8 +27,9 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// The value as it is kept, which Kafka describes: without space around it or its items,
-    /// numbers and flags in the one way to write them. The reason if it does not fit.
+    /// The value in the form in which it is kept and described, which is Kafka's: without spaces
+    /// around the value or its items, and with numbers and flags in their standard form. The error
+    /// says why the value is illegal.
     pub(super) fn parse(self, kind: ConfigKind, value: &str) -> Result<String, String> {
         let value = value.trim();
         match kind {
@@ -124,8 +125,8 @@ impl Rule {
     }
 }
 
-/// The items of a list of `address:count`; `None` for one that has another form. The last colon of
-/// an item ends its address.
+/// The items of a list of `address:count`; `None` for an item of another form. The last colon of an
+/// item ends its address.
 fn address_counts(text: &str) -> impl Iterator<Item = Option<(IpAddr, u32)>> {
     let items = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
     items.map(|item| {
@@ -135,13 +136,13 @@ fn address_counts(text: &str) -> impl Iterator<Item = Option<(IpAddr, u32)>> {
     })
 }
 
-/// The bounds of single addresses. An item of another form is left out, and the others hold: an
-/// older version kept the list without effect, host names too.
+/// The bounds of single addresses. Items of another form are skipped: older versions accepted any
+/// list, also with host names, because it had no effect.
 pub(super) fn bounds_of_addresses(text: &str) -> BTreeMap<IpAddr, u32> {
     address_counts(text).flatten().collect()
 }
 
-/// Whether these bounds let no address connect, and so nobody who could change them.
+/// Whether these bounds let no address connect, so that no client could change them.
 pub(super) fn keep_everybody_out(per_address: u32, of_addresses: &BTreeMap<IpAddr, u32>) -> bool {
     per_address == 0 && of_addresses.values().all(|count| *count == 0)
 }

@@ -1,4 +1,5 @@
-//! The catalogue is in order, judges its own defaults legal, and resolves through the layers.
+//! Tests of the catalogue: its order, the legality of its defaults, and the resolution through
+//! layers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -110,8 +111,7 @@ fn what_the_file_may_set_has_a_meaning_here_or_does_no_harm() {
     check("num.partitions", &long, Some("at most 32767 bytes"));
 }
 
-/// A state with one broker, one topic and dynamic configs, made through commands as everywhere
-/// else.
+/// A state with one broker, one topic and dynamic configs, made by commands.
 fn state(topic: &[(&str, &str)], broker: &[(&str, &str)], defaults: &[(&str, &str)]) -> crate::ClusterState {
     use crate::{BrokerConfigScope, Delta, Partition, Topic};
     use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
@@ -200,7 +200,7 @@ fn no_layers_together_keep_every_address_out() {
     check(&[], &[(OVERRIDES, "")], &both, UNLIMITED, &[]);
     check(&[(OVERRIDES, "10.0.0.1:0")], &both, &[], UNLIMITED, &[("10.0.0.1", 0)]);
     check(&[(OVERRIDES, "")], &[], &[(BOUND, "3")], 3, &[]);
-    // As a version kept them that read neither.
+    // As an older version kept them, which used neither.
     check(&[(BOUND, "0")], &[], &[], UNLIMITED, &[]);
     check(&[(BOUND, "-1")], &[], &[], UNLIMITED, &[]);
     check(&[(BOUND, "0")], &[(OVERRIDES, "localhost:9,10.0.0.1:1")], &[], 0, &[("10.0.0.1", 1)]);

@@ -1,5 +1,5 @@
-//! Random histories: invariants hold, the same commands decide alike, and replayed deltas give the
-//! same state.
+//! Random histories: invariants hold, the same commands give the same results, and replayed deltas
+//! give the same state.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

@@ -33,7 +33,7 @@ impl Change {
             Self::Length(length) => image.resize(*length, 0),
             Self::Bytes(offset, bytes) => {
                 let end = offset + bytes.len();
-                // The write came through, the file's growth before it did not.
+                // The disk has kept the write, but not the growth of the file before it.
                 if image.len() < end {
                     image.resize(end, 0);
                 }
@@ -50,13 +50,13 @@ impl Disk {
         contents.unsynced.push(change);
     }
 
-    /// A disk as the next life finds it after the process was killed.
+    /// The disk after the process was killed.
     fn after_kill(&self) -> Self {
         let image = self.0.lock().unwrap().now.clone();
         Self::holding(image)
     }
 
-    /// A disk as the next life finds it after the power was cut: `choice` decides what was lost.
+    /// The disk after a power cut: `choice` selects the lost writes.
     fn after_power_cut(&self, mut choice: u64) -> Self {
         let contents = self.0.lock().unwrap().clone();
         let mut image = contents.synced;
@@ -80,7 +80,7 @@ impl Disk {
         RaftController::start(database, machine, config).await.unwrap()
     }
 
-    /// What a controller on this disk knows.
+    /// The state of a controller that recovers from this disk.
     async fn recovered(&self) -> Arc<ClusterState> {
         let controller = self.start(ControllerConfig::default()).await;
         let state = controller.snapshot().state;

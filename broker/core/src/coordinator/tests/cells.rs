@@ -12,7 +12,7 @@ use super::super::*;
 
 pub(super) const START: Now = Now { instant: Instant::from_nanos(1_000), wall: Timestamp(1_700_000_000_000) };
 
-/// What is asked, and why it is refused.
+/// Requests, and the reasons of refusals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     /// A value of None takes the name away.
@@ -193,7 +193,7 @@ pub(super) struct Rig {
     pub(super) coordinator: Coordinator<Cells>,
     log: Vec<Bytes>,
     next_offset: i64,
-    /// What all records that were ever in the log come to.
+    /// The values that a replay of all records ever written would give.
     pub(super) written: BTreeMap<String, String>,
     appends: VecDeque<Pending>,
     answers: BTreeMap<ReplyToken, Result<(), Ask>>,
@@ -202,7 +202,7 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// What each append counts for, whatever is in it.
+    /// The size that the tests report for each batch.
     pub(super) const BATCH_BYTES: u64 = 100;
 
     pub(super) fn loading(limits: CoordinatorLimits) -> Self {
@@ -241,7 +241,7 @@ impl Rig {
         loader
     }
 
-    /// What another coordinator would find in the log now.
+    /// The state that another coordinator would load from the log now.
     pub(super) fn replayed(&self) -> Cells {
         self.loader().finish().0
     }

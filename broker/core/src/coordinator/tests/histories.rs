@@ -1,5 +1,4 @@
-//! Any course of events: whoever loads the log at any moment, shortened or not, finds what was
-//! written.
+//! Random histories: a load of the log at any moment, shortened or not, finds all written values.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! LeaveGroup: members that go, or that an administrator removes.
+//! LeaveGroup: members that leave, or that an administrator removes.
 
 use super::ClassicGroup;
 use crate::coordinator::{Now, ReplyToken};
@@ -8,7 +8,7 @@ use crate::groups::request::{LeaveRequest, LeavingMember, LeftMember, ReplyOutco
 use crate::groups::state::ClassicState;
 
 impl ClassicGroup {
-    /// LeaveGroup. Answered at once, or when the empty generation is stored if nobody is left.
+    /// LeaveGroup. Answered at once; if no member is left, when the empty generation is stored.
     pub fn handle_leave(&mut self, now: Now, token: ReplyToken, request: LeaveRequest) {
         if self.state == ClassicState::Dead {
             self.reply(token, ReplyOutcome::Leave(Err(GroupError::CoordinatorNotAvailable)));

@@ -1,4 +1,4 @@
-//! What is true of a group between any two inputs, checked by tests, fuzzing and the simulator.
+//! The invariants of a group between any two inputs. Tests and fuzzing check them.
 
 use super::ClassicGroup;
 use crate::groups::protocol::ProtocolSupport;
@@ -6,7 +6,7 @@ use crate::groups::state::ClassicState;
 
 impl ClassicGroup {
     /// # Panics
-    /// If the group contradicts itself. Its clocks must run: a loaded group is activated first.
+    /// If the group contradicts itself, or if it was loaded and not activated.
     pub fn check_invariants(&self) {
         let is_without_members = matches!(self.state, ClassicState::Empty | ClassicState::Dead);
         assert!(!is_without_members || self.members.is_empty(), "an empty group has no members");

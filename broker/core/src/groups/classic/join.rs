@@ -1,4 +1,4 @@
-//! JoinGroup: who is let in, under which id, and whether the group has to rebalance for it.
+//! JoinGroup: which members may join, under which id, and whether the group rebalances.
 
 use super::{ClassicGroup, GroupAction, MemberBefore, StaticReplacement, StorePurpose};
 use crate::coordinator::{Now, ReplyToken};
@@ -13,7 +13,7 @@ use crate::groups::state::ClassicState;
 const TEXT_LENGTH_MAX: usize = 32_767;
 
 impl ClassicGroup {
-    /// JoinGroup. Answered when the join phase ends, or at once if it is refused or changes
+    /// JoinGroup. Answered when the join phase ends, or at once if the join is refused or changes
     /// nothing.
     pub fn handle_join(&mut self, now: Now, token: ReplyToken, mut request: JoinRequest) {
         request.protocols = kept_protocols(std::mem::take(&mut request.protocols));
@@ -27,7 +27,7 @@ impl ClassicGroup {
             return Err(GroupError::CoordinatorNotAvailable);
         }
         if !self.has_room_for(&request.member) {
-            // A limit that was lowered drops the members that come last.
+            // After the limit was lowered, the members that join last are dropped.
             self.forget_member(&request.member);
             self.pending_members.remove(&request.member);
             self.complete_join_if_all_rejoined(now);
@@ -37,7 +37,7 @@ impl ClassicGroup {
             return Err(GroupError::InconsistentGroupProtocol);
         }
         if !self.has_memory_for(&request) {
-            // What the attempt to store its record would come to.
+            // The attempt to store the group's record would fail with this error.
             return Err(GroupError::RecordTooLarge);
         }
         if !request.member.is_empty() {
@@ -48,8 +48,7 @@ impl ClassicGroup {
             || self.pending_members.contains_key(&new_member)
             || new_member.is_empty()
         {
-            // The driver draws ids at random: one that is taken is drawn again on the client's next
-            // try.
+            // The driver draws ids at random: the client's next try gets another id.
             return Err(GroupError::CoordinatorNotAvailable);
         }
         if let Some(instance) = request.instance.clone() {
@@ -68,7 +67,8 @@ impl ClassicGroup {
         Err(GroupError::MemberIdRequired { member_id: new_member })
     }
 
-    /// A member that names its id: one that was just given it, or one that joins again.
+    /// A join with a member id: a new member that got the id just before, or a member that joins
+    /// again.
     fn join_known(&mut self, now: Now, token: ReplyToken, request: JoinRequest) -> Result<(), GroupError> {
         let id = request.member.clone();
         if self.pending_members.contains_key(&id) {
@@ -81,10 +81,10 @@ impl ClassicGroup {
         self.validate_member(&id, request.instance.as_ref())?;
         let is_unchanged = self.members.get(&id).is_some_and(|member| member.protocols == request.protocols);
         match self.state {
-            // The answer to its join got lost, or it only wants to know: nothing has changed for
-            // the others.
+            // The answer to the member's join got lost: nothing has changed for the others.
             ClassicState::CompletingRebalance if is_unchanged => self.reply_joined(token, &id),
-            // A leader that joins again may have seen a change that its subscription does not show.
+            // Only a leader may cause a rebalance this way: it may have seen a change that its
+            // subscription does not show.
             ClassicState::Stable if is_unchanged && !self.is_leader(&id) => self.reply_joined(token, &id),
             ClassicState::PreparingRebalance | ClassicState::CompletingRebalance | ClassicState::Stable => {
                 self.update_member(token, &id, &request);
@@ -113,8 +113,8 @@ impl ClassicGroup {
             awaiting_join: Some(token),
             awaiting_sync: None,
             is_new: true,
-            // It has no id yet to send heartbeats with; a client that gave up must not stay for
-            // ever.
+            // The member has no id yet to send heartbeats with. If its client has given up, the
+            // member must not stay for ever.
             session_deadline: Some(now.instant.plus(self.config.new_member_join_timeout)),
         };
         self.insert_member(id, member);
@@ -122,8 +122,8 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// A static member came back and does not know its id: it takes over, and whoever still uses
-    /// the old id is fenced.
+    /// A static member has come back without its id: it takes over under a new id, and requests
+    /// with the old id are fenced.
     fn join_returning_static(
         &mut self,
         now: Now,
@@ -139,7 +139,7 @@ impl ClassicGroup {
         self.extend_session(now, &id);
         match self.state {
             ClassicState::Stable if self.vote() == self.protocol => {
-                // Same assignment, new id: only the record changes.
+                // The assignment stays, and the id is new: only the group's record changes.
                 self.storing_replacements += 1;
                 let assignments =
                     self.members.iter().map(|(id, member)| (id.clone(), member.assignment.clone())).collect();
@@ -155,7 +155,7 @@ impl ClassicGroup {
                 });
                 self.actions.push_back(GroupAction::Store { metadata, purpose });
             }
-            // The leader may be assigning to the old id right now.
+            // The leader may be about to assign partitions to the old id.
             ClassicState::Stable | ClassicState::CompletingRebalance => self.prepare_rebalance(now),
             _ => self.complete_join_if_all_rejoined(now),
         }
@@ -186,7 +186,8 @@ impl ClassicGroup {
         before
     }
 
-    /// The record of a returning static member is stored: it goes on where it was.
+    /// The record with the new id of a returning static member is stored: the member keeps its
+    /// assignment.
     pub(super) fn on_static_replaced(&mut self, now: Now, replacement: &StaticReplacement) {
         if !self.end_replacement(replacement) {
             return;
@@ -197,8 +198,8 @@ impl ClassicGroup {
         if replacement.supports_skip_assignment {
             joined.skip_assignment = is_leader;
         } else {
-            // An older client must not think that it has to assign: it is told of the leader before
-            // it.
+            // An older client must not take itself for the leader and send an assignment: the
+            // answer names the leader before its return.
             joined.members = Vec::new();
             joined.leader = replacement.leader_before.clone().unwrap_or(joined.leader);
         }
@@ -206,7 +207,7 @@ impl ClassicGroup {
         self.reply(replacement.token, ReplyOutcome::Join(Ok(joined)));
     }
 
-    /// The record could not be stored: the old id is the member again.
+    /// The record was not stored: the member gets its old id back.
     pub(super) fn on_static_replacement_failed(
         &mut self,
         now: Now,
@@ -230,8 +231,8 @@ impl ClassicGroup {
         self.reply(replacement.token, ReplyOutcome::Join(Err(error)));
     }
 
-    /// Whether the returning member still waits for its record alone. If the group rebalances by
-    /// now, its join waits for that.
+    /// Whether the returning member's join still waits only for the record. If the group rebalances
+    /// meanwhile, the join waits for the end of the rebalance.
     fn end_replacement(&mut self, replacement: &StaticReplacement) -> bool {
         self.storing_replacements -= 1;
         let is_current = self.state == ClassicState::Stable && self.generation == replacement.generation;
@@ -253,7 +254,8 @@ impl ClassicGroup {
         member.session_timeout = request.session_timeout;
         member.rebalance_timeout = request.rebalance_timeout;
         if let Some(superseded) = member.awaiting_join.replace(token) {
-            // Its client has given that one up; the connection may still need an answer to go on.
+            // The client has given the earlier request up, but its connection may need an answer to
+            // go on.
             self.reply(superseded, ReplyOutcome::Join(Err(GroupError::RebalanceInProgress)));
         }
     }
@@ -292,8 +294,8 @@ impl ClassicGroup {
         let size_max = self.config.size_max;
         match self.state {
             ClassicState::Empty | ClassicState::Dead => true,
-            // Members that wait are counted, not all: after a lowered limit the last to come are
-            // the ones to go.
+            // Only members that wait in a join are counted: after the limit was lowered, the
+            // members that join last are dropped.
             ClassicState::PreparingRebalance => {
                 let is_waiting = self.members.get(id).is_some_and(|member| member.awaiting_join.is_some());
                 is_waiting || self.members.values().filter(|member| member.awaiting_join.is_some()).count() < size_max
@@ -304,8 +306,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether what the request offers, in the place of what its member has offered before, leaves
-    /// the group within its limit.
+    /// Whether the group stays within its limit of bytes when the request's protocols replace those
+    /// of its member.
     fn has_memory_for(&self, request: &JoinRequest) -> bool {
         let holder = request.instance.as_ref().and_then(|instance| self.static_members.get(instance));
         let before = self.members.get(holder.unwrap_or(&request.member));
@@ -313,7 +315,8 @@ impl ClassicGroup {
         self.support.bytes_with(&request.protocols, replaced) <= self.config.protocol_bytes_max
     }
 
-    /// Whether the request's protocols fit the group's, and its texts the record.
+    /// Whether the request's protocols are compatible with the group's, and its texts fit into the
+    /// record.
     fn supports(&self, request: &JoinRequest) -> bool {
         let instance = request.instance.as_ref().map_or("", InstanceId::as_str);
         let texts =

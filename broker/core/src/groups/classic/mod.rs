@@ -1,16 +1,16 @@
-//! One classic consumer group as a state machine: who is in it, in which generation, and who waits
-//! for what.
+//! One classic consumer group as a state machine: its members, its generation, and the requests
+//! that wait.
 //!
 //! Eager and cooperative groups are the same here, since only the members know the difference.
-//! Committed offsets are kept beside the group (`offsets`); records, timers over all groups and
-//! unknown groups are the coordinator's.
+//! `offsets` keeps the committed offsets; `machine` writes records, sets the timers of all groups,
+//! and answers requests for unknown groups.
 //!
 //! The states are drawn at [`ClassicState`]. Two rules explain most of the code:
 //! - A join waits until every known member has joined again, or until the longest rebalance timeout
-//!   is over; then dynamic members that did not come are dropped, static ones stay (KIP-345), and a
-//!   new generation begins.
-//! - A sync waits until the leader's assignment is *stored*. What is stored, and only that,
-//!   survives the coordinator.
+//!   is over. Then dynamic members that have not joined are dropped, static members stay (KIP-345),
+//!   and a new generation begins.
+//! - A sync waits until the leader's assignment is *stored*: only stored state survives the
+//!   coordinator.
 
 mod departure;
 mod invariants;
@@ -41,18 +41,18 @@ use super::state::ClassicState;
 use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
 use crate::coordinator::{Now, ReplyToken};
 
-/// What a group wants done.
+/// An action of a group for the machine of all groups.
 #[derive(Debug)]
 pub enum GroupAction {
     Reply(Reply),
-    /// Write this as the group's record, and report back what became of it, with the purpose.
+    /// Write this as the group's record, and report the result with the purpose.
     Store {
         metadata: GroupMetadata,
         purpose: StorePurpose,
     },
 }
 
-/// Why a group's record is written, with what happens when it is.
+/// The purpose of a write of the group's record, with the data to complete or undo it.
 #[derive(Clone, Debug)]
 pub enum StorePurpose {
     /// The leader's assignment of a generation.
@@ -63,7 +63,7 @@ pub enum StorePurpose {
     StaticReplaced(StaticReplacement),
 }
 
-/// The return of a static member, so that it can be answered, or undone.
+/// The return of a static member, with the data to answer or undo it.
 #[derive(Clone, Debug)]
 pub struct StaticReplacement {
     token: ReplyToken,
@@ -75,7 +75,7 @@ pub struct StaticReplacement {
     supports_skip_assignment: bool,
 }
 
-/// What a replaced static member had agreed to.
+/// The properties of a static member before its return.
 #[derive(Clone, Debug)]
 struct MemberBefore {
     session_timeout: Duration,
@@ -83,13 +83,13 @@ struct MemberBefore {
     protocols: Vec<Protocol>,
 }
 
-/// When the join phase ends.
+/// The timer that ends the join phase.
 #[derive(Clone, Copy, Debug)]
 enum JoinTimer {
-    /// The first members of an empty group wait for others; each one that comes extends the wait,
-    /// up to `remaining`.
+    /// The first members of an empty group wait for others. A member that joins meanwhile extends
+    /// the wait, by at most `remaining` in all.
     Initial { at: Instant, delay: Duration, remaining: Duration },
-    /// Known members have until then to join again.
+    /// The time until which known members can join again.
     Rejoin { at: Instant },
 }
 
@@ -101,18 +101,18 @@ impl JoinTimer {
     }
 }
 
-/// A classic group. See the module.
+/// A classic group. The module describes its rules.
 #[derive(Debug)]
 pub struct ClassicGroup {
     id: GroupId,
     config: Arc<GroupConfig>,
     state: ClassicState,
-    /// When the state was entered; none for groups from records of an old version.
+    /// The time when the group entered its state; none for groups from records of an old version.
     state_since: Option<Timestamp>,
-    /// The rebalance began in an empty group: it waits for its delay even when all known members
-    /// have joined.
+    /// The rebalance began in an empty group: it lasts for its whole delay, even when all known
+    /// members have joined.
     is_initial_rebalance: bool,
-    /// Someone came during the initial rebalance since its timer was last set.
+    /// A member has joined during the initial rebalance since its timer was last set.
     is_joined_during_delay: bool,
     protocol_type: Option<String>,
     protocol: Option<String>,
@@ -120,19 +120,20 @@ pub struct ClassicGroup {
     leader: Option<MemberId>,
     members: BTreeMap<MemberId, Member>,
     static_members: BTreeMap<InstanceId, MemberId>,
-    /// Ids that were handed out and have not joined yet, with the time at which they lapse.
+    /// Ids that were handed out to members that have not joined yet, with the times at which the
+    /// ids lapse.
     pending_members: BTreeMap<MemberId, Instant>,
-    /// Members of this generation that have not asked for their assignment yet.
+    /// Members of this generation that have sent no sync yet.
     unsynced_members: BTreeSet<MemberId>,
     support: ProtocolSupport,
-    /// Topics of all members; none if the group is not one of consumers or its bytes cannot be
-    /// read.
+    /// Topics of all members; none if the group is not one of consumers, or if a subscription
+    /// cannot be decoded.
     subscribed_topics: Option<BTreeSet<String>>,
     join_timer: Option<JoinTimer>,
     sync_deadline: Option<Instant>,
-    /// The generation whose assignment is on its way to the log.
+    /// The generation whose assignment is being written.
     storing_generation: Option<i32>,
-    /// Static members that came back and wait for their record.
+    /// The number of returned static members that wait for the group's record.
     storing_replacements: usize,
     actions: VecDeque<GroupAction>,
 }
@@ -166,8 +167,8 @@ impl ClassicGroup {
         }
     }
 
-    /// The group that a record describes: stable, or empty if it has no members. Call
-    /// [`Self::activate`] when all records are read.
+    /// The group of a record: stable, or empty if it has no members. Call [`Self::activate`] when
+    /// all records are replayed.
     #[must_use]
     pub fn from_metadata(id: GroupId, config: Arc<GroupConfig>, metadata: GroupMetadata) -> Self {
         let mut group = Self::new(id, config, metadata.state_since);
@@ -207,13 +208,14 @@ impl ClassicGroup {
         group
     }
 
-    /// Starts the clocks of a group that was loaded: every member gets a whole session.
+    /// Starts the timers of a loaded group: every member gets a whole session.
     pub fn activate(&mut self, now: Now) {
         for member in self.members.values_mut() {
             member.session_deadline = Some(now.instant.plus(member.session_timeout));
         }
         if self.members.len() > self.config.size_max {
-            // The limit was lowered: members commit their offsets and join again, as many as fit.
+            // The limit was lowered: all members commit their offsets and join again, and those
+            // over the limit are refused.
             self.prepare_rebalance(now);
         }
     }
@@ -238,18 +240,18 @@ impl ClassicGroup {
         self.members.len()
     }
 
-    /// No member, and no id that was handed out.
+    /// Whether the group has no members, and has handed out no member ids.
     #[must_use]
     pub fn is_unused(&self) -> bool {
         matches!(self.state, ClassicState::Empty) && self.pending_members.is_empty()
     }
 
-    /// The next thing to do, in order.
+    /// The next action, in order.
     pub fn poll_action(&mut self) -> Option<GroupAction> {
         self.actions.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// The time of the next call of [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.members.values().filter_map(|member| member.session_deadline);
@@ -258,7 +260,7 @@ impl ClassicGroup {
         sessions.chain(pending).chain(timers).min()
     }
 
-    /// Does what is due.
+    /// Handles all timers that are due.
     pub fn handle_timeout(&mut self, now: Now) {
         if self.join_timer.is_some_and(|timer| timer.at() <= now.instant) {
             self.end_join_wait(now);
@@ -284,7 +286,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Heartbeat: answered at once.
+    /// Heartbeat. Answered at once.
     pub fn handle_heartbeat(&mut self, now: Now, token: ReplyToken, request: &HeartbeatRequest) {
         let outcome = self.heartbeat(now, request);
         self.reply(token, ReplyOutcome::Heartbeat(outcome));
@@ -302,7 +304,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether this commit of offsets is one of the group's; a member that commits is alive.
+    /// Checks a commit of offsets against the group's members and generation. It extends the
+    /// member's session.
     pub fn validate_commit(&mut self, now: Now, request: &OffsetCommitRequest) -> Result<(), GroupError> {
         if self.state == ClassicState::Dead {
             return Err(GroupError::CoordinatorNotAvailable);
@@ -324,8 +327,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether single offsets may be deleted: of a group without members, or of topics that a
-    /// consumer group does not read.
+    /// Checks whether single offsets may be deleted: those of a group without members, or of a
+    /// consumer group. The caller refuses topics that the group reads.
     pub fn validate_offset_delete(&self) -> Result<(), GroupError> {
         match self.state {
             ClassicState::Dead => Err(GroupError::GroupIdNotFound),
@@ -335,17 +338,18 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether some member reads this topic. Assumed for a consumer group whose subscriptions
-    /// cannot be read.
+    /// Whether some member reads this topic. True for a consumer group whose subscriptions cannot
+    /// be decoded.
     #[must_use]
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         self.subscribed_topics.as_ref().map_or_else(|| self.is_of_consumers(), |topics| topics.contains(topic))
     }
 
-    /// From when the retention of its offsets counts; none while it does not (KIP-211).
+    /// The start of the retention time of the group's offsets; none while no offset expires
+    /// (KIP-211).
     pub(crate) fn retention_start(&self) -> Option<RetentionStart> {
         match (&self.protocol_type, self.state) {
-            // Its tombstones are on their way.
+            // Its tombstones are being written.
             (_, ClassicState::Dead) => None,
             (None, _) => Some(RetentionStart::Commit),
             (Some(_), ClassicState::Empty) => {
@@ -358,8 +362,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Starts the deletion of a group without members: until its tombstone is stored it takes no
-    /// requests.
+    /// Starts the deletion of a group without members. Until its tombstone is stored, the group
+    /// refuses requests.
     pub fn begin_deletion(&mut self, now: Now) -> Result<(), GroupError> {
         match self.state {
             ClassicState::Dead => Err(GroupError::GroupIdNotFound),
@@ -367,7 +371,8 @@ impl ClassicGroup {
                 self.pending_members.clear();
                 let since = self.state_since;
                 self.enter(now, ClassicState::Dead);
-                // A deletion that is undone must not restart the retention of the group's offsets.
+                // A deletion that is undone must not restart the retention time of the group's
+                // offsets.
                 self.state_since = since;
                 Ok(())
             }
@@ -375,7 +380,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The tombstone could not be stored.
+    /// Undoes a deletion whose tombstone was not stored.
     pub fn undo_deletion(&mut self, now: Now) {
         let since = self.state_since;
         self.enter(now, ClassicState::Empty);
@@ -394,8 +399,8 @@ impl ClassicGroup {
                 instance: member.instance.clone(),
                 client: member.client.clone(),
                 metadata: if is_stable { member.metadata(&protocol) } else { Bytes::new() },
-                // The assignment of the last stored generation: the members keep it until the
-                // rebalance ends.
+                // This is the assignment of the last stored generation: the members keep it until
+                // the rebalance ends.
                 assignment: member.assignment.clone(),
             })
             .collect();
@@ -417,7 +422,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The group's record, with these assignments; a member that is not named gets an empty one.
+    /// The group's record with these assignments. A member without one gets an empty assignment.
     fn metadata(&self, assignments: &BTreeMap<MemberId, Bytes>) -> GroupMetadata {
         let protocol = self.protocol.clone();
         let members = self
@@ -462,7 +467,7 @@ impl ClassicGroup {
         self.leader.as_ref() == Some(member)
     }
 
-    /// A member names itself; a static one must still be the one that holds its instance id.
+    /// Checks that the member exists, and that a static member still holds its instance id.
     fn validate_member(&self, member: &MemberId, instance: Option<&InstanceId>) -> Result<(), GroupError> {
         if let Some(instance) = instance {
             match self.static_members.get(instance) {
@@ -474,7 +479,7 @@ impl ClassicGroup {
         if self.members.contains_key(member) { Ok(()) } else { Err(GroupError::UnknownMemberId) }
     }
 
-    /// The same for what a member says as one of a generation: it must be the current one.
+    /// Checks the member, and that it sends the current generation.
     fn validate_generation(
         &self,
         member: &MemberId,
@@ -491,18 +496,18 @@ impl ClassicGroup {
         }
     }
 
-    /// The longest wait that a member granted the others.
+    /// The longest rebalance timeout of all members.
     fn rebalance_timeout(&self) -> Duration {
         self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
     }
 
-    /// Whether everyone who is known waits in a join.
+    /// Whether every known member waits in a join.
     fn is_everyone_joined(&self) -> bool {
         self.pending_members.is_empty() && self.members.values().all(|member| member.awaiting_join.is_some())
     }
 
     fn insert_member(&mut self, id: MemberId, member: Member) {
-        // Only a damaged record names a member or an instance twice; the last one counts.
+        // Only a damaged record names a member or an instance id twice; the last one counts.
         self.forget_member(&id);
         if let Some(instance) = &member.instance {
             if let Some(holder) = self.static_members.get(instance).cloned() {
@@ -518,8 +523,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Takes a member out, with everything that points to it. Its waiting requests are the
-    /// caller's.
+    /// Removes a member and all references to it. The caller answers the member's waiting requests.
     fn forget_member(&mut self, id: &MemberId) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.support.remove(&member.protocols);

@@ -1,4 +1,4 @@
-//! The join phase: how it begins, how long it waits, and how a generation comes out of it.
+//! The join phase: how it begins, how long it lasts, and how it ends with a new generation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::groups::identity::MemberId;
 use crate::groups::request::ReplyOutcome;
 use crate::groups::state::ClassicState;
 
-/// The least wait for absent static members, so that a rebalance timeout of nothing does not keep
-/// the timer spinning.
+/// The shortest wait for absent static members: with a rebalance timeout of zero, the timer would
+/// fire without a pause.
 const REPEATED_WAIT_MIN: Duration = Duration::from_secs(1);
 
 impl ClassicGroup {
-    /// A member came or changed: start a rebalance, or go on with the one that runs.
+    /// A member has joined, left or changed: starts a rebalance, or continues the current one.
     pub(super) fn rebalance_or_complete_join(&mut self, now: Now) {
         match self.state {
             ClassicState::Empty | ClassicState::CompletingRebalance | ClassicState::Stable => {
@@ -27,8 +27,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the join phase if all known members are there, except in a group that was empty, which
-    /// waits for its delay.
+    /// Ends the join phase if all known members have joined. The initial rebalance of an empty
+    /// group lasts for its delay.
     pub(super) fn complete_join_if_all_rejoined(&mut self, now: Now) {
         let is_rejoining = self.state == ClassicState::PreparingRebalance && !self.is_initial_rebalance;
         if is_rejoining && self.is_everyone_joined() {
@@ -36,7 +36,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Asks everyone to join again.
+    /// Starts a rebalance: all members have to join again.
     pub(super) fn prepare_rebalance(&mut self, now: Now) {
         if self.state == ClassicState::CompletingRebalance {
             for member in self.members.values_mut() {
@@ -77,8 +77,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the join phase: a new generation with those who came, or an empty group if nobody is
-    /// left.
+    /// Ends the join phase: with a new generation of the members that have joined, or with an empty
+    /// group if no member is left.
     fn complete_join(&mut self, now: Now) {
         self.join_timer = None;
         let missing: Vec<MemberId> = self
@@ -91,7 +91,8 @@ impl ClassicGroup {
             self.forget_member(id);
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
-            // Only static members are left and none has come: wait until their sessions end.
+            // Only static members are left, and none of them has joined: wait for them, until their
+            // sessions end.
             let wait = self.rebalance_timeout().max(REPEATED_WAIT_MIN);
             self.join_timer = Some(JoinTimer::Rejoin { at: now.instant.plus(wait) });
             return;
@@ -99,7 +100,7 @@ impl ClassicGroup {
         self.begin_generation(now);
     }
 
-    /// The leader must be one who came. Whether there is one.
+    /// Makes a member that has joined the leader. False if no member has joined.
     fn elect_joined_leader(&mut self) -> bool {
         let is_joined = |id: &MemberId| self.members.get(id).is_some_and(|member| member.awaiting_join.is_some());
         if self.leader.as_ref().is_some_and(is_joined) {
@@ -156,8 +157,8 @@ impl ClassicGroup {
         self.rebalance_or_complete_join(now);
     }
 
-    /// Takes a member out and answers what it waits for, so that a client that is still there joins
-    /// anew.
+    /// Removes a member and answers its waiting requests, so that its client joins again if it
+    /// still runs.
     pub(super) fn drop_member(&mut self, id: &MemberId) {
         let Some(member) = self.forget_member(id) else { return };
         if let Some(token) = member.awaiting_join {
@@ -168,15 +169,15 @@ impl ClassicGroup {
         }
     }
 
-    /// A member's session is over.
+    /// Ends a member's session if it is due.
     pub(super) fn expire_session(&mut self, now: Now, id: &MemberId) {
         let Some(member) = self.members.get_mut(id) else { return };
         if member.session_deadline.is_none_or(|at| at > now.instant) {
             return;
         }
         if member.is_awaiting() && !member.is_new {
-            // A client that waits for its answer sends no heartbeats: the answer starts the session
-            // again.
+            // A client that waits for an answer sends no heartbeats. The answer starts a new
+            // session.
             member.session_deadline = None;
             return;
         }
@@ -187,8 +188,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Lets a leave that emptied the group wait for the record of the empty generation. Hands the
-    /// reply back if there is none.
+    /// Lets the reply to a leave wait for the record of the empty generation, if the leave has
+    /// emptied the group. Returns the reply otherwise.
     pub(super) fn answer_after_empty(&mut self, reply: Reply) -> Option<Reply> {
         match self.actions.back_mut() {
             Some(GroupAction::Store { purpose: StorePurpose::Empty { reply: waiting }, .. }) if waiting.is_none() => {

@@ -34,8 +34,8 @@ impl ClassicGroup {
                 self.mark_synced(&id);
                 let member = self.members.get_mut(&id).expect("the member was validated");
                 if let Some(superseded) = member.awaiting_sync.replace(token) {
-                    // Its client has given that one up; the connection may still need an answer to
-                    // go on.
+                    // The client has given the earlier request up, but its connection may need an
+                    // answer to go on.
                     self.reply(superseded, ReplyOutcome::Sync(Err(GroupError::RebalanceInProgress)));
                 }
                 if self.is_leader(&id) && self.storing_generation != Some(self.generation) {
@@ -95,7 +95,8 @@ impl ClassicGroup {
                 self.answer_syncs(now, &Err(error));
                 self.prepare_rebalance(now);
             }
-            // An older generation is what the next coordinator would find; nobody is in either.
+            // The log still holds an older generation. The next coordinator would load that one;
+            // the group has no members in either case.
             StorePurpose::Empty { reply } => {
                 if let Some(reply) = reply {
                     self.reply(reply.token, ReplyOutcome::Leave(Err(error)));
@@ -105,8 +106,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether this generation still waits for its assignment: a rebalance may have overtaken the
-    /// record.
+    /// Whether this generation still waits for its assignment: another rebalance may have begun
+    /// before the record was stored.
     fn end_storing(&mut self, generation: i32) -> bool {
         if self.storing_generation == Some(generation) {
             self.storing_generation = None;
@@ -114,7 +115,7 @@ impl ClassicGroup {
         self.state == ClassicState::CompletingRebalance && self.generation == generation
     }
 
-    /// Answers every sync that waits: with the member's assignment, or with an error.
+    /// Answers every waiting sync with the member's assignment, or with an error.
     pub(super) fn answer_syncs(&mut self, now: Now, outcome: &Result<(), GroupError>) {
         let ids: Vec<MemberId> = self.members.keys().cloned().collect();
         for id in ids {

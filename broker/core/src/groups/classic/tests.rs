@@ -192,7 +192,7 @@ fn what_the_members_offer_has_a_bound() {
     assert_eq!(scenario.joined(third), Err(GroupError::RecordTooLarge));
     let growing = scenario.join_with(JoinRequest { member: "m2".into(), ..offering("m2", 2 * OFFER) });
     assert_eq!(scenario.joined(growing), Err(GroupError::RecordTooLarge));
-    // What a member offers takes the place of what it offered before.
+    // A member's new protocols replace its earlier ones.
     let again = scenario.join_with(JoinRequest { member: "m2".into(), ..offering("m2", OFFER - 1) });
     assert!(scenario.is_waiting(again), "the group rebalances");
 }
@@ -417,7 +417,8 @@ fn a_static_leader_that_comes_back_skips_the_assignment() {
     let join = scenario.join_with(joining_static("s3", "i1"));
     let joined = scenario.joined(join).unwrap();
     assert!(joined.skip_assignment && joined.leader.as_str() == "s3" && joined.members.len() == 2);
-    // A client that does not know of skipping is told of the leader before it, so that it follows.
+    // A client that cannot skip the assignment gets the id of the leader before it, and acts as a
+    // follower.
     let older = JoinRequest { supports_skip_assignment: false, ..joining_static("s4", "i1") };
     let join = scenario.join_with(older);
     let joined = scenario.joined(join).unwrap();

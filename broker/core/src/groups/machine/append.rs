@@ -1,4 +1,5 @@
-//! Appends of a group: what each one changes when it is committed, and who is answered then.
+//! The appends of groups: the change that each one makes when it is committed, and the request that
+//! it answers.
 
 use bytes::Bytes;
 use rustmq_model::TopicPartition;
@@ -14,7 +15,7 @@ use crate::groups::request::{PartitionOutcomes, ReplyOutcome};
 
 const GROUP_OUTLIVES_APPENDS: &str = "a group outlives the appends before its tombstone";
 
-/// What an append changes when it is committed.
+/// The change that an append makes when it is committed.
 #[derive(Debug)]
 pub enum Effect {
     ClassicGroup {
@@ -49,7 +50,7 @@ impl Effect {
         }
     }
 
-    /// Whether it writes, or removes, the record of the group itself.
+    /// Whether the append writes or removes the record of the group itself.
     fn is_of_group_record(&self) -> bool {
         matches!(self, Self::ClassicGroup { .. } | Self::GroupRemoval { .. })
     }
@@ -63,7 +64,7 @@ impl Groups {
         outbox.append(records, effect);
     }
 
-    /// The result of an append is known. Answers its group.
+    /// Counts the end of an append. Returns its group.
     pub(super) fn end_append(&mut self, effect: &Effect) -> GroupId {
         let entry = self.entry_of_append(effect.group());
         entry.appends_pending -= 1;
@@ -103,7 +104,7 @@ impl Groups {
             Effect::GroupRemoval { group, token } => {
                 self.forget_group(&group, now.wall);
                 if let Some(token) = token {
-                    // Offsets are left if one of the tombstones before this one was not stored.
+                    // Offsets remain if an earlier tombstone was not stored.
                     let is_whole = !self.groups.contains_key(&group);
                     let outcome = if is_whole { Ok(()) } else { Err(GroupError::CoordinatorNotAvailable) };
                     outbox.reply(token, ReplyOutcome::DeleteGroup(outcome));

@@ -1,5 +1,4 @@
-//! Looking at groups and deleting them: describe, list, delete, counts, and the records that the
-//! log has to keep.
+//! Descriptions, lists and counts of groups, their deletion, and their live records.
 
 use std::collections::BTreeMap;
 
@@ -28,19 +27,20 @@ impl Groups {
         ))
     }
 
-    /// ListGroups: all of them; filters are the caller's.
+    /// ListGroups: all groups. The caller applies filters.
     #[must_use]
     pub fn list(&self) -> Vec<GroupListing> {
         self.groups.values().map(|entry| entry.group.listing()).collect()
     }
 
-    /// Every group that is known.
+    /// The ids of all groups.
     #[must_use]
     pub fn group_ids(&self) -> Vec<GroupId> {
         self.groups.keys().cloned().collect()
     }
 
-    /// DeleteGroups, for one group: its offsets and then itself. Answered when that is stored.
+    /// DeleteGroups, for one group: writes tombstones of its offsets and then of the group itself.
+    /// Answered when all are stored.
     pub(super) fn delete_group(&mut self, now: Now, token: ReplyToken, group: &GroupId, outbox: &mut Outbox<Self>) {
         let checked = self.groups.get(group).ok_or(GroupError::GroupIdNotFound);
         let checked = checked.and_then(|entry| match entry.group.state() {
@@ -57,7 +57,8 @@ impl Groups {
         }
     }
 
-    /// Writes the tombstone of a group without members, whose offsets have theirs before it.
+    /// Writes the tombstone of a group without members. The tombstones of its offsets come before
+    /// it.
     pub(super) fn append_group_tombstone(
         &mut self,
         now: Now,
@@ -92,7 +93,7 @@ impl Groups {
             if entry.offsets.is_pending(partition) {
                 return LiveRecords::Pending;
             }
-            // Both were encoded once to get into the log.
+            // Encoding cannot fail: both were encoded before, when they were written.
             if let (Ok(key), Ok(value)) =
                 (encode_offset_commit_key(group.as_str(), partition), encode_offset_commit_value(offset))
             {
@@ -102,7 +103,7 @@ impl Groups {
         if records.is_empty() { LiveRecords::Nothing } else { LiveRecords::Records(records) }
     }
 
-    /// How many groups are in each state.
+    /// The number of groups in each state.
     #[must_use]
     pub fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
         let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
@@ -112,13 +113,13 @@ impl Groups {
         counts
     }
 
-    /// How many offsets are stored.
+    /// The number of stored offsets.
     #[must_use]
     pub fn offset_count(&self) -> usize {
         self.groups.values().map(|entry| entry.offsets.len()).sum()
     }
 
-    /// How many members all groups have.
+    /// The number of members of all groups.
     #[must_use]
     pub fn member_count(&self) -> usize {
         self.groups.values().map(|entry| entry.group.member_count()).sum()

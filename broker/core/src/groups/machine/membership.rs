@@ -1,4 +1,5 @@
-//! Requests of members: the group is found, or made for the first join, and decides.
+//! Requests of members: finds the group, or makes it for a first join, and passes the request on to
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ impl Groups {
     pub(super) fn leave(&mut self, now: Now, token: ReplyToken, request: LeaveRequest, outbox: &mut Outbox<Self>) {
         let id = request.group.clone();
         let Some(entry) = self.groups.get_mut(&id) else {
-            // As of a group that is there and knows none of them.
+            // The same answer as that of a group without these members.
             let unknown = |LeavingMember { member, instance, .. }| LeftMember {
                 member,
                 instance,
@@ -87,7 +88,7 @@ impl Groups {
             return Ok(());
         }
         if !request.member.is_empty() {
-            // Its group is gone: it forgets its id and comes back as a new member.
+            // The member's group is gone: the client forgets its id and joins as a new member.
             return Err(GroupError::UnknownMemberId);
         }
         self.make_group(now, &request.group)
@@ -102,8 +103,8 @@ impl Groups {
         Ok(())
     }
 
-    /// A group that was made for a request that was then refused, or for an id that lapsed, leaves
-    /// no trace.
+    /// Removes a group that was made for a request that was then refused, or for a member id that
+    /// has lapsed.
     pub(super) fn drop_if_blank(&mut self, id: &GroupId) {
         let is_blank = self.groups.get(id).is_some_and(|entry| {
             entry.stored.is_none() && entry.appends_pending == 0 && entry.offsets.is_empty() && entry.group.is_blank()
@@ -113,8 +114,8 @@ impl Groups {
         }
     }
 
-    /// The log holds a tombstone of the group. Offsets that it still holds stay, as those of a
-    /// group without members.
+    /// Applies the tombstone of a group. Offsets that the log still holds stay, as those of a group
+    /// without members.
     pub(super) fn forget_group(&mut self, id: &GroupId, now: Timestamp) {
         let Some(entry) = self.groups.get_mut(id) else { return };
         if entry.offsets.is_empty() {

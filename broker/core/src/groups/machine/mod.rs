@@ -1,8 +1,8 @@
 //! All groups of one partition of `__consumer_offsets`: the machine of the group coordinator.
 //!
-//! Loading, appends, timers and shortening of the log are the contract's ([`crate::coordinator`]).
-//! One group decides in `classic`; what it committed is kept beside it in `offsets`; here are
-//! requests that find or make a group, records, and expiry.
+//! The contract ([`crate::coordinator`]) loads and shortens the log, and keeps appends and timers.
+//! `classic` decides for one group, and `offsets` keeps its committed offsets. This module finds or
+//! makes the group of a request, writes records, and lets offsets expire.
 
 mod append;
 mod catalogue;
@@ -36,9 +36,9 @@ pub type GroupCoordinator = Coordinator<Groups>;
 /// The timers of a group coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GroupTimer {
-    /// The next moment at which this group has something to do.
+    /// The next timeout of this group.
     Group(GroupId),
-    /// Offsets are looked through for those over their retention.
+    /// The next search for offsets that are over their retention time.
     OffsetRetention,
 }
 
@@ -46,7 +46,7 @@ pub enum GroupTimer {
 #[derive(Debug)]
 struct StoredRecord {
     value: Bytes,
-    /// The append that wrote it; none if it was loaded.
+    /// The append that wrote the record; none if it was loaded.
     stored_by: Option<AppendId>,
 }
 
@@ -55,11 +55,11 @@ struct StoredRecord {
 struct GroupEntry {
     group: Group,
     offsets: GroupOffsets,
-    /// The group's record that the log holds.
+    /// The group's record in the log, if it has one.
     stored: Option<StoredRecord>,
-    /// Appends of this group that are pending.
+    /// The number of pending appends of this group.
     appends_pending: usize,
-    /// Those of them that write or remove the group's record.
+    /// The number of those that write or remove the group's record.
     group_records_pending: usize,
 }
 
@@ -69,13 +69,13 @@ impl GroupEntry {
     }
 }
 
-/// The groups of one partition, by their ids. See the module.
+/// The groups of one partition, by their ids.
 #[derive(Debug)]
 pub struct Groups {
     config: Arc<GroupConfig>,
     groups: BTreeMap<GroupId, GroupEntry>,
-    /// While the log is replayed: each topic of a committed offset, so that all offsets share its
-    /// name.
+    /// During a load: the topics of all committed offsets, so that offsets of one topic share its
+    /// name in memory.
     loaded_topics: BTreeSet<TopicName>,
 }
 
@@ -85,7 +85,7 @@ impl Groups {
         Self { config: Arc::new(config), groups: BTreeMap::new(), loaded_topics: BTreeSet::new() }
     }
 
-    /// Carries out what a group wants, and keeps its timer: to be called after every input of a
+    /// Executes the actions of a group, and sets its timer. Must be called after every input of the
     /// group.
     fn settle(&mut self, now: Now, id: &GroupId, outbox: &mut Outbox<Self>) {
         while let Some(action) = self.groups.get_mut(id).and_then(|entry| entry.group.poll_action()) {
@@ -127,7 +127,7 @@ impl CoordinatorMachine for Groups {
         self.replay_record(record)
     }
 
-    /// The clocks of the groups start: every member gets a whole session.
+    /// Starts the timers of the groups: every member gets a whole session.
     fn activate(&mut self, now: Now, outbox: &mut Outbox<Self>) {
         self.loaded_topics = BTreeSet::new();
         let check_at = now.instant.plus(self.config.offsets_retention_check_interval);
@@ -146,10 +146,10 @@ impl CoordinatorMachine for Groups {
             return request.refused(error);
         }
         match (request, refusal) {
-            // Sessions start anew when loading ends, so that a member may take itself for heard.
+            // All sessions start anew when the load ends, so that the member stays in its group.
             (GroupRequest::Heartbeat(_), Refusal::Loading) => ReplyOutcome::Heartbeat(Ok(())),
-            // What members knew of a rebalance is lost with the coordinator's memory: they begin
-            // anew with a join.
+            // The rebalance was lost with the earlier coordinator's memory: members have to join
+            // again.
             (GroupRequest::Sync(_), Refusal::Loading) => request.refused(GroupError::RebalanceInProgress),
             (_, refusal) => request.refused(refusal.into()),
         }

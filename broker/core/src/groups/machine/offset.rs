@@ -20,8 +20,7 @@ use crate::groups::state::ClassicState;
 const TOMBSTONES_MAX: usize = 1000;
 
 impl Groups {
-    /// OffsetCommit. Answered when the offsets are stored; each partition has an outcome of its
-    /// own.
+    /// OffsetCommit. Answered when the offsets are stored, with an outcome for each partition.
     pub(super) fn commit_offsets(
         &mut self,
         now: Now,
@@ -44,7 +43,7 @@ impl Groups {
             if request.generation >= 0 {
                 return Err(GroupError::GroupIdNotFound);
             }
-            // A consumer that only keeps its offsets here.
+            // The consumer only stores its offsets here, without group membership.
             self.make_group(now, &request.group)?;
         }
         let entry = self.groups.get_mut(&request.group).expect("the group was just found or made");
@@ -95,8 +94,8 @@ impl Groups {
         self.append(records, effect, outbox);
     }
 
-    /// OffsetFetch: what is stored, `None` where nothing is. A group that does not exist has
-    /// committed nothing.
+    /// OffsetFetch: the stored offsets; `None` for a partition without one. A group that does not
+    /// exist has committed nothing.
     pub fn fetch_offsets(
         &self,
         group: &GroupId,
@@ -145,9 +144,9 @@ impl Groups {
         }
     }
 
-    /// A topic is gone: offsets of it are forgotten in every group.
+    /// Removes the offsets of a deleted topic from every group.
     pub(super) fn forget_topic(&mut self, topic: &TopicName, outbox: &mut Outbox<Self>) {
-        // A group that is being deleted has its tombstones on their way.
+        // The tombstones of a group that is being deleted are pending already.
         let affected: Vec<_> = self
             .groups
             .iter()
@@ -160,16 +159,15 @@ impl Groups {
         }
     }
 
-    /// Every topic of which an offset is stored, with the id that the commit named it by; zero if
-    /// it named none.
+    /// Every topic with a stored offset, and the topic id of the commit; zero if the commit had
+    /// none.
     #[must_use]
     pub fn committed_topics(&self) -> BTreeSet<(TopicName, TopicId)> {
         let offsets = self.groups.values().flat_map(|entry| entry.offsets.stored());
         offsets.map(|(partition, offset, _)| (partition.topic.clone(), offset.topic_id)).collect()
     }
 
-    /// Topics of which offsets are stored are not there any more, under these names and ids: the
-    /// offsets are forgotten.
+    /// Removes the offsets of topics that no longer exist, by name and id.
     pub(super) fn forget_missing(&mut self, gone: &BTreeSet<(TopicName, TopicId)>, outbox: &mut Outbox<Self>) {
         let is_gone = |partition: &TopicPartition, offset: &CommittedOffset| {
             gone.contains(&(partition.topic.clone(), offset.topic_id))
@@ -179,8 +177,8 @@ impl Groups {
             .iter()
             .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
             .map(|(id, entry)| {
-                // A commit on its way is of a topic that is there: its tombstone would take that
-                // along.
+                // A pending commit was made for a topic that exists: a tombstone after it would
+                // remove that offset too.
                 let offsets = entry.offsets.stored().filter(|(partition, offset, _)| {
                     is_gone(partition, offset) && !entry.offsets.is_pending(partition)
                 });
@@ -193,7 +191,8 @@ impl Groups {
         }
     }
 
-    /// Forgets what is over its retention, and groups that are left with nothing (KIP-211).
+    /// Removes offsets that are over their retention time, and groups that are left without members
+    /// and offsets (KIP-211).
     pub(super) fn expire_offsets(&mut self, now: Now, outbox: &mut Outbox<Self>) {
         let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
         for id in ids {
@@ -212,7 +211,7 @@ impl Groups {
         }
     }
 
-    /// Writes tombstones for offsets of a group; the last append carries the answer.
+    /// Writes tombstones for offsets of a group. The last append answers the request.
     pub(super) fn append_tombstones(
         &mut self,
         id: &GroupId,

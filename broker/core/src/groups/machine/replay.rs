@@ -1,4 +1,4 @@
-//! Records of the log, read back into groups and offsets.
+//! Replays records of the log into groups and offsets.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ impl Groups {
                 self.replay_offset_tombstone(group, &TopicPartition { topic, partition });
             }
             (RecordKey::GroupMetadata { group }, Some(value)) => {
-                // A copy, since what is kept would otherwise pin the block that it was read in.
+                // Copied: the kept bytes would otherwise keep the whole block that was read in
+                // memory.
                 let value = Bytes::copy_from_slice(value);
                 let metadata = decode_group_metadata_value(&value)?;
                 let id = GroupId::new(group);
@@ -47,7 +48,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Offsets may come before the record of their group, or without one.
+    /// Offsets may come before the record of their group, or without such a record.
     fn replay_offset(&mut self, group: &str, partition: TopicPartition, offset: CommittedOffset) {
         if let Some(entry) = self.groups.get_mut(group) {
             entry.offsets.replay(partition, offset);

@@ -119,7 +119,7 @@ fn requests_wait_for_the_load_and_end_with_the_resignation() {
     assert_eq!(scenario.joined(late), Err(GroupError::NotCoordinator));
     assert_eq!(scenario.heartbeat("m1", None, 1), Err(GroupError::NotCoordinator));
     assert_eq!(scenario.coordinator.poll_timeout(), None);
-    // The results of what was appended before still come in.
+    // The results of earlier appends still come in.
     scenario.store();
 }
 

@@ -26,7 +26,7 @@ const TOPIC_ID_SIZE: usize = 16;
 /// The least bytes that one member takes in any version of GroupMetadataValue: in the flexible one.
 const MEMBER_SIZE_MIN: usize = 15;
 
-/// Why bytes are not a record that this codec knows, or a record does not fit its schema.
+/// Why bytes cannot be decoded as a record, or a record cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     #[error("the record ends early: {wanted} bytes are needed, {left} are left")]
@@ -43,12 +43,12 @@ pub enum RecordError {
     TooLong { length: usize },
 }
 
-/// What a record of `__consumer_offsets` is about.
+/// The key of a record of `__consumer_offsets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKey<'a> {
     OffsetCommit {
         group: &'a str,
-        /// As it is written: its legality is checked where it becomes a name.
+        /// The text as it is written. It is checked when it becomes a topic name.
         topic: &'a str,
         partition: PartitionId,
     },
@@ -88,7 +88,7 @@ pub struct MemberMetadata {
     pub assignment: Bytes,
 }
 
-/// Reads a key. A kind that is not known is not an error: other group types share the topic.
+/// Decodes a key. An unknown kind is not an error: other group types share the topic.
 pub fn decode_key(key: &[u8]) -> Result<RecordKey<'_>, RecordError> {
     let mut reader = Reader::new(key);
     match reader.i16()? {
@@ -101,7 +101,7 @@ pub fn decode_key(key: &[u8]) -> Result<RecordKey<'_>, RecordError> {
     }
 }
 
-/// The key under which an offset is kept.
+/// Encodes the key of a committed offset.
 pub fn encode_offset_commit_key(group: &str, partition: &TopicPartition) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(2 + 2 + group.len() + 2 + partition.topic.as_str().len() + 4);
     into.put_i16(OFFSET_COMMIT_KEY_VERSION);
@@ -111,7 +111,7 @@ pub fn encode_offset_commit_key(group: &str, partition: &TopicPartition) -> Resu
     Ok(into.freeze())
 }
 
-/// The key under which a group is kept.
+/// Encodes the key of a group.
 pub fn encode_group_metadata_key(group: &str) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(2 + 2 + group.len());
     into.put_i16(GROUP_METADATA_KEY_VERSION);
@@ -119,10 +119,10 @@ pub fn encode_group_metadata_key(group: &str) -> Result<Bytes, RecordError> {
     Ok(into.freeze())
 }
 
-/// A committed offset as it is kept.
+/// Encodes a committed offset.
 ///
-/// An explicit expiry exists only in version 1, which has no leader epoch; Kafka makes the same
-/// trade.
+/// An explicit expiry exists only in version 1, which has no leader epoch: an offset with an expiry
+/// loses its epoch, as on Kafka.
 pub fn encode_offset_commit_value(offset: &CommittedOffset) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(64 + offset.metadata.len());
     let epoch = offset.leader_epoch.map_or(-1, |epoch| epoch.0);
@@ -152,7 +152,7 @@ pub fn encode_offset_commit_value(offset: &CommittedOffset) -> Result<Bytes, Rec
     Ok(into.freeze())
 }
 
-/// Reads a committed offset, versions 0 to 4.
+/// Decodes a committed offset of versions 0 to 4.
 pub fn decode_offset_commit_value(value: &[u8]) -> Result<CommittedOffset, RecordError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
@@ -183,7 +183,7 @@ pub fn decode_offset_commit_value(value: &[u8]) -> Result<CommittedOffset, Recor
     })
 }
 
-/// A group as it is kept.
+/// Encodes a group.
 pub fn encode_group_metadata_value(group: &GroupMetadata) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(64 + group.members.len() * 256);
     into.put_i16(GROUP_METADATA_VALUE_VERSION);
@@ -207,7 +207,7 @@ pub fn encode_group_metadata_value(group: &GroupMetadata) -> Result<Bytes, Recor
     Ok(into.freeze())
 }
 
-/// Reads a group, versions 0 to 4. What its members say shares the memory of `value`.
+/// Decodes a group of versions 0 to 4. The bytes of its members share the memory of `value`.
 pub fn decode_group_metadata_value(value: &Bytes) -> Result<GroupMetadata, RecordError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;

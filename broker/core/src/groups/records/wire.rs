@@ -1,14 +1,14 @@
-//! Checked reading and writing of the primitive types that Kafka's record schemas are made of.
+//! Reads and writes the primitive types of Kafka's record schemas.
 //!
-//! Bytes come from disk and from other brokers: every length is checked against what is there
-//! before anything is taken.
+//! The bytes come from disk and from other brokers, so every length is checked against the
+//! remaining bytes before it is used.
 
 use bytes::{BufMut, BytesMut};
 use rustmq_model::varint;
 
 use super::RecordError;
 
-/// Reads one record's bytes from front to end. What it gives borrows from them.
+/// Reads the bytes of one record from front to end. Results borrow from these bytes.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -90,8 +90,8 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// The count of an array whose elements take at least `element_size_min` bytes each: an absurd
-    /// one is refused here.
+    /// The count of an array whose elements take at least `element_size_min` bytes each. A count
+    /// that the remaining bytes cannot hold is refused.
     pub(crate) fn count(&mut self, element_size_min: usize) -> Result<usize, RecordError> {
         let count = usize::try_from(self.i32()?).map_err(|_| RecordError::InvalidLength)?;
         self.checked_count(count, element_size_min)
@@ -109,8 +109,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The tagged fields at the end of a flexible structure: passes number and content of each to
-    /// `field`.
+    /// Reads the tagged fields at the end of a flexible structure, and passes the tag and the
+    /// content of each to `field`.
     pub(crate) fn tagged_fields(
         &mut self,
         mut field: impl FnMut(usize, &'a [u8]) -> Result<(), RecordError>,

@@ -1,5 +1,5 @@
-//! Broker-wide configs of the broker in its cluster: identity, roles, the metadata quorum, and what
-//! new topics are like.
+//! Broker-wide configs of the broker in its cluster: identity, roles, the metadata quorum, and
+//! defaults of new topics.
 
 use super::{config, unset};
 use crate::configs::entry::ConfigEntry;

@@ -1,5 +1,5 @@
-//! Broker-wide configs, all those of Apache Kafka 4.4, by what they are about. Names, kinds,
-//! defaults and update modes are Kafka's; where the truth here is another, the entry has it.
+//! All broker-wide configs of Apache Kafka 4.4, by subject. Names, kinds, defaults and update modes
+//! are Kafka's; an entry says where RustMQ differs.
 
 mod cluster;
 mod groups;
@@ -56,7 +56,7 @@ const fn config(
     ConfigEntry::new(name, kind, Some(default), rule, text)
 }
 
-/// Without a default.
+/// A config without a default.
 const fn unset(name: &'static str, kind: ConfigKind, rule: Rule, text: &'static str) -> ConfigEntry {
     ConfigEntry::new(name, kind, None, rule, text)
 }

@@ -1,5 +1,5 @@
-//! Broker-wide configs of the group types that are not here yet: consumer (KIP-848), streams and
-//! share groups.
+//! Broker-wide configs of the group types that RustMQ does not have yet: consumer (KIP-848),
+//! streams and share groups.
 
 use super::{INT_MAX, config, unset};
 use crate::configs::entry::ConfigEntry;

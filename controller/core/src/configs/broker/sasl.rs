@@ -1,4 +1,4 @@
-//! Broker-wide configs of SASL, which is not here yet.
+//! Broker-wide configs of SASL, which RustMQ does not have yet.
 
 use super::{config, unset};
 use crate::configs::entry::ConfigEntry;

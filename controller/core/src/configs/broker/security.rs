@@ -1,4 +1,4 @@
-//! Broker-wide configs of TLS, delegation tokens and authorization, which are not here yet.
+//! Broker-wide configs of TLS, delegation tokens and authorization, which RustMQ does not have yet.
 
 use super::{config, unset};
 use crate::configs::entry::ConfigEntry;

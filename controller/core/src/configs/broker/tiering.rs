@@ -1,4 +1,4 @@
-//! Broker-wide configs of Kafka's remote storage, which is not here.
+//! Broker-wide configs of Kafka's remote storage, which RustMQ does not have.
 
 use super::{MAX, config, unset};
 use crate::configs::entry::ConfigEntry;
