@@ -65,6 +65,9 @@ impl Broker {
     /// Registers with the controller, opens the replicas that the metadata gives this broker,
     /// deletes replicas that the metadata does not know, and starts to follow changes. When it
     /// returns, every topic can be used; groups answer as soon as their coordinator is loaded.
+    ///
+    /// # Errors
+    /// [`StartError`] if the controller does not answer, or refuses the registration.
     pub async fn start(
         mut config: BrokerConfig,
         engine: Engine,

@@ -107,6 +107,10 @@ impl GroupOffsetError {
 impl Session {
     /// Finds the broker that coordinates a group. The first call creates the topic of committed
     /// offsets.
+    ///
+    /// # Errors
+    /// [`FindCoordinatorError`] if the topic of committed offsets cannot be created, or if no
+    /// coordinator serves the group now. Both may be temporary.
     pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
         if self.topic_id(OFFSETS_TOPIC).is_none() {
             let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
@@ -193,6 +197,10 @@ impl Session {
 
     /// The committed offsets of a group; `None` for a partition without one. Offsets of deleted
     /// topics are not shown.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
+    /// the group id is too long.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
         let shard = self.broker.coordinators.of_group(group)?;
         let fetch = |selection: &OffsetSelection| shard.look(|groups| groups.fetch_offsets(group, selection))?;
@@ -244,11 +252,18 @@ impl Session {
     }
 
     /// A group with its members. One that does not exist is described as dead.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
+    /// the group id is too long.
     pub fn describe_group(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
         self.broker.coordinators.of_group(group)?.look(|groups| groups.describe(group))?
     }
 
     /// All groups that are coordinated here.
+    ///
+    /// # Errors
+    /// [`GroupError::CoordinatorLoadInProgress`] while one of the coordinators is loading.
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, GroupError> {
         self.broker.coordinators.list()
     }
@@ -262,6 +277,9 @@ impl Session {
     }
 
     /// Deletes committed offsets. An outcome per partition, in the order of the request.
+    ///
+    /// # Errors
+    /// The outer error refuses the whole request; each partition has an error of its own besides.
     pub fn delete_offsets(
         &self,
         group: GroupId,

@@ -40,6 +40,10 @@ impl ProducerIdError {
 
 impl Session {
     /// A producer id that was never given before, with epoch 0.
+    ///
+    /// # Errors
+    /// [`ProducerIdError`] for any transactional id, and if the controller does not allocate a
+    /// block of ids.
     pub async fn init_producer_id(
         &self,
         request: ProducerIdRequest,

@@ -70,6 +70,10 @@ impl RaftController {
     /// Opens the metadata log in a folder. Founds a new log if there is none, unless `must_exist`
     /// forbids it. Returns when the node leads and has applied the whole log. The tasks run on the
     /// caller's tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`] says which of these steps has failed. A log that was lost is never replaced by
+    /// a new one.
     pub async fn open(dir: &Path, config: ControllerConfig) -> Result<Self, OpenError> {
         let (folder, settings) = (dir.to_owned(), config.clone());
         let opened = tokio::task::spawn_blocking(move || open_files(&folder, &settings)).await;

@@ -13,6 +13,9 @@ pub const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// The topics of a subscription. All versions begin as version 0 does: with the version number and
 /// the topics.
+///
+/// # Errors
+/// [`RecordError`] for a negative version, and for bytes that do not follow the schema.
 pub fn subscribed_topics(subscription: &[u8]) -> Result<BTreeSet<String>, RecordError> {
     let mut reader = Reader::new(subscription);
     let version = reader.i16()?;

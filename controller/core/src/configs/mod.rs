@@ -81,12 +81,18 @@ pub fn broker_config(name: &str) -> Option<&'static ConfigEntry> {
 }
 
 /// Checks one explicit config of a topic. Returns the value in the form in which it is kept.
+///
+/// # Errors
+/// [`ConfigError`] for an unknown name, or for a value that breaks the rule of its config.
 pub fn parse_topic_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let config = topic_config(name).ok_or_else(|| unknown_topic_config(name))?;
     config.entry.parse(value)
 }
 
 /// Checks the rules that concern several explicit configs of a topic.
+///
+/// # Errors
+/// [`ConfigError`] for the first config that conflicts with another one.
 pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError> {
     let value = |name: &str| {
         let default = topic_config(name).and_then(|config| config.entry.default);
@@ -102,6 +108,9 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
 
 /// Checks the rules that concern several broker-wide configs of one layer.
 /// [`EffectiveBrokerConfig`] handles conflicts between layers.
+///
+/// # Errors
+/// [`ConfigError`] for the first config that conflicts with another one.
 pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigError> {
     let (bound, overrides) = ("max.connections.per.ip", "max.connections.per.ip.overrides");
     let per_address = configs.get(bound).and_then(|value| value.parse().ok());
@@ -115,6 +124,10 @@ pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigErro
 
 /// Checks a static broker-wide config, from the configuration file or the environment. Returns the
 /// value in the form in which it is kept.
+///
+/// # Errors
+/// [`ConfigError`] for an unknown name, for a config that a file may not set, or for an illegal
+/// value.
 pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
     let refuse = |reason: String| Err(ConfigError::new(name, Some(value), reason));
@@ -127,6 +140,10 @@ pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, Con
 }
 
 /// Checks a dynamic broker-wide config. Returns the value in the form in which it is kept.
+///
+/// # Errors
+/// [`ConfigError`] for an unknown name, for a config that cannot change in this scope while brokers
+/// run, or for an illegal value.
 pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
     let refuse = |reason: &str| Err(ConfigError::new(name, Some(value), reason));
@@ -141,6 +158,9 @@ pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<Stri
 }
 
 /// The default of a list config; an error for a config that is no list.
+///
+/// # Errors
+/// [`ConfigError`] for an unknown name, or for a config that is no list.
 pub fn list_default(resource: &ConfigResource, name: &str) -> Result<&'static str, ConfigError> {
     let entry = entry_of(resource, name)?;
     if entry.kind != ConfigKind::List {

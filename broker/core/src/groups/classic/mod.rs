@@ -306,6 +306,10 @@ impl ClassicGroup {
 
     /// Checks a commit of offsets against the group's members and generation. It extends the
     /// member's session.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the commit does not come from a member in the current generation, if the
+    /// group waits for the assignment of its leader, or if it is being deleted.
     pub fn validate_commit(&mut self, now: Now, request: &OffsetCommitRequest) -> Result<(), GroupError> {
         if self.state == ClassicState::Dead {
             return Err(GroupError::CoordinatorNotAvailable);
@@ -329,6 +333,10 @@ impl ClassicGroup {
 
     /// Checks whether single offsets may be deleted: those of a group without members, or of a
     /// consumer group. The caller refuses topics that the group reads.
+    ///
+    /// # Errors
+    /// [`GroupError::NonEmptyGroup`] for a group of another protocol type with members, and
+    /// [`GroupError::GroupIdNotFound`] for one that is being deleted.
     pub fn validate_offset_delete(&self) -> Result<(), GroupError> {
         match self.state {
             ClassicState::Dead => Err(GroupError::GroupIdNotFound),
@@ -364,6 +372,10 @@ impl ClassicGroup {
 
     /// Starts the deletion of a group without members. Until its tombstone is stored, the group
     /// refuses requests.
+    ///
+    /// # Errors
+    /// [`GroupError::NonEmptyGroup`] if the group has members, and [`GroupError::GroupIdNotFound`]
+    /// if its deletion has begun before.
     pub fn begin_deletion(&mut self, now: Now) -> Result<(), GroupError> {
         match self.state {
             ClassicState::Dead => Err(GroupError::GroupIdNotFound),

@@ -13,6 +13,9 @@ use crate::groups::state::ClassicState;
 
 impl Groups {
     /// DescribeGroups, for one group. A group that does not exist is `Dead`.
+    ///
+    /// # Errors
+    /// [`GroupError::InvalidGroupId`] if the id is too long for a record.
     pub fn describe(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
         group.check_length()?;
         Ok(self.groups.get(group).map_or_else(

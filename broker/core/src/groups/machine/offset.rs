@@ -96,6 +96,9 @@ impl Groups {
 
     /// OffsetFetch: the stored offsets; `None` for a partition without one. A group that does not
     /// exist has committed nothing.
+    ///
+    /// # Errors
+    /// [`GroupError::InvalidGroupId`] if the id is too long for a record.
     pub fn fetch_offsets(
         &self,
         group: &GroupId,

@@ -89,6 +89,9 @@ pub struct MemberMetadata {
 }
 
 /// Decodes a key. An unknown kind is not an error: other group types share the topic.
+///
+/// # Errors
+/// [`RecordError`] if the bytes end early, or if a text is illegal.
 pub fn decode_key(key: &[u8]) -> Result<RecordKey<'_>, RecordError> {
     let mut reader = Reader::new(key);
     match reader.i16()? {
@@ -102,6 +105,9 @@ pub fn decode_key(key: &[u8]) -> Result<RecordKey<'_>, RecordError> {
 }
 
 /// Encodes the key of a committed offset.
+///
+/// # Errors
+/// [`RecordError::TooLong`] if the group id has more than 32,767 bytes.
 pub fn encode_offset_commit_key(group: &str, partition: &TopicPartition) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(2 + 2 + group.len() + 2 + partition.topic.as_str().len() + 4);
     into.put_i16(OFFSET_COMMIT_KEY_VERSION);
@@ -112,6 +118,9 @@ pub fn encode_offset_commit_key(group: &str, partition: &TopicPartition) -> Resu
 }
 
 /// Encodes the key of a group.
+///
+/// # Errors
+/// [`RecordError::TooLong`] if the group id has more than 32,767 bytes.
 pub fn encode_group_metadata_key(group: &str) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(2 + 2 + group.len());
     into.put_i16(GROUP_METADATA_KEY_VERSION);
@@ -123,6 +132,10 @@ pub fn encode_group_metadata_key(group: &str) -> Result<Bytes, RecordError> {
 ///
 /// An explicit expiry exists only in version 1, which has no leader epoch: an offset with an expiry
 /// loses its epoch, as on Kafka.
+///
+/// # Errors
+/// [`RecordError::TooLong`] if the metadata has more than 32,767 bytes and the version is not
+/// flexible.
 pub fn encode_offset_commit_value(offset: &CommittedOffset) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(64 + offset.metadata.len());
     let epoch = offset.leader_epoch.map_or(-1, |epoch| epoch.0);
@@ -153,6 +166,9 @@ pub fn encode_offset_commit_value(offset: &CommittedOffset) -> Result<Bytes, Rec
 }
 
 /// Decodes a committed offset of versions 0 to 4.
+///
+/// # Errors
+/// [`RecordError`] for an unknown version, and for bytes that do not follow the schema.
 pub fn decode_offset_commit_value(value: &[u8]) -> Result<CommittedOffset, RecordError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
@@ -184,6 +200,10 @@ pub fn decode_offset_commit_value(value: &[u8]) -> Result<CommittedOffset, Recor
 }
 
 /// Encodes a group.
+///
+/// # Errors
+/// [`RecordError::TooLong`] for a text of more than 32,767 bytes, or for bytes or members beyond a
+/// 32-bit count.
 pub fn encode_group_metadata_value(group: &GroupMetadata) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(64 + group.members.len() * 256);
     into.put_i16(GROUP_METADATA_VALUE_VERSION);
@@ -208,6 +228,9 @@ pub fn encode_group_metadata_value(group: &GroupMetadata) -> Result<Bytes, Recor
 }
 
 /// Decodes a group of versions 0 to 4. The bytes of its members share the memory of `value`.
+///
+/// # Errors
+/// [`RecordError`] for an unknown version, and for bytes that do not follow the schema.
 pub fn decode_group_metadata_value(value: &Bytes) -> Result<GroupMetadata, RecordError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
