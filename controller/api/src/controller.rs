@@ -13,7 +13,8 @@ use crate::subscription::{ClusterSnapshot, Subscription};
 ///
 /// Rules for implementations, which the conformance suite checks:
 /// - Commands take effect one after the other, as `ClusterState::apply` decides. Each command has a
-///   higher index than the one before.
+///   higher index than the one before. Commands that get their turns at the first poll take effect
+///   in the order of these polls.
 /// - Before [`Self::submit`] returns an index, [`Self::snapshot`] has reached it, and every
 ///   subscription's stream contains the change.
 /// - The rejection of a command is a successful answer. The command changes nothing, and
@@ -21,10 +22,12 @@ use crate::subscription::{ClusterSnapshot, Subscription};
 pub trait Controller: Send + Sync {
     /// Puts a command into the metadata log, and returns when it is committed and applied.
     ///
-    /// The command has no effect unless its turn comes within `start_within`; none at all if that
-    /// is zero. `None` waits for the turn as long as it takes. Once its turn has come the answer
-    /// is waited for as long as it takes, because only the answer tells whether the command has
-    /// taken effect. Dropping the future then withdraws nothing.
+    /// The command has no effect unless its turn comes within `start_within`, and never has one if
+    /// that is zero; `None` waits for the turn without a limit. Once the turn has come, the answer
+    /// is waited for without a limit, because only the answer shows whether the command has taken
+    /// effect. Dropping the future after that does not withdraw the command, which keeps its turn
+    /// until it is applied: so callers that give up cannot put more commands into the log than
+    /// there are turns.
     ///
     /// # Errors
     /// [`SubmitError`] says whether the command may have taken effect.

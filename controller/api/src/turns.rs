@@ -1,26 +1,28 @@
 //! Bounds the commands in flight: each has one permit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::controller::SubmitError;
 
 /// The turns of a controller's commands. Commands wait for a free turn in the order in which they
 /// asked. A command without a turn has no effect.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct Turns(Arc<Semaphore>);
 
-/// The right to have one command in flight. Dropping it ends the turn.
+/// The right to have one command in flight. Dropping it ends the turn. An implementation keeps it
+/// until the command is applied, also if its caller no longer waits for the answer.
 #[derive(Debug)]
 #[must_use = "the turn ends when it is dropped"]
-pub struct Turn<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
+pub struct Turn(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Turns {
     /// Allows `commands_max` commands at a time, at least one.
     #[must_use]
     pub fn new(commands_max: usize) -> Self {
-        Self(Semaphore::new(commands_max.max(1)))
+        Self(Arc::new(Semaphore::new(commands_max.max(1))))
     }
 
     /// Waits for a turn: at most for `start_within`, not at all if that is zero, and without a
@@ -29,11 +31,12 @@ impl Turns {
     /// # Errors
     /// [`SubmitError::Late`] if the turn did not come in time, [`SubmitError::Stopped`] after
     /// [`Self::close`].
-    pub async fn take(&self, start_within: Option<Duration>) -> Result<Turn<'_>, SubmitError> {
+    pub async fn take(&self, start_within: Option<Duration>) -> Result<Turn, SubmitError> {
+        let acquire = Arc::clone(&self.0).acquire_owned();
         let permit = match start_within {
             Some(Duration::ZERO) => return Err(SubmitError::Late),
-            Some(limit) => tokio::time::timeout(limit, self.0.acquire()).await.map_err(|_| SubmitError::Late)?,
-            None => self.0.acquire().await,
+            Some(limit) => tokio::time::timeout(limit, acquire).await.map_err(|_| SubmitError::Late)?,
+            None => acquire.await,
         };
         permit.map(Turn).map_err(|_| SubmitError::Stopped { reason: "it was shut down".to_owned() })
     }

@@ -3,6 +3,23 @@
 //! [`ClusterState::apply`] takes a [`Command`] and returns an [`Outcome`] or a [`Rejection`], with
 //! the [`Delta`]s that it has made. There is no I/O, clock or randomness: the proposer puts the
 //! time and new ids into the command, so that every replica makes the same decision.
+//!
+//! ```
+//! use rustmq_controller_core::{ClusterState, Command, Configs, Outcome};
+//!
+//! let (mut leader, mut copy) = (ClusterState::default(), ClusterState::default());
+//! let bootstrap = Command::Bootstrap {
+//!     cluster_id: "a-cluster".to_owned(),
+//!     features: Default::default(),
+//!     broker_defaults: Configs::new(),
+//! };
+//! let (result, deltas) = leader.apply(bootstrap);
+//! assert!(matches!(result, Ok(Outcome::Bootstrapped { .. })));
+//!
+//! // A copy of the state follows by the deltas alone.
+//! deltas.iter().for_each(|delta| copy.replay(delta));
+//! assert_eq!(copy, leader);
+//! ```
 
 mod alteration;
 mod broker;

@@ -1,9 +1,11 @@
 //! The controller over Raft: its start, commands, state and end.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use openraft::error::{ClientWriteError, Fatal, InitializeError, RaftError};
@@ -90,7 +92,7 @@ impl RaftController {
         let store = LogStore::new(Arc::clone(&database));
         let raft = Raft::new(NODE, raft_config()?, NoPeers, store, machine).await.map_err(start_error)?;
         lead(&raft, config.must_exist).await?;
-        tokio::spawn(tell_failure(raft.metrics(), failure.clone()));
+        tokio::spawn(report_failure(raft.metrics(), failure.clone()));
         let turns = Arc::new(Turns::new(config.submissions_max));
         Ok(Self { raft, database, published, turns, failure, config: Arc::new(config) })
     }
@@ -124,7 +126,7 @@ impl RaftController {
             tracing::error!(%error, "the metadata log did not stop cleanly");
         }
         // The reason of its end is known here at once; the task that reports it may run later.
-        tell(&self.failure, end_of(&self.raft.metrics().borrow(), true));
+        report(&self.failure, end_of(&self.raft.metrics().borrow(), true));
         self.published.close();
         // Tasks of openraft may hold the store a little longer. Closing the file makes the folder
         // free in any case.
@@ -141,8 +143,24 @@ impl RaftController {
 impl Controller for RaftController {
     fn submit(&self, command: Command, start_within: Option<Duration>) -> Submission<'_> {
         Box::pin(async move {
-            let _turn = self.turns.take(start_within).await?;
-            self.write(command).await
+            let turn = self.turns.take(start_within).await?;
+            let controller = self.clone();
+            let mut writing = Box::pin(async move {
+                let _turn = turn;
+                controller.write(command).await
+            });
+            // The first poll passes the command to openraft, so that commands keep the order of
+            // these polls.
+            let polled = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await;
+            if let Poll::Ready(result) = polled {
+                return result;
+            }
+            // The rest is a task of its own. openraft holds the command until it is applied, even
+            // if the caller drops this future, and the turn must last as long.
+            tokio::spawn(writing).await.unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(cancelled) => Err(SubmitError::Stopped { reason: cancelled.to_string() }),
+            })
         })
     }
 
@@ -219,7 +237,7 @@ fn end_of(metrics: &Metrics, has_task_ended: bool) -> Option<String> {
     }
 }
 
-fn tell(failure: &watch::Sender<Option<String>>, end: Option<String>) {
+fn report(failure: &watch::Sender<Option<String>>, end: Option<String>) {
     failure.send_if_modified(|known| {
         // The first reason stays: later ones may be its consequences.
         let is_news = known.is_none() && end.is_some();
@@ -231,11 +249,11 @@ fn tell(failure: &watch::Sender<Option<String>>, end: Option<String>) {
 }
 
 /// Runs until openraft's task ends.
-async fn tell_failure(mut metrics: watch::Receiver<Metrics>, failure: watch::Sender<Option<String>>) {
+async fn report_failure(mut metrics: watch::Receiver<Metrics>, failure: watch::Sender<Option<String>>) {
     let mut has_ended = false;
     while !has_ended {
         has_ended = metrics.changed().await.is_err();
-        tell(&failure, end_of(&metrics.borrow(), has_ended));
+        report(&failure, end_of(&metrics.borrow(), has_ended));
     }
 }
 

@@ -39,6 +39,7 @@ pub async fn check_all<S: Subject>(open: impl AsyncFn(Bounds) -> S) {
     a_wait_for_an_update_may_be_given_up(&open(BOUNDS).await).await;
     a_subscriber_that_lags_resynchronizes(&open(Bounds { batches_max: 4, ..BOUNDS }).await).await;
     commands_in_flight_take_effect_one_after_the_other(&open(Bounds { commands_max: 4, ..BOUNDS }).await).await;
+    commands_take_effect_in_the_order_of_their_first_polls(&open(BOUNDS).await).await;
     a_late_command_has_no_effect_and_a_started_one_is_answered(&open(Bounds { commands_max: 1, ..BOUNDS }).await).await;
     a_submission_that_is_dropped_takes_effect(&open(BOUNDS).await).await;
     the_end_refuses_commands_and_ends_subscriptions(&open(Bounds { commands_max: 1, ..BOUNDS }).await).await;
@@ -200,6 +201,23 @@ async fn commands_in_flight_take_effect_one_after_the_other(subject: &impl Subje
     }
     assert_eq!(shown, Vec::from_iter(answered), "each once, in the order of the log");
     assert_eq!(controller.snapshot().state.topics().len(), COMMANDS as usize);
+    subject.close().await;
+}
+
+async fn commands_take_effect_in_the_order_of_their_first_polls(subject: &impl Subject) {
+    const COMMANDS: u32 = 40;
+    let controller = subject.controller();
+    founded(&*controller).await;
+    let mut submissions: Vec<_> = (0..COMMANDS).map(|number| controller.submit(create(number), None)).collect();
+    for submission in &mut submissions {
+        assert!(poll_once(submission.as_mut()).is_pending(), "its turn has come, and it has no answer yet");
+    }
+    let mut last = controller.snapshot().index;
+    for (number, submission) in submissions.into_iter().enumerate() {
+        let index = submission.await.expect("it runs").index;
+        assert!(number == 0 || index > last, "command {number} is at {index}, the one before at {last}");
+        last = index;
+    }
     subject.close().await;
 }
 

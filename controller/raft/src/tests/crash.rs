@@ -1,10 +1,11 @@
-//! What is answered survives: a controller on a disk that can lose what was not synced.
+//! A controller on a disk that hangs, or that loses unsynced writes: answered commands survive.
 //!
 //! The fault model: between two syncs, any subset of the writes reaches the disk, each whole or not
 //! at all; a kill of the process keeps all of them. Synced bytes stay.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::task::{Context, Waker};
 
 use redb::StorageBackend;
 
@@ -67,6 +68,21 @@ impl Disk {
             }
         }
         Self::holding(image)
+    }
+
+    /// Makes the disk hang until the sender is dropped.
+    async fn hang(&self) -> mpsc::Sender<()> {
+        let (hold, held) = mpsc::channel();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let contents = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || {
+            let _contents = contents.lock().unwrap();
+            begin.send(()).unwrap();
+            // An error means that the sender is dropped.
+            let _ = held.recv();
+        });
+        begun.await.unwrap();
+        hold
     }
 
     fn holding(image: Vec<u8>) -> Self {
@@ -165,5 +181,28 @@ async fn crashes_amid_commands_and_snapshots_lose_none_that_was_answered() {
         }
     }
     writer.await.unwrap();
+    controller.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submission_that_is_dropped_keeps_its_turn_until_its_command_is_applied() {
+    let disk = Disk::default();
+    let config = ControllerConfig { submissions_max: 2, ..ControllerConfig::default() };
+    let controller = founded(&disk, config).await;
+    let hang = disk.hang().await;
+    for number in 0..2 {
+        let mut submission = controller.submit(create(number), None);
+        let polled = submission.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "its turn has come, and the disk hangs");
+    }
+    let third = controller.submit(create(2), Some(Duration::from_millis(20)));
+    let third = tokio::time::timeout(Duration::from_secs(10), third).await;
+    assert_eq!(third, Ok(Err(SubmitError::Late)), "the log holds two commands");
+    drop(hang);
+    controller.submit(create(2), None).await.unwrap().result.unwrap();
+    let state = controller.snapshot().state;
+    for number in 0..3 {
+        assert!(state.topic(&format!("topic-{number}")).is_some(), "topic {number}: a dropped command takes effect");
+    }
     controller.shutdown().await;
 }
