@@ -56,7 +56,7 @@ impl Gateway {
         };
         let serving = Server::new(acceptor, metrics.connections.clone(), None).run(limits, begun, serve);
         let failure = FailureNotice::default();
-        let accepting = tokio::spawn(failure.clone().tell_panic("the task that accepts connections", serving));
+        let accepting = tokio::spawn(failure.clone().report_panic("the task that accepts connections", serving));
         tracing::info!(address = %local_addr, "kafka listener started");
         Ok(Self { local_addr, metrics, failure, shutdown: trigger, accepting })
     }

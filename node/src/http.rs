@@ -50,7 +50,7 @@ pub fn start(address: SocketAddr, status: &Arc<Status>, limits: Limits) -> std::
     let serving = server.run(move |_| limits.arrivals, begun, move |one| serve(one, router.clone(), limits));
     let notice = FailureNotice::default();
     let failure = notice.watch();
-    let serving = tokio::spawn(notice.tell_panic("the task that accepts connections", serving));
+    let serving = tokio::spawn(notice.report_panic("the task that accepts connections", serving));
     Ok(HttpServer { address, failure, shutdown: trigger, serving })
 }
 

@@ -58,7 +58,8 @@ impl Reloader {
     pub fn start(self, hangup: Signal, apply: impl Fn(&Config) + Send + 'static) -> Reloading {
         let notice = FailureNotice::default();
         let failure = notice.watch();
-        let task = tokio::spawn(notice.tell_panic("the task that reloads the configuration", self.run(hangup, apply)));
+        let task =
+            tokio::spawn(notice.report_panic("the task that reloads the configuration", self.run(hangup, apply)));
         Reloading { failure, task }
     }
 

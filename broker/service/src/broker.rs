@@ -94,7 +94,7 @@ impl Broker {
         let (catch_ups, catch_up_requests) = mpsc::channel(CATCH_UPS_MAX);
         let mut tasks = JoinSet::new();
         let following = follower.run(subscription, catch_up_requests, stopped);
-        tasks.spawn(failure.clone().tell_panic("the task that follows the metadata", following));
+        tasks.spawn(failure.clone().report_panic("the task that follows the metadata", following));
         let metrics = Metrics::default();
         metrics.register(registry);
         let broker = Arc::new(Self {

@@ -58,29 +58,31 @@ pub struct BrokerLimits {
     /// The most decompressed bytes of one batch, where the broker has to read records. Default 256
     /// MiB.
     pub decompressed_bytes_max: usize,
-    /// Requests that wait for an answer of one coordinator partition: more are told to try again.
-    /// Default 100,000.
-    pub group_requests_waiting_max: usize,
-    /// A coordinator partition's log is rewritten when it holds this many bytes, and twice what is
-    /// live. A restart replays it before the groups answer, so it is kept small: commits that come
-    /// one by one lie a block apart in the write-ahead log, among all else that was written
-    /// meanwhile. Default 256 KiB.
-    pub group_log_bytes: u64,
+    /// The most requests that wait for one coordinator. Further requests that would have to wait
+    /// are refused as retriable. Default 100,000.
+    pub coordinator_requests_waiting_max: usize,
+    /// A coordinator's log is shortened when it holds at least this many bytes, and twice the bytes
+    /// of its live records. A restart replays the log before the coordinator answers, and reads for
+    /// it a larger part of the write-ahead log: single commits lie blocks apart there, among the
+    /// records of other partitions. Default 256 KiB.
+    pub coordinator_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,
 }
 
-/// Bytes of a coordinator's appends that wait for their commit. What stalls for longer has a log
-/// that is full or without enough replicas: callers are told to try again.
+/// The most bytes of appends that one coordinator may have pending. A coordinator reaches it only
+/// if its log commits nothing for long: the log is full, or too few replicas are in sync. Further
+/// requests are then refused as retriable.
 const COORDINATOR_PENDING_BYTES_MAX: usize = 16 << 20;
 
 impl BrokerLimits {
-    /// The bounds of one coordinator, whose log takes batches of so many bytes.
+    /// The limits of one coordinator. `batch_bytes_max` is its topic's `max.message.bytes`:
+    /// rewritten records are gathered into batches of half that size.
     pub(crate) const fn of_coordinator(&self, batch_bytes_max: usize) -> CoordinatorLimits {
         CoordinatorLimits {
-            waiting_max: self.group_requests_waiting_max,
+            waiting_max: self.coordinator_requests_waiting_max,
             pending_bytes_max: COORDINATOR_PENDING_BYTES_MAX,
-            log_bytes: self.group_log_bytes,
+            log_bytes: self.coordinator_log_bytes,
             rewrite_batch_bytes_max: batch_bytes_max / 2,
         }
     }
@@ -91,8 +93,8 @@ impl Default for BrokerLimits {
         Self {
             partitions: PartitionLimits { per_topic_max: 10_000, per_cluster_max: 100_000 },
             decompressed_bytes_max: 256 << 20,
-            group_requests_waiting_max: 100_000,
-            group_log_bytes: 256 << 10,
+            coordinator_requests_waiting_max: 100_000,
+            coordinator_log_bytes: 256 << 10,
             lag_series_max: 10_000,
         }
     }

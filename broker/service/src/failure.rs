@@ -16,18 +16,18 @@ impl FailureNotice {
 
     /// Runs the future. Its panic is reported as that of `task`, a noun such as "a coordinator",
     /// and still unwinds.
-    pub async fn tell_panic<T>(self, task: &'static str, future: impl Future<Output = T>) -> T {
-        let _told = ToldOfPanic { task, notice: self };
+    pub async fn report_panic<T>(self, task: &'static str, future: impl Future<Output = T>) -> T {
+        let _report = PanicReport { task, notice: self };
         future.await
     }
 }
 
-struct ToldOfPanic {
+struct PanicReport {
     task: &'static str,
     notice: FailureNotice,
 }
 
-impl Drop for ToldOfPanic {
+impl Drop for PanicReport {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The first reason stays: later panics may be its consequences.
@@ -45,12 +45,12 @@ mod tests {
     use super::FailureNotice;
 
     #[tokio::test]
-    async fn a_panic_is_told_and_an_end_is_not() {
+    async fn a_panic_is_reported_and_an_end_is_not() {
         let notice = FailureNotice::default();
-        assert_eq!(notice.clone().tell_panic("the first task", async { 7 }).await, 7);
+        assert_eq!(notice.clone().report_panic("the first task", async { 7 }).await, 7);
         assert_eq!(*notice.watch().borrow(), None);
         for task in ["the second task", "the third task"] {
-            let panics = notice.clone().tell_panic(task, async {
+            let panics = notice.clone().report_panic(task, async {
                 // Panics at its second step, as a running task does.
                 tokio::task::yield_now().await;
                 panic!("on order");

@@ -112,7 +112,7 @@ impl FetchedPartition {
 
 /// The bounds of one partition's read in a pass.
 #[derive(Clone, Copy)]
-struct Share {
+struct ReadBudget {
     /// Bytes of batches.
     room: usize,
     /// No earlier partition has batches: the first batch is returned even if it is larger than
@@ -120,7 +120,7 @@ struct Share {
     is_first: bool,
     from_disk: bool,
     /// The longest wait of the first batch for a read from disk.
-    patience: Duration,
+    wait_max: Duration,
 }
 
 /// The result of one pass over all partitions.
@@ -130,7 +130,7 @@ struct Pass {
     /// The pass has an error or a divergence, which is answered at once.
     is_urgent: bool,
     /// The pass has batches, and the logs have more that do not fit.
-    leaves_some: bool,
+    has_more: bool,
 }
 
 impl Session {
@@ -149,7 +149,7 @@ impl Session {
         // A request without partitions does not wait: a consumer sends one to end its fetch
         // session.
         let is_enough = |pass: &Pass| {
-            request.partitions.is_empty() || pass.is_urgent || pass.leaves_some || pass.bytes >= request.min_bytes
+            request.partitions.is_empty() || pass.is_urgent || pass.has_more || pass.bytes >= request.min_bytes
         };
         let mut has_waited = false;
         while !is_enough(&pass) && Instant::now() < deadline {
@@ -191,26 +191,26 @@ impl Session {
     async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
         let mut room = request.max_bytes;
         let results = Vec::with_capacity(request.partitions.len());
-        let mut pass = Pass { results, bytes: 0, is_urgent: false, leaves_some: false };
-        let mut is_some_left = false;
+        let mut pass = Pass { results, bytes: 0, is_urgent: false, has_more: false };
+        let mut is_more_left = false;
         for partition in &request.partitions {
             let is_first = pass.bytes == 0;
-            let patience = read_until.saturating_duration_since(Instant::now()).min(READ_WAIT_MAX);
-            let from_disk = is_first || !patience.is_zero();
-            let result = self.read(request, partition, Share { room, is_first, from_disk, patience }).await;
+            let wait_max = read_until.saturating_duration_since(Instant::now()).min(READ_WAIT_MAX);
+            let from_disk = is_first || !wait_max.is_zero();
+            let result = self.read(request, partition, ReadBudget { room, is_first, from_disk, wait_max }).await;
             match &result {
                 Ok(fetched) => {
                     let bytes = fetched.batches.iter().map(Bytes::len).sum::<usize>();
                     pass.bytes += bytes;
                     room = room.saturating_sub(bytes);
                     pass.is_urgent |= fetched.diverging.is_some();
-                    is_some_left |= fetched.leaves(partition.from, request.isolation);
+                    is_more_left |= fetched.leaves(partition.from, request.isolation);
                 }
                 Err(_) => pass.is_urgent = true,
             }
             pass.results.push(result);
         }
-        pass.leaves_some = is_some_left && pass.bytes > 0;
+        pass.has_more = is_more_left && pass.bytes > 0;
         pass
     }
 
@@ -218,7 +218,7 @@ impl Session {
         &self,
         request: &FetchRequest,
         partition: &FetchPartition,
-        share: Share,
+        budget: ReadBudget,
     ) -> Result<FetchedPartition, FetchError> {
         let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
@@ -232,12 +232,12 @@ impl Session {
         }
         let request = ReadRequest {
             from: partition.from,
-            max_bytes: partition.max_bytes.min(share.room),
-            at_least_one: share.is_first,
+            max_bytes: partition.max_bytes.min(budget.room),
+            at_least_one: budget.is_first,
             isolation: request.isolation,
         };
-        let read = if share.from_disk {
-            located.reader.read_within(request, share.patience).await
+        let read = if budget.from_disk {
+            located.reader.read_within(request, budget.wait_max).await
         } else {
             located.reader.read_in_memory(request).map(Option::unwrap_or_default)
         };

@@ -132,7 +132,7 @@ impl Session {
         let new_member = MemberId::from(format!("{stem}-{}", uuid::Uuid::new_v4()));
         let request = JoinRequest { new_member, ..request };
         let group = request.group.clone();
-        self.broker.coordinators.ask(&group, GroupRequest::Join(request), |outcome| match outcome {
+        self.broker.coordinators.request(&group, GroupRequest::Join(request), |outcome| match outcome {
             ReplyOutcome::Join(answer) => Some(answer),
             _ => None,
         })
@@ -140,26 +140,24 @@ impl Session {
 
     pub fn sync_group(&self, request: SyncRequest) -> GroupWait<Synced> {
         let group = request.group.clone();
-        self.broker.coordinators.ask(&group, GroupRequest::Sync(request), |outcome| match outcome {
+        self.broker.coordinators.request(&group, GroupRequest::Sync(request), |outcome| match outcome {
             ReplyOutcome::Sync(answer) => Some(answer),
             _ => None,
         })
     }
 
     pub fn heartbeat(&self, request: &HeartbeatRequest) -> GroupWait<()> {
-        self.broker.coordinators.ask(
-            &request.group,
-            GroupRequest::Heartbeat(request.clone()),
-            |outcome| match outcome {
+        self.broker.coordinators.request(&request.group, GroupRequest::Heartbeat(request.clone()), |outcome| {
+            match outcome {
                 ReplyOutcome::Heartbeat(answer) => Some(answer),
                 _ => None,
-            },
-        )
+            }
+        })
     }
 
     pub fn leave_group(&self, request: LeaveRequest) -> GroupWait<Vec<LeftMember>> {
         let group = request.group.clone();
-        self.broker.coordinators.ask(&group, GroupRequest::Leave(request), |outcome| match outcome {
+        self.broker.coordinators.request(&group, GroupRequest::Leave(request), |outcome| match outcome {
             ReplyOutcome::Leave(answer) => Some(answer),
             _ => None,
         })
@@ -178,14 +176,17 @@ impl Session {
             Ok(OffsetCommit { partition, topic_id, offset, leader_epoch, metadata })
         };
         let (accepted, refusals) = Refusals::split(offsets.into_iter().map(judge));
-        let wait = (!accepted.is_empty()).then(|| {
-            let (coordinated, offsets) = (group.clone(), accepted);
-            let request = OffsetCommitRequest { group, member, instance, generation, retention, offsets };
-            self.broker.coordinators.ask(&coordinated, GroupRequest::CommitOffsets(request), |outcome| match outcome {
-                ReplyOutcome::OffsetCommit(answer) => Some(answer),
-                _ => None,
-            })
-        });
+        let wait =
+            (!accepted.is_empty()).then(|| {
+                let (coordinated, offsets) = (group.clone(), accepted);
+                let request = OffsetCommitRequest { group, member, instance, generation, retention, offsets };
+                self.broker.coordinators.request(&coordinated, GroupRequest::CommitOffsets(request), |outcome| {
+                    match outcome {
+                        ReplyOutcome::OffsetCommit(answer) => Some(answer),
+                        _ => None,
+                    }
+                })
+            });
         async move {
             let outcomes = match wait {
                 Some(wait) => wait.await,
@@ -203,7 +204,7 @@ impl Session {
     /// the group id is too long.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
         let shard = self.broker.coordinators.of_group(group)?;
-        let fetch = |selection: &OffsetSelection| shard.look(|groups| groups.fetch_offsets(group, selection))?;
+        let fetch = |selection: &OffsetSelection| shard.read(|groups| groups.fetch_offsets(group, selection))?;
         let wanted = match wanted {
             OffsetsWanted::All => {
                 let mut all = fetch(&OffsetSelection::All)?;
@@ -257,7 +258,7 @@ impl Session {
     /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
     /// the group id is too long.
     pub fn describe_group(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
-        self.broker.coordinators.of_group(group)?.look(|groups| groups.describe(group))?
+        self.broker.coordinators.of_group(group)?.read(|groups| groups.describe(group))?
     }
 
     /// All groups that are coordinated here.
@@ -270,7 +271,7 @@ impl Session {
 
     /// Deletes a group without members, with its offsets.
     pub fn delete_group(&self, group: &GroupId) -> GroupWait<()> {
-        self.broker.coordinators.ask(group, GroupRequest::DeleteGroup(group.clone()), |outcome| match outcome {
+        self.broker.coordinators.request(group, GroupRequest::DeleteGroup(group.clone()), |outcome| match outcome {
             ReplyOutcome::DeleteGroup(answer) => Some(answer),
             _ => None,
         })
@@ -291,10 +292,14 @@ impl Session {
         let coordinated = group.clone();
         let request = OffsetDeleteRequest { group, partitions: accepted };
         let wait =
-            self.broker.coordinators.ask(&coordinated, GroupRequest::DeleteOffsets(request), |outcome| match outcome {
-                ReplyOutcome::OffsetDelete(answer) => Some(answer),
-                _ => None,
-            });
+            self.broker.coordinators.request(
+                &coordinated,
+                GroupRequest::DeleteOffsets(request),
+                |outcome| match outcome {
+                    ReplyOutcome::OffsetDelete(answer) => Some(answer),
+                    _ => None,
+                },
+            );
         async move { wait.await.map(|outcomes| refusals.join(Ok(of_each(outcomes)))) }
     }
 

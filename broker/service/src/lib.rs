@@ -11,6 +11,31 @@
 //! Each operation has an error of its own in its file, and each error a kind ([`ErrorKind`]): the
 //! caller's next step. Errors that many operations share are in `view` ([`LocateError`]), `storage`
 //! and `command`.
+//!
+//! A front end makes a session for each request, and calls an operation on it. This example uses
+//! the broker in memory of the feature `testing`:
+//!
+//! ```
+//! use rustmq_broker_service::testing::operations::{self, batch_of};
+//! use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
+//! use rustmq_broker_service::{Acks, ProducePartition, ProduceRequest, TopicRef};
+//! use rustmq_model::{Offset, PartitionId};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+//! # runtime.block_on(async {
+//! let running = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+//! let session = operations::session(&running.broker);
+//! operations::create(&session, "orders", 1, &[]).await;
+//!
+//! let topic = TopicRef::Name("orders".to_owned());
+//! let batch = ProducePartition { topic, partition: PartitionId(0), records: batch_of(&["a value"]) };
+//! let request = ProduceRequest { acks: Acks::All, partitions: vec![batch] };
+//! // The first wait ends when the engine has the batch, the second when it is synced.
+//! let results = session.produce(request).await.wait().await;
+//! assert_eq!(results[0].as_ref().map(|produced| produced.base_offset), Ok(Offset(0)));
+//! running.stop().await;
+//! # });
+//! ```
 
 mod broker;
 mod clock;

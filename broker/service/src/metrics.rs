@@ -108,8 +108,8 @@ impl LagCollector {
         let mut lags = encoder.encode_descriptor("rustmq_consumer_lag_records", help, None, gauge.metric_type())?;
         let mut room = broker.config.limits.lag_series_max;
         for shard in broker.coordinators.shards() {
-            for group in shard.look(Groups::group_ids).unwrap_or_default() {
-                let offsets = shard.look(|groups| groups.fetch_offsets(&group, &OffsetSelection::All));
+            for group in shard.read(Groups::group_ids).unwrap_or_default() {
+                let offsets = shard.read(|groups| groups.fetch_offsets(&group, &OffsetSelection::All));
                 let Ok(Ok(offsets)) = offsets else { break };
                 for (partition, committed) in offsets {
                     let Some(committed) = committed else { continue };

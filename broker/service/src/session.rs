@@ -70,7 +70,7 @@ impl Session {
 
     /// A copy of the session with this timeout from now on, instead of an earlier deadline.
     #[must_use]
-    pub fn within(&self, timeout: Duration) -> Self {
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
         let mut session = self.clone();
         session.set_timeout(timeout);
         session

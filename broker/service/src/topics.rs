@@ -264,7 +264,7 @@ impl Session {
         distinct.sort_unstable();
         distinct.dedup();
         let topics = distinct.iter().map(creation).collect();
-        let session = self.within(AUTO_CREATION_TIMEOUT);
+        let session = self.with_timeout(AUTO_CREATION_TIMEOUT);
         let created = session.create_topics(topics, Mode::Apply);
         let Ok(results) = timeout(AUTO_CREATION_TIMEOUT, created).await else {
             return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect();

@@ -49,7 +49,7 @@ const FAULTS_MAX: usize = 100;
 const BYTES_AT_ONCE: usize = 2 << 20;
 /// Bounds the larger batches that are decompressed at a time, on threads of their own: each may
 /// take long, and must leave processors to others.
-static INFLATING: Semaphore = Semaphore::const_new(2);
+static LARGE_BATCHES: Semaphore = Semaphore::const_new(2);
 
 /// Checks the bytes of one partition in a produce request, and corrects the timestamps in the
 /// header.
@@ -64,11 +64,11 @@ pub(crate) async fn validate(
     if !matches!(outcome, Err(BatchRefusal::DecompressedTooLarge { .. })) || at_once == limits.decompressed_bytes_max {
         return Ok(outcome?);
     }
-    let _permit = INFLATING.acquire().await.expect("it is never closed");
+    let _permit = LARGE_BATCHES.acquire().await.expect("it is never closed");
     let config = config.clone();
-    let inflating = tokio::task::spawn_blocking(move || validate_within(&bytes, &config, now, limits));
+    let validated = tokio::task::spawn_blocking(move || validate_within(&bytes, &config, now, limits));
     // Only the end of the process cancels the thread's work.
-    Ok(inflating.await.map_err(|_| StorageError::Stopping)??)
+    Ok(validated.await.map_err(|_| StorageError::Stopping)??)
 }
 
 fn validate_within(

@@ -38,7 +38,7 @@ async fn start(dir: &TempDir) -> Whole {
     let mut engine = Whole::engine_config(dir.path());
     (engine.settings.shards, engine.capacity) = (Some(1), ByteSize::mib(4_096));
     // The log is not shortened.
-    let limits = BrokerLimits { group_log_bytes: u64::MAX / 4, ..BrokerLimits::default() };
+    let limits = BrokerLimits { coordinator_log_bytes: u64::MAX / 4, ..BrokerLimits::default() };
     Whole::start(engine, dir.path(), &[("offsets.topic.num.partitions", "1")], limits).await
 }
 

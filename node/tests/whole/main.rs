@@ -131,7 +131,7 @@ async fn a_deleted_topic_stays_deleted() {
     create(&whole.session, "kept", 1, &[]).await;
     create(&whole.session, "deleted", 2, &[]).await;
     produce(&whole.session, "deleted", 1, batch_of(&["a"])).await.unwrap();
-    whole.session.within(PATIENCE).delete_topics(vec![named("deleted")]).await.remove(0).unwrap();
+    whole.session.with_timeout(PATIENCE).delete_topics(vec![named("deleted")]).await.remove(0).unwrap();
     let kept = whole.engine.partitions();
     whole.stop().await;
 

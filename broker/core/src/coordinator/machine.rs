@@ -22,7 +22,7 @@ pub struct Now {
 
 /// Why a coordinator refuses a request without a look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum CoordinatorError {
     #[error("the coordinator is loading")]
     Loading,
     /// Too many requests wait, or the pending appends have too many bytes.
@@ -109,7 +109,7 @@ pub trait CoordinatorMachine: Debug + Sized {
     fn activate(&mut self, now: Now, outbox: &mut Outbox<Self>);
 
     /// The answer to a request that the contract refuses.
-    fn refuse(request: &Self::Request, refusal: Refusal) -> Self::Outcome;
+    fn refuse(request: &Self::Request, error: CoordinatorError) -> Self::Outcome;
 
     /// Whether the answer may come later than the request. The limits do not hold for requests that
     /// are always answered at once: a member whose heartbeats were refused would lose its session.
@@ -145,6 +145,9 @@ pub trait CoordinatorMachine: Debug + Sized {
     /// time.
     fn live_records(&self, key: &Self::Key, point: RewritePoint) -> LiveRecords;
 
+    /// Checks the machine between any two inputs, among others that it can still answer each of the
+    /// [`Outbox::waiting_count`] requests.
+    ///
     /// # Panics
     /// If the machine contradicts itself or the outbox.
     fn check_invariants(&self, outbox: &Outbox<Self>);

@@ -46,7 +46,9 @@ use rustmq_model::{Instant, LeaderEpoch};
 pub use self::action::{Action, AppendFailure, AppendId, Committed, CoordinatorRecord, Reply, TrimFailed};
 pub use self::limits::CoordinatorLimits;
 pub use self::loader::{Loader, LogNotLocal, LogRange, ReplayFault};
-pub use self::machine::{CoordinatorMachine, LiveRecords, Now, Refusal, ReplayedRecord, ReplyToken, RewritePoint};
+pub use self::machine::{
+    CoordinatorError, CoordinatorMachine, LiveRecords, Now, ReplayedRecord, ReplyToken, RewritePoint,
+};
 pub use self::outbox::Outbox;
 pub use self::partition::coordinator_partition;
 use self::pending::Purpose;
@@ -95,6 +97,17 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.leader_epoch
     }
 
+    /// Replaces the limits. They hold from the next input on.
+    pub const fn set_limits(&mut self, limits: CoordinatorLimits) {
+        self.limits = limits;
+    }
+
+    /// The number of requests without an answer.
+    #[must_use]
+    pub const fn waiting_count(&self) -> usize {
+        self.outbox.waiting_count()
+    }
+
     #[must_use]
     pub const fn state(&self) -> CoordinatorState {
         match self.phase {
@@ -107,12 +120,12 @@ impl<M: CoordinatorMachine> Coordinator<M> {
     /// The machine, for reads of committed state.
     ///
     /// # Errors
-    /// [`Refusal`] says why nothing can be looked at.
-    pub const fn machine(&self) -> Result<&M, Refusal> {
+    /// [`CoordinatorError::Loading`] and [`CoordinatorError::Resigned`]: there is no machine.
+    pub const fn machine(&self) -> Result<&M, CoordinatorError> {
         match &self.phase {
-            Phase::Loading => Err(Refusal::Loading),
+            Phase::Loading => Err(CoordinatorError::Loading),
             Phase::Active(machine) => Ok(machine),
-            Phase::Resigned => Err(Refusal::Resigned),
+            Phase::Resigned => Err(CoordinatorError::Resigned),
         }
     }
 
@@ -135,19 +148,19 @@ impl<M: CoordinatorMachine> Coordinator<M> {
     /// Takes a request. Its reply carries the token, and comes at once or when the request's change
     /// is committed.
     pub fn handle_request(&mut self, now: Now, token: ReplyToken, request: M::Request) {
-        let is_overloaded = self.outbox.waiting() >= self.limits.waiting_max
+        let is_overloaded = self.outbox.waiting_count() >= self.limits.waiting_max
             || self.outbox.pending.bytes() >= self.limits.pending_bytes_max;
         self.outbox.expect_reply();
-        let refusal = match &mut self.phase {
-            Phase::Loading => Refusal::Loading,
-            Phase::Resigned => Refusal::Resigned,
-            Phase::Active(_) if is_overloaded && M::may_wait(&request) => Refusal::Overloaded,
+        let error = match &mut self.phase {
+            Phase::Loading => CoordinatorError::Loading,
+            Phase::Resigned => CoordinatorError::Resigned,
+            Phase::Active(_) if is_overloaded && M::may_wait(&request) => CoordinatorError::Overloaded,
             Phase::Active(machine) => {
                 machine.handle_request(now, token, request, &mut self.outbox);
                 return;
             }
         };
-        self.outbox.reply(token, M::refuse(&request, refusal));
+        self.outbox.reply(token, M::refuse(&request, error));
     }
 
     /// Takes a fact from outside of the log. A coordinator that is not active ignores it: after
@@ -226,15 +239,23 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.shorten();
     }
 
+    /// Checks the invariants between two inputs: those of the contract's own state, and those of
+    /// the machine. The checks take time in proportion to the state, and are for tests and fuzzing.
+    ///
     /// # Panics
     /// If the coordinator or its machine contradicts itself.
     pub fn check_invariants(&self) {
+        let Self { outbox, shortening, .. } = self;
+        outbox.timers.check_maps_agree();
+        outbox.pending.check_bytes();
+        outbox.pending.check_oldest_has_no_result();
+        shortening.check_rewrites_are_counted(outbox.pending.rewrite_count());
+        shortening.check_bytes();
+        shortening.check_cut(outbox.pending.oldest());
+        shortening.check_rewrite_goes_on(!outbox.pending.is_empty());
         match &self.phase {
-            Phase::Active(machine) => machine.check_invariants(&self.outbox),
-            Phase::Loading | Phase::Resigned => {
-                assert!(self.outbox.timers.is_empty(), "no clock runs unless the coordinator is active");
-                assert!(self.outbox.pending.is_empty(), "nothing is pending unless the coordinator is active");
-            }
+            Phase::Active(machine) => machine.check_invariants(outbox),
+            Phase::Loading | Phase::Resigned => outbox.check_is_idle(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rustmq_model::Instant;
+use rustmq_model::{Instant, Offset};
 
 use super::action::{Action, AppendId, CoordinatorRecord, Reply};
 use super::machine::{CoordinatorMachine, ReplyToken};
@@ -25,13 +25,19 @@ impl<M: CoordinatorMachine> Outbox<M> {
     }
 
     /// Answers a request. A request has one answer.
+    ///
+    /// # Panics
+    /// If more replies are given than requests came.
     pub fn reply(&mut self, token: ReplyToken, outcome: M::Outcome) {
-        self.waiting -= 1;
+        self.waiting = self.waiting.checked_sub(1).expect("a reply answers a request that waits");
         self.actions.push_back(Action::Reply(Reply { token, outcome }));
     }
 
     /// Appends records as one batch. The effect comes back in
     /// [`CoordinatorMachine::on_committed`] or [`CoordinatorMachine::on_failed`].
+    ///
+    /// # Panics
+    /// If there are no records.
     pub fn append(&mut self, records: Vec<CoordinatorRecord>, effect: M::Effect) -> AppendId {
         self.append_for(Purpose::Decision(effect), records)
     }
@@ -45,7 +51,7 @@ impl<M: CoordinatorMachine> Outbox<M> {
         append
     }
 
-    pub(super) fn trim_log(&mut self, below: rustmq_model::Offset) {
+    pub(super) fn trim_log(&mut self, below: Offset) {
         self.actions.push_back(Action::TrimLog { below });
     }
 
@@ -71,7 +77,9 @@ impl<M: CoordinatorMachine> Outbox<M> {
         self.pending.effects()
     }
 
-    pub(super) const fn waiting(&self) -> usize {
+    /// The number of requests without an answer. A machine holds the token of each of them.
+    #[must_use]
+    pub const fn waiting_count(&self) -> usize {
         self.waiting
     }
 
@@ -89,5 +97,16 @@ impl<M: CoordinatorMachine> Outbox<M> {
         self.pending.clear();
         self.timers = Timers::new();
         self.waiting = 0;
+    }
+
+    /// Nothing is left of an active coordinator: no timer, no append, no request that waits, and no
+    /// work for the log. While a coordinator loads, each request is refused at once; a resignation
+    /// forgets the rest. Only replies may still be handed out.
+    pub(super) fn check_is_idle(&self) {
+        assert!(self.timers.is_empty(), "no clock runs unless the coordinator is active");
+        assert!(self.pending.is_empty(), "nothing is pending unless the coordinator is active");
+        assert_eq!(self.waiting, 0, "no request waits unless the coordinator is active");
+        let has_log_work = self.actions.iter().any(|action| !matches!(action, Action::Reply(_)));
+        assert!(!has_log_work, "the log is left alone unless the coordinator is active");
     }
 }

@@ -3,8 +3,8 @@
 
 use rustmq_model::PartitionId;
 
-/// The partition of `__consumer_offsets` that owns a group: the absolute value of Java's
-/// `String.hashCode`, modulo the count.
+/// The partition that owns a key, such as a group id or a transactional id: the absolute value of
+/// Java's `String.hashCode`, modulo the count.
 ///
 /// # Panics
 /// If `partition_count` is not positive: a topic has at least one partition.
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_land_where_java_puts_them() {
+    fn a_key_belongs_to_the_partition_that_java_computes() {
         for (key, partition) in [
             ("", 0),
             ("a", 97 % 50),
@@ -32,7 +32,7 @@ mod tests {
             ("\u{1F600}", 1_772_899 % 50),
             ("console-consumer-12345", 158_455_506 % 50),
             ("my-group", 1_906_497_762 % 50),
-            // Where Apache Kafka 4.3.1 put these two: see the fixture of the record codec.
+            // Apache Kafka 4.3.1 put these two groups there: see the fixture of the record codec.
             ("golden", 43),
             ("golden-dynamic", 25),
         ] {

@@ -70,6 +70,11 @@ impl<E> PendingAppends<E> {
         self.bytes
     }
 
+    /// Appends of live records without an effect yet.
+    pub(super) fn rewrite_count(&self) -> usize {
+        self.appends.iter().filter(|append| matches!(append.purpose, Purpose::Rewrite)).count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.appends.is_empty()
     }
@@ -84,5 +89,55 @@ impl<E> PendingAppends<E> {
     /// Forgets all appends. Later ids continue the sequence.
     pub(super) fn clear(&mut self) {
         (self.appends, self.bytes) = (VecDeque::new(), 0);
+    }
+
+    /// The byte count is the sum over the pending appends. With a count that is too high, the
+    /// coordinator would refuse requests as overloaded although its log keeps up; with one that is
+    /// too low, the queue would outgrow its bound.
+    pub(super) fn check_bytes(&self) {
+        let sum = self.appends.iter().map(|append| append.bytes).sum::<usize>();
+        assert_eq!(self.bytes, sum, "the bytes of pending appends are counted");
+    }
+
+    /// The oldest pending append has no result: the step that brings its result also applies it.
+    /// Only a younger append may hold a result that waits for its turn.
+    pub(super) fn check_oldest_has_no_result(&self) {
+        let has_result = self.appends.front().is_some_and(|append| append.result.is_some());
+        assert!(!has_result, "the result of the oldest append takes effect at once");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::Offset;
+
+    use super::{Committed, PendingAppends, Purpose};
+
+    fn two_appends() -> PendingAppends<()> {
+        let mut pending = PendingAppends::new();
+        pending.begin(Purpose::Decision(()), 3);
+        pending.begin(Purpose::Rewrite, 4);
+        pending
+    }
+
+    #[test]
+    #[should_panic(expected = "the bytes of pending appends are counted")]
+    fn a_wrong_sum_of_bytes_is_found() {
+        let mut pending = two_appends();
+        pending.check_bytes();
+        pending.bytes += 1;
+        pending.check_bytes();
+    }
+
+    #[test]
+    #[should_panic(expected = "the result of the oldest append takes effect at once")]
+    fn a_result_that_is_not_applied_is_found() {
+        let mut pending = two_appends();
+        let committed = Committed { next_offset: Offset(1), bytes: 1 };
+        let [oldest, younger] = [0, 1].map(|distance| super::AppendId(pending.oldest().0 + distance));
+        pending.complete(younger, Ok(committed));
+        pending.check_oldest_has_no_result();
+        pending.complete(oldest, Ok(committed));
+        pending.check_oldest_has_no_result();
     }
 }

@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 
 use rustmq_model::Offset;
 
-use super::action::{AppendFailure, Committed, CoordinatorRecord, TrimFailed};
+use super::action::{AppendFailure, AppendId, Committed, CoordinatorRecord, TrimFailed};
 use super::limits::CoordinatorLimits;
 use super::loader::LoadedLog;
 use super::machine::{CoordinatorMachine, LiveRecords, RewritePoint};
@@ -102,6 +102,42 @@ impl<K> Shortening<K> {
             self.base_bytes = bytes_rewritten;
         } else {
             self.base_bytes = self.log_bytes;
+        }
+    }
+
+    /// The count of pending rewrites is that of the pending appends. With a count that is too high
+    /// the shortening would never end; with one that is too low the log would be trimmed before all
+    /// live records are committed again, and a crash would lose the others.
+    pub(super) fn check_rewrites_are_counted(&self, rewrites_pending: usize) {
+        let counted = if let Phase::Rewriting(rewriting) = &self.phase { rewriting.pending } else { 0 };
+        assert_eq!(counted, rewrites_pending, "appends of live records are counted");
+    }
+
+    /// The log holds the part that goes and the bytes that were written again. A trim subtracts the
+    /// part that goes: with fewer bytes in the log the subtraction would fail.
+    pub(super) fn check_bytes(&self) {
+        let (bytes_below, bytes_rewritten) = match &self.phase {
+            Phase::Resting => (0, 0),
+            Phase::Rewriting(Rewriting { bytes_below, bytes_rewritten, .. })
+            | Phase::Trimming { bytes_below, bytes_rewritten } => (*bytes_below, *bytes_rewritten),
+        };
+        assert!(self.log_bytes >= bytes_below + bytes_rewritten, "the log holds what a shortening has counted");
+    }
+
+    /// The part that goes is committed, and was written by appends before the point: a younger
+    /// append may be the only one that holds a live record.
+    pub(super) fn check_cut(&self, oldest_pending: AppendId) {
+        if let Phase::Rewriting(Rewriting { below, point, .. }) = &self.phase {
+            assert!(*below <= self.log_end, "a log is cut within its committed part");
+            assert!(point.0 <= oldest_pending, "appends before the point have their results first");
+        }
+    }
+
+    /// A rewrite that is under way will be advanced again: by a result, or by a timeout if the last
+    /// step was interrupted. Otherwise the log would never be shortened again.
+    pub(super) fn check_rewrite_goes_on(&self, has_pending: bool) {
+        if let Phase::Rewriting(rewriting) = &self.phase {
+            assert!(has_pending || rewriting.is_interrupted, "a rewrite waits for a result or for its next step");
         }
     }
 
@@ -203,7 +239,64 @@ fn batches(records: Vec<CoordinatorRecord>, bytes_max: usize) -> Vec<Vec<Coordin
 mod tests {
     use bytes::Bytes;
 
-    use super::{CoordinatorRecord, batches};
+    use rustmq_model::Offset;
+
+    use super::super::action::AppendId;
+    use super::super::machine::RewritePoint;
+    use super::{CoordinatorRecord, Phase, Rewriting, Shortening, batches};
+
+    /// One append of live records is pending, of a log whose first 10 of 15 bytes go.
+    fn rewriting() -> Shortening<()> {
+        let rewriting = Rewriting {
+            point: RewritePoint(AppendId(2)),
+            below: Offset(4),
+            bytes_below: 10,
+            bytes_rewritten: 5,
+            keys: [()].into(),
+            pending: 1,
+            has_failed: false,
+            is_interrupted: false,
+        };
+        Shortening { phase: Phase::Rewriting(rewriting), log_bytes: 15, base_bytes: 0, log_end: Offset(4) }
+    }
+
+    fn check_all(shortening: &Shortening<()>) {
+        shortening.check_rewrites_are_counted(1);
+        shortening.check_bytes();
+        shortening.check_cut(AppendId(2));
+        shortening.check_rewrite_goes_on(true);
+    }
+
+    #[test]
+    #[should_panic(expected = "appends of live records are counted")]
+    fn a_wrong_count_of_rewrites_is_found() {
+        check_all(&rewriting());
+        rewriting().check_rewrites_are_counted(0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the log holds what a shortening has counted")]
+    fn a_trim_of_more_than_the_log_holds_is_found() {
+        check_all(&Shortening { log_bytes: 14, ..rewriting() });
+    }
+
+    #[test]
+    #[should_panic(expected = "a log is cut within its committed part")]
+    fn a_cut_beyond_the_committed_end_is_found() {
+        check_all(&Shortening { log_end: Offset(3), ..rewriting() });
+    }
+
+    #[test]
+    #[should_panic(expected = "appends before the point have their results first")]
+    fn a_cut_of_pending_appends_is_found() {
+        rewriting().check_cut(AppendId(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "a rewrite waits for a result or for its next step")]
+    fn a_rewrite_that_nothing_advances_is_found() {
+        rewriting().check_rewrite_goes_on(false);
+    }
 
     #[test]
     fn records_are_split_into_batches_under_the_limit() {

@@ -48,8 +48,11 @@ fn an_append_that_fails_undoes_its_own_effect_alone() {
 fn requests_are_refused_until_the_log_is_replayed_and_no_timer_runs() {
     let mut rig = Rig::loading(LIMITS);
     let early = rig.ask(set("a", "1"));
-    assert_eq!(rig.answer(early), Some(Err(Ask::Refused(Refusal::Loading))));
-    assert_eq!((rig.coordinator.poll_timeout(), rig.coordinator.machine().err()), (None, Some(Refusal::Loading)));
+    assert_eq!(rig.answer(early), Some(Err(Ask::Refused(CoordinatorError::Loading))));
+    assert_eq!(
+        (rig.coordinator.poll_timeout(), rig.coordinator.machine().err()),
+        (None, Some(CoordinatorError::Loading))
+    );
     rig.coordinator.on_event(START, "b".to_owned());
     rig.coordinator.handle_timeout(later(Duration::from_secs(60)));
     rig.settle();
@@ -77,9 +80,9 @@ fn a_resigned_coordinator_has_forgotten_everything() {
     rig.coordinator.handle_timeout(later(Duration::from_secs(60)));
     rig.settle();
     assert_eq!((rig.answer(waiting), rig.coordinator.poll_timeout()), (None, None));
-    assert_eq!(rig.coordinator.machine().err(), Some(Refusal::Resigned));
+    assert_eq!(rig.coordinator.machine().err(), Some(CoordinatorError::Resigned));
     let late = rig.ask(set("a", "2"));
-    assert_eq!(rig.answer(late), Some(Err(Ask::Refused(Refusal::Resigned))));
+    assert_eq!(rig.answer(late), Some(Err(Ask::Refused(CoordinatorError::Resigned))));
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn as_many_requests_wait_as_are_allowed() {
     let mut rig = Rig::active(CoordinatorLimits { waiting_max: 2, ..LIMITS });
     let waiting = [rig.ask(set("a", "1")), rig.ask(set("b", "1"))];
     let over = rig.ask(set("c", "1"));
-    assert_eq!(rig.answer(over), Some(Err(Ask::Refused(Refusal::Overloaded))));
+    assert_eq!(rig.answer(over), Some(Err(Ask::Refused(CoordinatorError::Overloaded))));
     let at_once = rig.ask(Ask::Get("a".to_owned()));
     assert_eq!(rig.answer(at_once), Some(Ok(())), "it does not wait");
     rig.commit(0);
@@ -120,7 +123,7 @@ fn requests_are_refused_while_too_many_bytes_are_pending() {
     rig.ask(Ask::Alarm("b".to_owned(), Duration::from_secs(1)));
     rig.ask(set("a", &"x".repeat(100)));
     let refused = rig.ask(set("c", "1"));
-    assert_eq!(rig.answer(refused), Some(Err(Ask::Refused(Refusal::Overloaded))));
+    assert_eq!(rig.answer(refused), Some(Err(Ask::Refused(CoordinatorError::Overloaded))));
     let at_once = rig.ask(Ask::Get("a".to_owned()));
     assert_eq!(rig.answer(at_once), Some(Ok(())));
     rig.coordinator.handle_timeout(later(Duration::from_secs(2)));

@@ -61,4 +61,38 @@ impl<T: Clone + Ord> Timers<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.by_time.is_empty()
     }
+
+    /// Both maps hold the same timers. A timer in `by_time` alone fires although it was cleared; a
+    /// timer in `by_name` alone never fires, and setting it to the same instant again does nothing.
+    pub(super) fn check_maps_agree(&self) {
+        assert_eq!(self.by_time.len(), self.by_name.len(), "a timer is set at one time");
+        for (at, timer) in &self.by_time {
+            assert_eq!(self.by_name.get(timer), Some(at), "a timer is known by its name and by its time");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a timer is set at one time")]
+    fn a_timer_that_would_fire_twice_is_found() {
+        let mut timers = Timers::new();
+        timers.set("a", Some(Instant::from_nanos(1)));
+        timers.set("a", Some(Instant::from_nanos(2)));
+        timers.check_maps_agree();
+        timers.by_time.insert((Instant::from_nanos(1), "a"));
+        timers.check_maps_agree();
+    }
+
+    #[test]
+    #[should_panic(expected = "a timer is known by its name and by its time")]
+    fn a_timer_that_would_never_fire_is_found() {
+        let mut timers = Timers::new();
+        timers.set("a", Some(Instant::from_nanos(1)));
+        timers.by_name.insert("a", Instant::from_nanos(2));
+        timers.check_maps_agree();
+    }
 }

@@ -4,9 +4,9 @@
 
 use super::identity::MemberId;
 use crate::ErrorKind;
-use crate::coordinator::{AppendFailure, Refusal};
+use crate::coordinator::{AppendFailure, CoordinatorError};
 
-/// One refusal, for a whole request or for one partition or member of it.
+/// Why a whole request is refused, or one partition or member of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
     #[error("the member is not known to the group's coordinator")]
@@ -77,12 +77,12 @@ impl GroupError {
     }
 }
 
-impl From<Refusal> for GroupError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Loading => Self::CoordinatorLoadInProgress,
-            Refusal::Overloaded => Self::CoordinatorNotAvailable,
-            Refusal::Resigned => Self::NotCoordinator,
+impl From<CoordinatorError> for GroupError {
+    fn from(error: CoordinatorError) -> Self {
+        match error {
+            CoordinatorError::Loading => Self::CoordinatorLoadInProgress,
+            CoordinatorError::Overloaded => Self::CoordinatorNotAvailable,
+            CoordinatorError::Resigned => Self::NotCoordinator,
         }
     }
 }

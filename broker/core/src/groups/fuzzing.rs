@@ -16,14 +16,13 @@ use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
 
-use super::Reply;
 use super::config::GroupConfig;
 use super::identity::{GroupId, InstanceId, MemberId};
 use super::machine::{GroupCoordinator, Groups};
 use super::records::{RecordKey, decode_key};
 use super::request::{
     ClientIdentity, GroupEvent, GroupRequest, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommit,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, Protocol, ReplyOutcome, SyncRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, Protocol, Reply, ReplyOutcome, SyncRequest,
 };
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,

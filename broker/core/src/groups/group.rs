@@ -114,6 +114,12 @@ impl Group {
         group.listing()
     }
 
+    /// The number of its members' requests that wait.
+    pub(crate) fn waiting_count(&self) -> usize {
+        let Self::Classic(group) = self;
+        group.waiting_count()
+    }
+
     pub(crate) fn check_invariants(&self) {
         let Self::Classic(group) = self;
         group.check_invariants();

@@ -35,6 +35,3 @@ pub use request::{GroupEvent, GroupRequest, ReplyOutcome};
 pub use state::ClassicState;
 
 pub use crate::coordinator::{Now, ReplyToken, coordinator_partition};
-
-/// The answer to a request.
-pub type Reply = crate::coordinator::Reply<ReplyOutcome>;

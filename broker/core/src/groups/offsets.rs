@@ -86,6 +86,16 @@ impl GroupOffsets {
         }
     }
 
+    /// The number of pending commits, by partition.
+    pub(crate) fn pending_commits(&self) -> impl Iterator<Item = (&TopicPartition, usize)> {
+        self.in_flight.iter().map(|(partition, count)| (partition, *count))
+    }
+
+    /// The number of pending tombstones, by partition.
+    pub(crate) fn pending_removals(&self) -> impl Iterator<Item = (&TopicPartition, usize)> {
+        self.removals.iter().map(|(partition, count)| (partition, *count))
+    }
+
     /// Counts a tombstone that is appended.
     pub(crate) fn begin_removal(&mut self, partition: &TopicPartition) {
         *self.removals.entry(partition.clone()).or_default() += 1;

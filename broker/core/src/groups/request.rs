@@ -227,6 +227,9 @@ pub enum ReplyOutcome {
     DeleteGroup(Result<(), GroupError>),
 }
 
+/// The answer to a group request, under the request's token.
+pub type Reply = crate::coordinator::Reply<ReplyOutcome>;
+
 /// The selection of offsets in a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OffsetSelection {

@@ -21,6 +21,7 @@ use rustmq_model::{Offset, TopicId, TopicIdPartition, TopicName};
 
 use super::kind::CoordinatorKind;
 use super::load::load;
+use super::log_reader::LONG_WAIT;
 use super::shard::{CoordinatorShard, LogWork};
 use crate::clock::wall_clock;
 use crate::view::ClusterView;
@@ -44,7 +45,6 @@ pub(super) struct Parts<K: CoordinatorKind> {
     pub(super) reader: PartitionReader,
     /// Bound on the decompressed records of one batch.
     pub(super) decompressed_bytes_max: usize,
-    pub(super) batch_bytes_max: usize,
 }
 
 impl<K: CoordinatorKind> Parts<K> {
@@ -54,14 +54,27 @@ impl<K: CoordinatorKind> Parts<K> {
     }
 
     /// Waits until another coordinator may load the log in the same epoch. The epoch does not fence
-    /// what the one before it has asked the engine for, so all of that has its result first.
-    async fn ready_to_begin_anew(&self, mut requests: Requests) {
-        while requests.next().await.is_some() {}
+    /// the requests of the resigned coordinator, so the engine answers all of them first: a batch
+    /// that it stored after the load would be missing in memory.
+    async fn ready_to_restart(&self, requests: Requests) {
+        self.all_answered(requests).await;
         loop {
             tokio::time::sleep(PAUSE_AFTER_RESIGNATION).await;
             if self.is_led_here() {
                 return;
             }
+        }
+    }
+
+    /// Waits for the results, however long that takes. A long wait is logged, because the partition
+    /// has no coordinator meanwhile.
+    async fn all_answered(&self, requests: Requests) {
+        let count = requests.len();
+        let mut answered = pin!(requests.count());
+        if tokio::time::timeout(LONG_WAIT, &mut answered).await.is_err() {
+            let (partition, kind) = (self.shard.id, K::NAME);
+            tracing::warn!(%partition, kind, count, "a coordinator that has resigned still waits for the log to answer: no other one begins");
+            answered.await;
         }
     }
 }
@@ -75,10 +88,10 @@ pub(super) async fn run<K: CoordinatorKind>(parts: Parts<K>) {
         let requests = host(&parts).await;
         tokio::select! {
             () = shard.dismissed() => return,
-            () = parts.ready_to_begin_anew(requests) => {}
+            () = parts.ready_to_restart(requests) => {}
         }
         tracing::warn!(partition = %shard.id, kind, "a coordinator had resigned by itself: it begins anew");
-        shard.begin_anew();
+        shard.restart();
     }
 }
 
@@ -94,22 +107,22 @@ async fn host<K: CoordinatorKind>(parts: &Parts<K>) -> Requests {
         parts.shard.resign();
         return Requests::new();
     };
-    let Parts { shard, engine, view, batch_bytes_max, .. } = parts;
+    let Parts { shard, engine, view, .. } = parts;
     shard.activate(loader);
     report_missing_topics::<K>(shard, view);
     let requests = Requests::new();
-    Driver { shard: Arc::clone(shard), batch_bytes_max: *batch_bytes_max, requests }.run(engine).await
+    Driver { shard: Arc::clone(shard), requests }.run(engine).await
 }
 
 /// Reports to the coordinator which topics of its state are deleted, also if new topics have their
 /// names. Later deletions are reported when they happen, because the coordinator is active.
 fn report_missing_topics<K: CoordinatorKind>(shard: &CoordinatorShard<K::Machine>, view: &RwLock<ClusterView>) {
-    let Ok(mut topics) = shard.look(K::topics) else { return };
+    let Ok(mut topics) = shard.read(K::topics) else { return };
     retain_gone(&mut topics, &view.read());
     if !topics.is_empty() {
         let count = topics.len();
         tracing::info!(partition = %shard.id, kind = K::NAME, count, "topics of a coordinator's state are deleted");
-        shard.tell(K::topics_missing(topics));
+        shard.on_event(K::topics_missing(topics));
     }
 }
 
@@ -135,8 +148,6 @@ struct Sent {
 
 struct Driver<M: CoordinatorMachine> {
     shard: Arc<CoordinatorShard<M>>,
-    /// The topic's limit on batches.
-    batch_bytes_max: usize,
     requests: Requests,
 }
 
@@ -175,12 +186,13 @@ impl<M: CoordinatorMachine> Driver<M> {
             if work.is_empty() {
                 return;
             }
+            let batch_bytes_max = self.shard.batch_bytes_max();
             let (mut sent, mut appends) = (Vec::with_capacity(work.len()), Vec::with_capacity(work.len()));
             for one in work {
                 match one {
                     LogWork::Append { append, records, is_rewrite } => {
                         let batch = build(&records);
-                        if !is_rewrite && batch.len() > self.batch_bytes_max {
+                        if !is_rewrite && batch.len() > batch_bytes_max {
                             self.shard.on_append_completed(append, Err(AppendFailure::TooLarge));
                             continue;
                         }

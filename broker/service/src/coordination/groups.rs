@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustmq_broker_core::coordinator::{CoordinatorState, Refusal};
+use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorState};
 use rustmq_broker_core::groups::config::PROTOCOLS_PER_MEMBER;
 use rustmq_broker_core::groups::request::GroupListing;
 use rustmq_broker_core::groups::{
@@ -67,9 +67,9 @@ impl GroupCoordinators {
     pub(crate) fn list(&self) -> Result<Vec<GroupListing>, GroupError> {
         let mut groups = Vec::new();
         for shard in self.shards() {
-            match shard.look(Groups::list) {
+            match shard.read(Groups::list) {
                 Ok(listed) => groups.extend(listed),
-                Err(Refusal::Resigned) => {}
+                Err(CoordinatorError::Resigned) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
         }
@@ -77,14 +77,14 @@ impl GroupCoordinators {
     }
 
     /// Makes a request. `answer` extracts the outcome of this kind of request.
-    pub(crate) fn ask<T>(
+    pub(crate) fn request<T>(
         &self,
         group: &GroupId,
         request: GroupRequest,
         answer: fn(ReplyOutcome) -> Option<Result<T, GroupError>>,
     ) -> GroupWait<T> {
         GroupWait(match self.of_group(group) {
-            Ok(shard) => State::Waiting { reply: shard.ask(request), answer },
+            Ok(shard) => State::Waiting { reply: shard.request(request), answer },
             Err(error) => State::Refused(Some(error)),
         })
     }
@@ -92,14 +92,14 @@ impl GroupCoordinators {
     /// Removes the committed offsets of a deleted topic.
     pub(crate) fn forget_topic(&self, topic: &TopicName) {
         for shard in self.shards() {
-            shard.tell(GroupEvent::TopicDeleted(topic.clone()));
+            shard.on_event(GroupEvent::TopicDeleted(topic.clone()));
         }
     }
 
     /// The number of groups in each state.
     pub(crate) fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
         let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
-        for counted in self.shards().iter().filter_map(|shard| shard.look(Groups::group_counts).ok()) {
+        for counted in self.shards().iter().filter_map(|shard| shard.read(Groups::group_counts).ok()) {
             for (state, count) in counted {
                 *counts.entry(state).or_default() += count;
             }

@@ -29,8 +29,8 @@ const PORTION_BYTES: usize = 1 << 20;
 /// The interval at which a wait for uncommitted records checks the log: a log end that retreats
 /// wakes no waiter.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
-/// A wait for uncommitted records that takes longer is logged.
-const LONG_WAIT: Duration = Duration::from_secs(10);
+/// A wait for the log that takes longer is logged.
+pub(super) const LONG_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) struct LogReader {
     reader: PartitionReader,

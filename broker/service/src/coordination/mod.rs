@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustmq_broker_core::coordinator::{CoordinatorMachine, Refusal, coordinator_partition};
+use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorMachine, coordinator_partition};
 use rustmq_broker_core::replicas::ReplicaRole;
 use rustmq_engine_api::{Engine, PartitionReader};
 use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 pub use self::groups::GroupWait;
 pub(crate) use self::groups::{GroupCoordinators, GroupKind};
 use self::kind::CoordinatorKind;
-use self::shard::CoordinatorShard;
+use self::shard::{CoordinatorShard, ShardLimits};
 use crate::clock::Clock;
 use crate::config::BrokerLimits;
 use crate::failure::FailureNotice;
@@ -77,7 +77,8 @@ impl<K: CoordinatorKind> Coordinators<K> {
     }
 
     /// Runs a coordinator for each partition of the topic that is led here, under its leader epoch,
-    /// and none for the others. Does nothing once the broker stops.
+    /// and none for the others. A running coordinator gets the topic's current limits. Does nothing
+    /// once the broker stops.
     pub(crate) fn follow(&self, entry: &TopicEntry) {
         let topic = entry.topic.id;
         let mut phase = self.phase.write();
@@ -101,10 +102,11 @@ impl<K: CoordinatorKind> Coordinators<K> {
             goes_on
         });
         let batch_bytes_max = usize::try_from(entry.config.max_message_bytes).unwrap_or(usize::MAX);
+        let limits = ShardLimits { coordinator: self.limits.of_coordinator(batch_bytes_max), batch_bytes_max };
+        serving.shards.values().for_each(|shard| shard.set_limits(limits));
         for (partition, (leader_epoch, reader)) in led {
             serving.shards.entry(partition).or_insert_with(|| {
                 let id = TopicIdPartition { topic_id: topic, partition };
-                let limits = self.limits.of_coordinator(batch_bytes_max);
                 let shard = Arc::new(CoordinatorShard::new(id, leader_epoch, limits, self.clock));
                 let parts = driver::Parts {
                     kind: Arc::clone(&self.kind),
@@ -113,10 +115,9 @@ impl<K: CoordinatorKind> Coordinators<K> {
                     view: Arc::clone(&self.view),
                     reader: reader.clone(),
                     decompressed_bytes_max: self.limits.decompressed_bytes_max,
-                    batch_bytes_max,
                 };
                 let running = driver::run(parts);
-                self.tasks.lock().spawn(self.failure.clone().tell_panic("a coordinator", running));
+                self.tasks.lock().spawn(self.failure.clone().report_panic("a coordinator", running));
                 shard
             });
         }
@@ -144,11 +145,12 @@ impl<K: CoordinatorKind> Coordinators<K> {
     }
 
     /// The coordinator that owns a key, if it runs here.
-    pub(crate) fn shard_of(&self, name: &str) -> Result<Arc<CoordinatorShard<K::Machine>>, Refusal> {
+    pub(crate) fn shard_of(&self, name: &str) -> Result<Arc<CoordinatorShard<K::Machine>>, CoordinatorError> {
         let phase = self.phase.read();
-        let serving = phase.serving().filter(|serving| serving.partition_count > 0).ok_or(Refusal::Resigned)?;
+        let serving =
+            phase.serving().filter(|serving| serving.partition_count > 0).ok_or(CoordinatorError::Resigned)?;
         let partition = coordinator_partition(name, serving.partition_count);
-        serving.shards.get(&partition).cloned().ok_or(Refusal::Resigned)
+        serving.shards.get(&partition).cloned().ok_or(CoordinatorError::Resigned)
     }
 
     pub(crate) fn shards(&self) -> Vec<Arc<CoordinatorShard<K::Machine>>> {

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use rustmq_broker_core::coordinator::{
-    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
-    CoordinatorState, Loader, Now, Refusal, Reply, ReplyToken, TrimFailed,
+    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorError, CoordinatorLimits, CoordinatorMachine,
+    CoordinatorRecord, CoordinatorState, Loader, Now, Reply, ReplyToken, TrimFailed,
 };
 use rustmq_model::{Instant, LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::{Notify, oneshot};
@@ -23,8 +23,18 @@ pub(super) enum LogWork {
     Trim { below: Offset },
 }
 
+/// The limits of one coordinator and of its log. They follow a config of the topic, which may
+/// change while the coordinator runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShardLimits {
+    pub(super) coordinator: CoordinatorLimits,
+    /// The topic's `max.message.bytes`. It holds for new records, not for those that are rewritten.
+    pub(super) batch_bytes_max: usize,
+}
+
 struct Hosted<M: CoordinatorMachine> {
     coordinator: Coordinator<M>,
+    limits: ShardLimits,
     is_dismissed: bool,
     callers: HashMap<ReplyToken, oneshot::Sender<M::Outcome>>,
     next_token: u64,
@@ -40,26 +50,21 @@ pub(crate) struct CoordinatorShard<M: CoordinatorMachine> {
     /// Notifies the driver of work, of a changed timeout, or of a resignation.
     pub(super) news: Notify,
     leader_epoch: LeaderEpoch,
-    limits: CoordinatorLimits,
     hosted: Mutex<Hosted<M>>,
 }
 
 impl<M: CoordinatorMachine> CoordinatorShard<M> {
-    pub(super) fn new(
-        id: TopicIdPartition,
-        leader_epoch: LeaderEpoch,
-        limits: CoordinatorLimits,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(id: TopicIdPartition, leader_epoch: LeaderEpoch, limits: ShardLimits, clock: Clock) -> Self {
         let hosted = Hosted {
-            coordinator: Coordinator::new(leader_epoch, limits),
+            coordinator: Coordinator::new(leader_epoch, limits.coordinator),
+            limits,
             is_dismissed: false,
             callers: HashMap::new(),
             next_token: 0,
             work: VecDeque::new(),
             timeout: None,
         };
-        Self { id, clock, news: Notify::new(), leader_epoch, limits, hosted: Mutex::new(hosted) }
+        Self { id, clock, news: Notify::new(), leader_epoch, hosted: Mutex::new(hosted) }
     }
 
     pub(super) const fn leader_epoch(&self) -> LeaderEpoch {
@@ -67,7 +72,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
     }
 
     /// Makes a request. It takes effect in this call; its answer may come later.
-    pub(crate) fn ask(&self, request: M::Request) -> ReplyWait<M::Outcome> {
+    pub(crate) fn request(&self, request: M::Request) -> ReplyWait<M::Outcome> {
         let (caller, wait) = oneshot::channel();
         let mut hosted = self.hosted.lock();
         let token = ReplyToken(hosted.next_token);
@@ -79,11 +84,11 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
     }
 
     /// Reads committed state.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refusal> {
-        self.hosted.lock().coordinator.machine().map(look)
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&M) -> T) -> Result<T, CoordinatorError> {
+        self.hosted.lock().coordinator.machine().map(read)
     }
 
-    pub(crate) fn tell(&self, event: M::Event) {
+    pub(crate) fn on_event(&self, event: M::Event) {
         self.step(|coordinator, now| coordinator.on_event(now, event));
     }
 
@@ -94,6 +99,13 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         hosted.is_dismissed = true;
         hosted.coordinator.resign();
         self.settle(&mut hosted);
+    }
+
+    /// Replaces the limits. They hold for records that are appended from now on.
+    pub(super) fn set_limits(&self, limits: ShardLimits) {
+        let mut hosted = self.hosted.lock();
+        hosted.limits = limits;
+        hosted.coordinator.set_limits(limits.coordinator);
     }
 
     /// Makes one input without a reply.
@@ -124,6 +136,8 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
             // Dropping a caller's sender answers it with `Resigned`.
             (hosted.callers, hosted.work) = (HashMap::new(), VecDeque::new());
         }
+        let waiting = hosted.coordinator.waiting_count();
+        assert_eq!(hosted.callers.len(), waiting, "a caller waits here for each request that waits in the coordinator");
         let timeout = hosted.coordinator.poll_timeout();
         if has_resigned || !hosted.work.is_empty() || timeout != hosted.timeout {
             hosted.timeout = timeout;
@@ -141,10 +155,10 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
 
     /// Replaces a coordinator that has resigned by itself with a new one. Does nothing after a
     /// dismissal.
-    pub(super) fn begin_anew(&self) {
+    pub(super) fn restart(&self) {
         let mut hosted = self.hosted.lock();
         if !hosted.is_dismissed {
-            hosted.coordinator = Coordinator::new(self.leader_epoch, self.limits);
+            hosted.coordinator = Coordinator::new(self.leader_epoch, hosted.limits.coordinator);
         }
     }
 
@@ -176,6 +190,10 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.hosted.lock().coordinator.poll_timeout()
     }
 
+    pub(super) fn batch_bytes_max(&self) -> usize {
+        self.hosted.lock().limits.batch_bytes_max
+    }
+
     /// Takes up to `count` of the oldest pieces of work.
     pub(super) fn take_work(&self, count: usize) -> Vec<LogWork> {
         let mut hosted = self.hosted.lock();
@@ -203,10 +221,10 @@ impl<M: CoordinatorMachine> std::fmt::Debug for CoordinatorShard<M> {
 pub(crate) struct ReplyWait<O>(oneshot::Receiver<O>);
 
 impl<O> Future for ReplyWait<O> {
-    /// [`Refusal::Resigned`] if the coordinator has resigned before it answered.
-    type Output = Result<O, Refusal>;
+    /// [`CoordinatorError::Resigned`] if the coordinator resigned before it answered.
+    type Output = Result<O, CoordinatorError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|answer| answer.map_err(|_| Refusal::Resigned))
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.map_err(|_| CoordinatorError::Resigned))
     }
 }

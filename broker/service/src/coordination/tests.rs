@@ -1,6 +1,9 @@
 //! Tests of coordinators, on logs whose answers a test controls.
 #![allow(clippy::unwrap_used)]
 
+mod loads;
+mod resignations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -9,9 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::poll;
 use parking_lot::{Mutex, RwLock};
-use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
-use rustmq_broker_core::groups::request::{OffsetCommit, OffsetCommitRequest, OffsetSelection, PartitionOutcomes};
-use rustmq_broker_core::groups::{CommittedOffset, GroupError, GroupId, GroupRequest, Groups, MemberId, ReplyOutcome};
+use rustmq_broker_core::groups::request::{OffsetCommit, OffsetCommitRequest, PartitionOutcomes};
+use rustmq_broker_core::groups::{GroupError, GroupId, GroupRequest, Groups, MemberId, ReplyOutcome};
 use rustmq_broker_core::replicas::{Assignment, Replica};
 use rustmq_controller_core::configs::{EffectiveTopicConfig, StaticConfigs};
 use rustmq_controller_core::{
@@ -25,8 +27,6 @@ use rustmq_engine_api::{
     Append, AppendError, Appended, Directory, Frontiers, ReadBatches, ReadError, ReadFailure, ReadFailureCause,
     ShardHandle,
 };
-use rustmq_model::batch::Codec;
-use rustmq_model::record::BatchBuilder;
 use rustmq_model::{BrokerId, Offset, Timestamp, TopicName, TopicPartition};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -204,9 +204,8 @@ impl Rig {
         (Self { coordinators, logs, disks, state, engine }, requests)
     }
 
-    /// The coordinators begin anew in the topic as it is with this `max.message.bytes`.
-    fn follow_with_batch_bytes_max(&self, max_message_bytes: u32) {
-        self.coordinators.resign();
+    /// The topic gets another `max.message.bytes`.
+    fn set_batch_bytes_max(&self, max_message_bytes: u32) {
         let mut entry = entry(&self.state, &self.engine);
         entry.config.max_message_bytes = max_message_bytes;
         self.coordinators.follow(&entry);
@@ -247,7 +246,7 @@ impl Rig {
 
     async fn loaded(&self, shard: &CoordinatorShard<Groups>) {
         let loaded = async {
-            while shard.look(|_| ()).is_err() {
+            while shard.read(|_| ()).is_err() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -279,7 +278,7 @@ impl Rig {
             retention: None,
             offsets: vec![commit],
         };
-        self.coordinators.ask(&group, GroupRequest::CommitOffsets(request), |outcome| match outcome {
+        self.coordinators.request(&group, GroupRequest::CommitOffsets(request), |outcome| match outcome {
             ReplyOutcome::OffsetCommit(answer) => Some(answer),
             _ => None,
         })
@@ -351,25 +350,6 @@ async fn a_log_that_refuses_fails_its_own_groups_alone() {
     assert_eq!(rig.committed(GROUPS[0]).await, Ok(()), "it goes on as soon as its log does");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_whose_log_has_another_leader_is_none_any_more() {
-    let rig = Rig::active().await;
-    let groups = GROUPS.map(GroupId::from);
-    for group in GROUPS {
-        assert_eq!(rig.committed(group).await, Ok(()));
-    }
-    let listed =
-        || rig.coordinators.list().map(|groups| groups.into_iter().map(|it| it.group).collect::<BTreeSet<_>>());
-    let are_here = || groups.each_ref().map(|group| rig.coordinators.coordinates(group));
-    assert_eq!((listed(), are_here()), (Ok(groups.clone().into()), [true, true]));
-    rig.set(coordinator_partition(GROUPS[0], 2).0, Answer::Refused(AppendError::CutOff));
-    for _ in 0..2 {
-        assert_eq!(rig.committed(GROUPS[0]).await, Err(GroupError::NotCoordinator), "it has resigned");
-    }
-    assert_eq!(rig.committed(GROUPS[1]).await, Ok(()));
-    assert_eq!((listed(), are_here()), (Ok([groups[1].clone()].into()), [false, true]));
-}
-
 #[tokio::test]
 async fn a_coordinator_ends_though_its_log_answers_nothing() {
     let rig = Rig::active().await;
@@ -413,194 +393,13 @@ async fn no_coordinator_starts_once_the_broker_stops() {
     assert_eq!(rig.committed(GROUPS[0]).await, Err(GroupError::NotCoordinator));
 }
 
-/// One record of the group's offset; without an offset its tombstone.
-fn record(at: i64, group: &str, offset: Option<i64>) -> Bytes {
-    record_with(at, group, offset, "")
-}
-
-fn record_with(at: i64, group: &str, offset: Option<i64>, metadata: &str) -> Bytes {
-    let value = offset.map(|offset| CommittedOffset {
-        offset: Offset(offset),
-        leader_epoch: None,
-        metadata: metadata.to_owned(),
-        committed_at: Timestamp(1),
-        expires_at: None,
-        topic_id: TopicId::ZERO,
-    });
-    let value = value.map(|value| encode_offset_commit_value(&value).unwrap());
-    let mut builder = BatchBuilder::new(Codec::None);
-    builder.push(Timestamp(1), Some(&encode_offset_commit_key(group, &orders()).unwrap()), value.as_deref(), &[]);
-    let mut batch = builder.build().to_vec();
-    batch[..8].copy_from_slice(&at.to_be_bytes());
-    batch.into()
-}
-
-fn stored(at: i64, group: &str, offset: Option<i64>) -> Found {
-    Found::Batch(record(at, group, offset))
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_load_begins_anew_when_its_log_is_trimmed_meanwhile() {
-    let found = vec![stored(0, "gone", Some(1)), stored(1, "gone", None), stored(2, "kept", Some(3))];
-    let disk = Disk { trim_to: Some(Offset(2)), ..Disk::holding(found) };
-    let rig = Rig::start([disk, Disk::default()]);
-    // The committed topic does not exist: its offsets are taken back, which is not stored here.
-    rig.set(0, Answer::None);
-    let shard = rig.shard(0);
-    rig.loaded(&shard).await;
-    assert_eq!(shard.look(Groups::group_ids), Ok(vec![GroupId::from("kept")]), "the tombstone went with the trim");
-    let kept = shard.look(|groups| groups.fetch_offsets(&GroupId::from("kept"), &OffsetSelection::All)).unwrap();
-    assert_eq!(kept.unwrap()[0].1.as_ref().unwrap().offset, Offset(3));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_passes_over_what_is_lost_and_reads_again_what_may_come_back() {
-    let lost = Found::Lost { first: Offset(1), end: Offset(2) };
-    let rig = Rig::start([
-        Disk::holding(vec![stored(0, "0", Some(1)), lost, Found::Unreadable, stored(3, "3", Some(1))]),
-        Disk::default(),
-    ]);
-    rig.set(0, Answer::None);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    let shard = rig.shard(0);
-    assert_eq!(shard.look(|_| ()), Err(Refusal::Loading), "nothing says that it is lost");
-    rig.disks[0].found.lock()[2] = stored(2, "2", Some(1));
-    rig.loaded(&shard).await;
-    assert_eq!(shard.look(Groups::group_ids), Ok(["0", "2", "3"].map(GroupId::from).to_vec()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_that_waits_to_read_again_ends_at_once() {
-    let rig = Rig::start([Disk::holding(vec![Found::Unreadable]), Disk::default()]);
-    rig.disks[0].was_read.notified().await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    let before = tokio::time::Instant::now();
-    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
-    assert_eq!(before.elapsed(), Duration::ZERO);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_whose_log_has_ended_resigns() {
-    let rig = Rig::start([Disk::holding(vec![Found::Unreadable]), Disk::default()]);
-    rig.disks[0].change_state(|state| state.closed = true);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
-    assert_eq!(rig.committed(group_in(1)).await, Ok(()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_goes_on_after_a_read_that_panics() {
-    for found in [Found::NoAnswer, Found::Panic] {
-        let rig = Rig::start([Disk::holding(vec![stored(0, "0", Some(1)), found]), Disk::default()]);
-        rig.set(0, Answer::None);
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
-        rig.disks[0].found.lock()[1] = stored(1, "1", Some(1));
-        rig.loaded(&rig.shard(0)).await;
-        assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(["0", "1"].map(GroupId::from).to_vec()));
+async fn a_limit_of_the_topic_that_changes_holds_for_coordinators_that_run() {
+    let rig = Rig::active().await;
+    let (group, shard) = (group_in(0), rig.shard(0));
+    for (max_message_bytes, expected) in [(1000, Err(GroupError::RecordTooLarge)), (1 << 20, Ok(()))] {
+        rig.set_batch_bytes_max(max_message_bytes);
+        assert_eq!(rig.commit_with(group, "m".repeat(2000)).await.map(|_| ()), expected, "{max_message_bytes}");
+        assert!(Arc::ptr_eq(&shard, &rig.shard(0)), "the coordinator goes on");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_that_resigns_while_it_leads_begins_anew_after_a_pause() {
-    let rig = Rig::active().await;
-    let (group, shard) = (group_in(0), rig.shard(0));
-    rig.set(0, Answer::Refused(AppendError::CutOff));
-    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
-    rig.set(0, Answer::Stored);
-    let before = tokio::time::Instant::now();
-    rig.loaded(&shard).await;
-    assert!(before.elapsed() >= Duration::from_secs(1), "it may be refused again: it must not spin");
-    assert_eq!(rig.committed(group).await, Ok(()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_that_resigns_stays_resigned_while_its_log_is_led_in_another_epoch() {
-    let rig = Rig::active().await;
-    let (group, shard) = (group_in(0), rig.shard(0));
-    rig.set(0, Answer::Refused(AppendError::CutOff));
-    rig.disks[0].change_state(|state| state.leadership.epoch = LeaderEpoch(1));
-    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
-    rig.set(0, Answer::Stored);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
-    rig.disks[0].change_state(|state| state.leadership.epoch = shard.leader_epoch());
-    rig.loaded(&shard).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_begins_anew_when_the_last_request_of_the_one_before_has_its_result() {
-    let rig = Rig::active().await;
-    let (group, shard) = (group_in(0), rig.shard(0));
-    rig.set(0, Answer::None);
-    let waiting = rig.commit(group);
-    rig.unanswered(1).await;
-    rig.set(0, Answer::Refused(AppendError::CutOff));
-    assert_eq!(rig.committed(group).await, Err(GroupError::NotCoordinator));
-    assert_eq!(waiting.await.map(|_| ()), Err(GroupError::NotCoordinator));
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(shard.look(|_| ()), Err(Refusal::Resigned), "the batch may still come into the log");
-    rig.logs.unanswered.lock().clear();
-    rig.loaded(&shard).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_coordinator_that_waits_to_begin_anew_ends_at_once() {
-    let rig = Rig::active().await;
-    rig.set(0, Answer::Refused(AppendError::CutOff));
-    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
-    let before = tokio::time::Instant::now();
-    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
-    assert_eq!(before.elapsed(), Duration::ZERO);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_log_that_is_not_local_is_looked_at_again() {
-    let disk = Disk { local_start: Offset(1), ..Disk::holding(vec![stored(0, "0", Some(1))]) };
-    let rig = Rig::start([disk, Disk::default()]);
-    rig.set(0, Answer::None);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
-    assert_eq!(rig.committed(group_in(1)).await, Ok(()));
-    rig.disks[0].change(|frontiers| frontiers.local_start = Offset(0));
-    rig.loaded(&rig.shard(0)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_log_is_shortened_though_its_topic_takes_only_smaller_batches_by_now() {
-    let (group, metadata) = (group_in(0), "m".repeat(30_000));
-    let stored = (0..10).map(|at| Found::Batch(record_with(at, &format!("{group}{at}"), Some(1), &metadata)));
-    let (rig, requests) = Rig::new([Disk::holding(stored.collect()), Disk::default()], 16);
-    rig.follow_with_batch_bytes_max(1000);
-    tokio::spawn(Arc::clone(&rig.logs).run(requests));
-    rig.all_loaded().await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let trimmed = rig.logs.trimmed.lock().clone();
-    assert_eq!(trimmed, [TopicIdPartition { topic_id: TOPIC, partition: PartitionId(0) }]);
-    let refused = rig.commit_with(group, "m".repeat(2000)).await.map(|_| ());
-    assert_eq!(refused, Err(GroupError::RecordTooLarge), "the limit holds for what is new");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_begins_anew_when_the_end_that_it_waits_for_retreats() {
-    let (rig, requests) = Rig::new([Disk::holding(vec![stored(0, "0", Some(1))]), Disk::default()], 16);
-    tokio::spawn(Arc::clone(&rig.logs).run(requests));
-    rig.set(0, Answer::None);
-    // Two records of an earlier leader that are not committed.
-    rig.disks[0].change(|frontiers| frontiers.log_end = Offset(3));
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
-    rig.disks[0].change(|frontiers| frontiers.log_end = Offset(1));
-    rig.loaded(&rig.shard(0)).await;
-    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(vec![GroupId::from("0")]));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_load_passes_over_offsets_that_a_repair_gave_up_before_a_lost_range() {
-    // No record has the offset 0: the engine answers with the range that follows.
-    let lost = Found::Lost { first: Offset(1), end: Offset(2) };
-    let rig = Rig::start([Disk::holding(vec![lost.clone(), lost, stored(2, "2", Some(1))]), Disk::default()]);
-    rig.set(0, Answer::None);
-    rig.loaded(&rig.shard(0)).await;
-    assert_eq!(rig.shard(0).look(Groups::group_ids), Ok(vec![GroupId::from("2")]));
 }

@@ -63,7 +63,12 @@ pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(
     let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
     let placement = TopicPlacement::Count { partitions: Some(partitions), replication_factor: None };
     let topic = TopicCreation { name: name.to_owned(), placement, configs };
-    session.within(PATIENCE).create_topics(vec![topic], Mode::Apply).await.remove(0).expect("the topic is created")
+    session
+        .with_timeout(PATIENCE)
+        .create_topics(vec![topic], Mode::Apply)
+        .await
+        .remove(0)
+        .expect("the topic is created")
 }
 
 /// Produces one batch with acks=all.
@@ -73,7 +78,7 @@ pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(
 pub async fn produce(session: &Session, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
     let request = ProduceRequest { acks: Acks::All, partitions: vec![partition] };
-    session.within(PATIENCE).produce(request).await.wait().await.remove(0)
+    session.with_timeout(PATIENCE).produce(request).await.wait().await.remove(0)
 }
 
 /// Fetches the available batches of one partition, without a wait.

@@ -193,7 +193,7 @@ async fn offsets_go_when_asked_and_with_their_topic() {
     assert_eq!(committed(&rig, "readers").await, None);
     let all = || rig.session.fetch_offsets(&group, OffsetsWanted::All).unwrap();
     assert_eq!(all().len(), 1);
-    rig.session.within(PATIENCE).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
+    rig.session.with_timeout(PATIENCE).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
     let forgotten = async {
         while !all().is_empty() {
             tokio::task::yield_now().await;

@@ -39,7 +39,7 @@ async fn load(rig: &InMemoryBroker) {
 /// A broker with one coordinator, whose log is shortened from 50 KB on, and the topic of the
 /// commits.
 async fn start() -> InMemoryBroker {
-    let limits = BrokerLimits { group_log_bytes: 50_000, ..BrokerLimits::default() };
+    let limits = BrokerLimits { coordinator_log_bytes: 50_000, ..BrokerLimits::default() };
     let options = InMemoryBrokerOptions::with_kafka(&[("offsets.topic.num.partitions", "1")]);
     let rig = InMemoryBroker::start(InMemoryBrokerOptions { limits, ..options }).await;
     create(&rig.session, "orders", 1, &[]).await;

@@ -17,7 +17,7 @@ fn creation(name: &str) -> TopicCreation {
 }
 
 async fn create_within(session: &Session, name: &str, patience: Duration) -> Result<CreatedTopic, CreateTopicsError> {
-    session.within(patience).create_topics(vec![creation(name)], Mode::Apply).await.remove(0)
+    session.with_timeout(patience).create_topics(vec![creation(name)], Mode::Apply).await.remove(0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn a_broker_that_misses_changes_takes_the_whole_state() {
     creations.extend((1..TOPICS).map(request));
     let session = rig.session.clone();
     let deletion =
-        tokio::spawn(async move { session.within(PATIENCE).delete_topics(vec![named("gone")]).await.remove(0) });
+        tokio::spawn(async move { session.with_timeout(PATIENCE).delete_topics(vec![named("gone")]).await.remove(0) });
     while rig.controller.snapshot().state.topics().len() < TOPICS
         || rig.controller.snapshot().state.topic("gone").is_some()
     {

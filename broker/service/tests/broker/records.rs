@@ -32,7 +32,7 @@ async fn a_long_poll_is_woken_by_a_produce() {
     rig.stop().await;
 }
 
-/// A fetch that has begun to wait: everything that is published from now on wakes it.
+/// A fetch that has begun to wait: batches that are published from now on are new to it.
 async fn waiting_fetch(session: Session, request: FetchRequest) -> Pin<Box<impl Future<Output = Answers> + Send>> {
     let mut fetch = Box::pin(async move { session.fetch(request).await });
     // Batches in memory are read without a wait, so that the first pending poll waits for new ones.

@@ -45,7 +45,8 @@ async fn a_deleted_topic_is_gone_and_its_name_is_free() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     let first = create(&rig.session, "orders", 2, &[]).await;
     produce(&rig.session, "orders", 1, batch_of(&["a"])).await.unwrap();
-    let deleted = rig.session.within(PATIENCE).delete_topics(vec![TopicRef::Id(first.id)]).await.remove(0).unwrap();
+    let deleted =
+        rig.session.with_timeout(PATIENCE).delete_topics(vec![TopicRef::Id(first.id)]).await.remove(0).unwrap();
     assert_eq!(deleted.name.as_str(), "orders");
     assert_eq!(rig.engine.partitions(), []);
     let gone = LocateError::UnknownTopic(UnknownTopic::Name("orders".to_owned()));
@@ -91,7 +92,7 @@ async fn the_clusters_own_topics_are_not_created_by_clients() {
     let names = ["__cluster_metadata", "orders", "__transaction_state", "__share_group_state", "__mine"];
     for mode in [Mode::ValidateOnly, Mode::Apply] {
         let topics = names.map(|name| creation(name, 1)).to_vec();
-        let results = rig.session.within(PATIENCE).create_topics(topics, mode).await;
+        let results = rig.session.with_timeout(PATIENCE).create_topics(topics, mode).await;
         for (name, result) in names.iter().zip(&results) {
             let refused = matches!(result, Err(CreateTopicsError::ReservedName { .. }));
             assert_eq!(
@@ -110,23 +111,24 @@ async fn a_request_that_ran_out_of_time_has_done_nothing_and_one_that_is_begun_s
     create(&rig.session, "orders", 1, &[]).await;
     let more = |count| vec![NewPartitions { name: "orders".to_owned(), count, assignments: None }];
     for mode in [Mode::ValidateOnly, Mode::Apply] {
-        let created = rig.session.within(Duration::ZERO).create_topics(vec![creation("late", 1)], mode).await.remove(0);
+        let created =
+            rig.session.with_timeout(Duration::ZERO).create_topics(vec![creation("late", 1)], mode).await.remove(0);
         assert_eq!(created, Err(CreateTopicsError::NotBegun));
-        let extended = rig.session.within(Duration::ZERO).create_partitions(more(2), mode).await.remove(0);
+        let extended = rig.session.with_timeout(Duration::ZERO).create_partitions(more(2), mode).await.remove(0);
         assert_eq!(extended, Err(CreatePartitionsError::NotBegun));
     }
-    let deleted = rig.session.within(Duration::ZERO).delete_topics(vec![named("orders")]).await.remove(0);
+    let deleted = rig.session.with_timeout(Duration::ZERO).delete_topics(vec![named("orders")]).await.remove(0);
     assert_eq!(deleted, Err(DeleteTopicsError::NotBegun));
     assert_eq!(rig.session.topic_id("late"), None);
     assert!(produce(&rig.session, "orders", 1, batch_of(&["a"])).await.is_err(), "there is no second partition");
 
     // The clock stands still, so that the commands begin in time.
     let short = Duration::from_nanos(1);
-    rig.session.within(short).create_topics(vec![creation("begun", 1)], Mode::Apply).await.remove(0).unwrap();
+    rig.session.with_timeout(short).create_topics(vec![creation("begun", 1)], Mode::Apply).await.remove(0).unwrap();
     produce(&rig.session, "begun", 0, batch_of(&["a"])).await.unwrap();
-    rig.session.within(short).create_partitions(more(2), Mode::Apply).await.remove(0).unwrap();
+    rig.session.with_timeout(short).create_partitions(more(2), Mode::Apply).await.remove(0).unwrap();
     produce(&rig.session, "orders", 1, batch_of(&["a"])).await.unwrap();
-    rig.session.within(short).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
+    rig.session.with_timeout(short).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
     assert_eq!(rig.session.topic_id("orders"), None);
     rig.stop().await;
 }
@@ -146,7 +148,7 @@ async fn what_the_engine_refused_to_open_is_deleted_with_its_topic() {
     let refused = produce(&rig.session, "orders", 0, batch_of(&["y"])).await;
     assert!(refused.is_err(), "the partition is not open: {refused:?}");
     assert!(rig.engine.partitions().contains(&id));
-    rig.session.within(PATIENCE).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
+    rig.session.with_timeout(PATIENCE).delete_topics(vec![named("orders")]).await.remove(0).unwrap();
     assert!(!rig.engine.partitions().contains(&id), "it would stay until the next start");
     rig.stop().await;
 }
@@ -156,7 +158,7 @@ async fn a_rehearsal_changes_nothing_and_judges_all_the_same() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.session, "taken", 1, &[]).await;
     let topics = vec![creation("free", 1), creation("taken", 1), creation("wide", 3)];
-    let results = rig.session.within(PATIENCE).create_topics(topics, Mode::ValidateOnly).await;
+    let results = rig.session.with_timeout(PATIENCE).create_topics(topics, Mode::ValidateOnly).await;
     assert!(results[0].is_ok());
     let rejected = |rejection: Rejection| Err(CommandError::from(rejection).into());
     let name = TopicName::new("taken").unwrap();
@@ -172,15 +174,15 @@ async fn added_partitions_can_be_written_to_at_once() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.session, "orders", 1, &[]).await;
     let more = NewPartitions { name: "orders".to_owned(), count: 3, assignments: None };
-    rig.session.within(PATIENCE).create_partitions(vec![more.clone()], Mode::Apply).await.remove(0).unwrap();
+    rig.session.with_timeout(PATIENCE).create_partitions(vec![more.clone()], Mode::Apply).await.remove(0).unwrap();
     produce(&rig.session, "orders", 2, batch_of(&["a"])).await.unwrap();
-    let again = rig.session.within(PATIENCE).create_partitions(vec![more], Mode::Apply).await.remove(0);
+    let again = rig.session.with_timeout(PATIENCE).create_partitions(vec![more], Mode::Apply).await.remove(0);
     let no_increase = Rejection::NotAnIncrease { name: TopicName::new("orders").unwrap(), current: 3, wanted: 3 };
     assert_eq!(again, Err(CommandError::from(no_increase).into()));
     let beyond = produce(&rig.session, "orders", 3, batch_of(&["a"])).await;
     let unknown = UnknownPartition { topic: TopicName::new("orders").unwrap(), partition: PartitionId(3) };
     assert_eq!(beyond, Err(LocateError::from(unknown).into()));
-    let unknown = rig.session.within(PATIENCE).delete_topics(vec![TopicRef::Id(TopicId(9))]).await.remove(0);
+    let unknown = rig.session.with_timeout(PATIENCE).delete_topics(vec![TopicRef::Id(TopicId(9))]).await.remove(0);
     assert_eq!(unknown, Err(CommandError::from(Rejection::UnknownTopicId { id: TopicId(9) }).into()));
     rig.stop().await;
 }
@@ -194,7 +196,7 @@ async fn one_request_creates_so_many_partitions_and_no_more() {
             placement: TopicPlacement::Count { partitions: Some(*partitions), replication_factor: None },
             configs: BTreeMap::new(),
         });
-        rig.session.within(PATIENCE).create_topics(topics.collect(), Mode::ValidateOnly).await
+        rig.session.with_timeout(PATIENCE).create_topics(topics.collect(), Mode::ValidateOnly).await
     };
     let refused = create(&[9_999, 2]).await;
     let is_refused = |result: &Result<_, _>| matches!(result, Err(CreateTopicsError::TooManyPartitions));
@@ -222,7 +224,7 @@ async fn the_topic_of_committed_offsets_keeps_its_partitions() {
         count: 5,
         assignments: None,
     });
-    let results = rig.session.within(PATIENCE).create_partitions(more.to_vec(), Mode::Apply).await;
+    let results = rig.session.with_timeout(PATIENCE).create_partitions(more.to_vec(), Mode::Apply).await;
     let is_refused = |result: &Result<_, _>| matches!(result, Err(CreatePartitionsError::OffsetsTopic));
     assert!(is_refused(&results[0]) && is_refused(&results[2]), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().partitions, 5);

@@ -21,7 +21,7 @@ pub(super) enum Ask {
     Get(String),
     /// Sets the value to `alarm` after a while.
     Alarm(String, Duration),
-    Refused(Refusal),
+    Refused(CoordinatorError),
     NotStored(AppendFailure),
 }
 
@@ -90,8 +90,8 @@ impl CoordinatorMachine for Cells {
 
     fn activate(&mut self, _: Now, _: &mut Outbox<Self>) {}
 
-    fn refuse(_: &Ask, refusal: Refusal) -> Result<(), Ask> {
-        Err(Ask::Refused(refusal))
+    fn refuse(_: &Ask, error: CoordinatorError) -> Result<(), Ask> {
+        Err(Ask::Refused(error))
     }
 
     fn may_wait(request: &Ask) -> bool {
@@ -158,6 +158,8 @@ impl CoordinatorMachine for Cells {
             *pending.entry(effect.name.clone()).or_default() += 1;
         }
         assert_eq!(self.pending, pending, "writes are counted");
+        let waiting = outbox.pending_effects().filter(|effect| effect.token.is_some()).count();
+        assert_eq!(outbox.waiting_count(), waiting, "a request waits for its write");
     }
 }
 

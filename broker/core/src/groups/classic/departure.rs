@@ -2,9 +2,8 @@
 
 use super::ClassicGroup;
 use crate::coordinator::{Now, ReplyToken};
-use crate::groups::Reply;
 use crate::groups::error::GroupError;
-use crate::groups::request::{LeaveRequest, LeavingMember, LeftMember, ReplyOutcome};
+use crate::groups::request::{LeaveRequest, LeavingMember, LeftMember, Reply, ReplyOutcome};
 use crate::groups::state::ClassicState;
 
 impl ClassicGroup {

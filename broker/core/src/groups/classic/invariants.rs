@@ -1,6 +1,7 @@
 //! The invariants of a group between any two inputs. Tests and fuzzing check them.
 
 use super::ClassicGroup;
+use crate::groups::member::Member;
 use crate::groups::protocol::ProtocolSupport;
 use crate::groups::state::ClassicState;
 
@@ -19,6 +20,13 @@ impl ClassicGroup {
             assert!(self.support.is_common(protocol, self.members.len()), "all members speak the group's protocol");
             assert!(self.members.values().all(|member| !member.is_new), "the members of a generation are not new");
         }
+    }
+
+    /// The number of joins and syncs that wait.
+    pub(crate) fn waiting_count(&self) -> usize {
+        let waiting =
+            |member: &Member| usize::from(member.awaiting_join.is_some()) + usize::from(member.awaiting_sync.is_some());
+        self.members.values().map(waiting).sum()
     }
 
     fn check_membership(&self) {
@@ -56,8 +64,7 @@ impl ClassicGroup {
         assert_eq!(self.join_timer.is_some(), is_preparing, "a join phase, and only that, has an end");
         assert!(!is_preparing || self.sync_deadline.is_none(), "nobody syncs during a join phase");
         assert_eq!(self.sync_deadline.is_some(), !self.unsynced_members.is_empty(), "unsynced members are waited for");
-        let is_alive =
-            |member: &crate::groups::member::Member| member.session_deadline.is_some() || member.is_awaiting();
+        let is_alive = |member: &Member| member.session_deadline.is_some() || member.is_awaiting();
         assert!(self.members.values().all(is_alive), "a member without a session's end waits for an answer");
     }
 }

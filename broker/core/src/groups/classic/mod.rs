@@ -25,7 +25,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_model::{Instant, Timestamp};
 
-use super::Reply;
 use super::config::GroupConfig;
 use super::error::GroupError;
 use super::identity::{GroupId, InstanceId, MemberId};
@@ -35,7 +34,7 @@ use super::protocol::ProtocolSupport;
 use super::records::{GroupMetadata, MemberMetadata};
 use super::request::{
     ClientIdentity, GroupDescription, GroupListing, HeartbeatRequest, MemberDescription, OffsetCommitRequest, Protocol,
-    ReplyOutcome,
+    Reply, ReplyOutcome,
 };
 use super::state::ClassicState;
 use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::{ClassicGroup, GroupAction, JoinTimer, StorePurpose};
 use crate::coordinator::Now;
-use crate::groups::Reply;
 use crate::groups::error::GroupError;
 use crate::groups::identity::MemberId;
-use crate::groups::request::ReplyOutcome;
+use crate::groups::request::{Reply, ReplyOutcome};
 use crate::groups::state::ClassicState;
 
 /// The shortest wait for absent static members: with a rebalance timeout of zero, the timer would

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::coordinator::AppendFailure;
 use crate::groups::GroupConfig;
 use crate::groups::error::GroupError;
-use crate::groups::request::JoinRequest;
+use crate::groups::request::{JoinRequest, SyncRequest};
 use crate::groups::scenario::{Scenario, joining, joining_static, offers, syncing};
 use crate::groups::state::ClassicState;
 
@@ -480,4 +482,45 @@ fn absent_static_members_without_a_rebalance_timeout_do_not_spin_the_timer() {
     scenario.advance(Duration::ZERO);
     assert_eq!(scenario.state(), ClassicState::PreparingRebalance);
     assert!(scenario.coordinator.poll_timeout().unwrap() > scenario.now.instant);
+}
+
+/// A group whose only member has sent these protocol bytes and this assignment. The append of the
+/// assignment is pending.
+fn storing(metadata: &Bytes, assignment: &Bytes) -> Scenario {
+    let mut scenario = Scenario::new();
+    scenario.is_log_fast = false;
+    let mut join = joining("m1");
+    join.protocols[0].metadata = metadata.clone();
+    let join = scenario.join_with(join);
+    scenario.advance(Duration::ZERO);
+    scenario.joined(join).unwrap();
+    let assignments = vec![("m1".into(), assignment.clone())];
+    scenario.sync_with(SyncRequest { assignments, ..syncing("m1", 1, &[]) });
+    scenario
+}
+
+#[test]
+fn the_bytes_that_members_send_are_shared_and_not_copied() {
+    let (metadata, assignment) = (Bytes::from(vec![7; 100]), Bytes::from(vec![8; 100]));
+    let mut scenario = storing(&metadata, &assignment);
+    scenario.store();
+    let member = scenario.groups().describe(&"g".into()).unwrap().members.remove(0);
+    assert_eq!((member.metadata.as_ptr(), member.assignment.as_ptr()), (metadata.as_ptr(), assignment.as_ptr()));
+}
+
+#[test]
+fn the_state_of_a_pending_append_is_released_with_the_append() {
+    let bytes = || (Bytes::from(vec![7; 100]), Bytes::from(vec![8; 100]));
+    let (metadata, assignment) = bytes();
+    let mut scenario = storing(&metadata, &assignment);
+    assert!(!assignment.is_unique(), "the append holds the assignment");
+    scenario.lose(AppendFailure::Unavailable);
+    assert!(assignment.is_unique(), "an assignment that is not stored is dropped");
+    assert!(!metadata.is_unique(), "the member stays in the group");
+
+    let (metadata, assignment) = bytes();
+    let mut scenario = storing(&metadata, &assignment);
+    scenario.coordinator.resign();
+    scenario.settle();
+    assert!(metadata.is_unique() && assignment.is_unique(), "a resigned coordinator holds nothing");
 }

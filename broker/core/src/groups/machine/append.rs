@@ -51,8 +51,19 @@ impl Effect {
     }
 
     /// Whether the append writes or removes the record of the group itself.
-    fn is_of_group_record(&self) -> bool {
+    pub(super) fn is_of_group_record(&self) -> bool {
         matches!(self, Self::ClassicGroup { .. } | Self::GroupRemoval { .. })
+    }
+
+    /// Whether the append holds the token of a request. Tokens of joins and syncs are with the
+    /// members; that of a leave, whose member is gone, is with the append.
+    pub(super) const fn answers_a_request(&self) -> bool {
+        match self {
+            Self::ClassicGroup { purpose, .. } => matches!(purpose, StorePurpose::Empty { reply: Some(_) }),
+            Self::OffsetCommit { .. } => true,
+            Self::OffsetRemoval { reply, .. } => reply.is_some(),
+            Self::GroupRemoval { token, .. } => token.is_some(),
+        }
     }
 }
 

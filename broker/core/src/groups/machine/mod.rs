@@ -6,6 +6,7 @@
 
 mod append;
 mod catalogue;
+mod invariants;
 mod membership;
 mod offset;
 mod replay;
@@ -26,8 +27,8 @@ use super::offsets::GroupOffsets;
 use super::records::{RecordError, encode_group_metadata_key, encode_group_metadata_value};
 use super::request::{GroupEvent, GroupRequest, ReplyOutcome};
 use crate::coordinator::{
-    AppendFailure, AppendId, Coordinator, CoordinatorMachine, CoordinatorRecord, LiveRecords, Now, Outbox, Refusal,
-    ReplayedRecord, ReplyToken, RewritePoint,
+    AppendFailure, AppendId, Coordinator, CoordinatorError, CoordinatorMachine, CoordinatorRecord, LiveRecords, Now,
+    Outbox, ReplayedRecord, ReplyToken, RewritePoint,
 };
 
 /// The coordinator of the groups of one partition.
@@ -141,17 +142,17 @@ impl CoordinatorMachine for Groups {
         }
     }
 
-    fn refuse(request: &GroupRequest, refusal: Refusal) -> ReplyOutcome {
+    fn refuse(request: &GroupRequest, error: CoordinatorError) -> ReplyOutcome {
         if let Err(error) = request.check_group_id() {
             return request.refused(error);
         }
-        match (request, refusal) {
+        match (request, error) {
             // All sessions start anew when the load ends, so that the member stays in its group.
-            (GroupRequest::Heartbeat(_), Refusal::Loading) => ReplyOutcome::Heartbeat(Ok(())),
+            (GroupRequest::Heartbeat(_), CoordinatorError::Loading) => ReplyOutcome::Heartbeat(Ok(())),
             // The rebalance was lost with the earlier coordinator's memory: members have to join
             // again.
-            (GroupRequest::Sync(_), Refusal::Loading) => request.refused(GroupError::RebalanceInProgress),
-            (_, refusal) => request.refused(refusal.into()),
+            (GroupRequest::Sync(_), CoordinatorError::Loading) => request.refused(GroupError::RebalanceInProgress),
+            (_, error) => request.refused(error.into()),
         }
     }
 
@@ -220,21 +221,11 @@ impl CoordinatorMachine for Groups {
     }
 
     fn check_invariants(&self, outbox: &Outbox<Self>) {
-        let mut pending: BTreeMap<&GroupId, usize> = BTreeMap::new();
-        for effect in outbox.pending_effects() {
-            *pending.entry(effect.group()).or_default() += 1;
-        }
-        for (id, entry) in &self.groups {
-            assert_eq!(id, entry.group.id(), "a group is kept under its name");
-            entry.group.check_invariants();
-            let timer = outbox.timer(&GroupTimer::Group(id.clone()));
-            assert_eq!(timer, entry.group.poll_timeout(), "a group's timer is set");
-            assert_eq!(entry.appends_pending, pending.remove(id).unwrap_or(0), "a group knows its appends");
-        }
-        assert!(pending.is_empty(), "a group outlives its appends: {pending:?}");
-        let timers = self.groups.values().filter(|entry| entry.group.poll_timeout().is_some()).count();
-        let retention = outbox.timer(&GroupTimer::OffsetRetention).map_or(0, |_| 1);
-        assert_eq!(outbox.timer_count(), timers + retention, "no timer is left behind");
+        self.check_groups();
+        self.check_timers(outbox);
+        self.check_appends(outbox);
+        self.check_offsets(outbox);
+        self.check_waiting(outbox);
     }
 }
 
