@@ -1,7 +1,7 @@
 //! One line of the catalogue.
 
 use super::rule::Rule;
-use super::{ConfigError, VALUE_BYTES_MAX};
+use super::{ConfigError, InvalidConfigReason, VALUE_BYTES_MAX};
 
 /// A config: its name, form and meaning. Where it is set is not known here.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -149,7 +149,7 @@ impl ConfigEntry {
     /// The value as it is kept: in the one form that all its spellings have in common.
     pub(super) fn parse(&self, value: &str) -> Result<String, ConfigError> {
         if value.len() > VALUE_BYTES_MAX {
-            let reason = format_args!("it must be at most {VALUE_BYTES_MAX} bytes long");
+            let reason = InvalidConfigReason::must_be(format!("at most {VALUE_BYTES_MAX} bytes long"));
             return Err(ConfigError::new(self.name, Some(value), reason));
         }
         self.rule.parse(self.kind, value).map_err(|reason| ConfigError::new(self.name, Some(value), reason))
