@@ -151,7 +151,7 @@ impl Broker {
 
     /// Broker-wide configs as they are now in force.
     #[must_use]
-    pub fn settings(&self) -> Arc<EffectiveBrokerConfig> {
+    pub fn effective_config(&self) -> Arc<EffectiveBrokerConfig> {
         Arc::clone(&self.view.read().settings)
     }
 

@@ -23,7 +23,7 @@ use crate::view::{LocateError, TopicRef};
 const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
-pub struct FetchRequest {
+pub struct Fetch {
     /// Answer when this much is there. Capped by `max_bytes`: no answer grows beyond it.
     pub min_bytes: usize,
     /// Answer no more than this, but always one whole batch if there is any. Capped by
@@ -83,7 +83,7 @@ impl FetchError {
     }
 }
 
-impl FetchRequest {
+impl Fetch {
     fn cap(&mut self, bytes_max: usize) {
         self.max_bytes = self.max_bytes.min(bytes_max);
         self.min_bytes = self.min_bytes.min(self.max_bytes);
@@ -136,8 +136,8 @@ impl Session {
     ///
     /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
     /// not above `max_bytes`: then there is nothing to wait for.
-    pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, FetchError>> {
-        request.cap(usize::try_from(self.broker.settings().fetch_bytes_max).unwrap_or(usize::MAX));
+    pub async fn fetch(&self, mut request: Fetch) -> Vec<Result<FetchedPartition, FetchError>> {
+        request.cap(usize::try_from(self.broker.effective_config().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
         let deadline = started + request.max_wait;
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
@@ -184,7 +184,7 @@ impl Session {
 
     /// Once there is something, a slow disk must not keep it from the reader: after `read_until`,
     /// the other partitions answer what is in memory.
-    async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
+    async fn pass(&self, request: &Fetch, read_until: Instant) -> Pass {
         let mut room = request.max_bytes;
         let results = Vec::with_capacity(request.partitions.len());
         let mut pass = Pass { results, bytes: 0, is_urgent: false, leaves_some: false };
@@ -212,7 +212,7 @@ impl Session {
 
     async fn read(
         &self,
-        request: &FetchRequest,
+        request: &Fetch,
         partition: &FetchPartition,
         share: Share,
     ) -> Result<FetchedPartition, FetchError> {
@@ -257,7 +257,7 @@ impl Session {
 
     /// Not all that moves an offset ends a wait: what the wait has ended with says where they are
     /// by now.
-    fn show_newest(&self, request: &FetchRequest, pass: &mut Pass) {
+    fn show_newest(&self, request: &Fetch, pass: &mut Pass) {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
             let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
             if let (Ok(fetched), Ok(located)) = (fetched, located) {

@@ -54,7 +54,7 @@ impl Acks {
 }
 
 #[derive(Clone, Debug)]
-pub struct ProduceRequest {
+pub struct Produce {
     pub acks: Acks,
     pub partitions: Vec<ProducePartition>,
 }
@@ -176,7 +176,7 @@ impl ProduceWait {
 impl Session {
     /// Checks the batches and hands the good ones to the engine. A partition's error leaves the
     /// others alone.
-    pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {
+    pub async fn produce(&self, request: Produce) -> ProduceWait {
         let started = Instant::now();
         let now = wall_clock();
         let mut pending = Vec::with_capacity(request.partitions.len());

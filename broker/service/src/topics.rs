@@ -161,7 +161,7 @@ impl Session {
         topics: Vec<TopicCreation>,
         mode: Mode,
     ) -> Vec<Result<CreatedTopic, CreateTopicsError>> {
-        let settings = self.broker.settings();
+        let settings = self.broker.effective_config();
         let judge = |topic: TopicCreation| match is_reserved(&topic.name) {
             true => Err(CreateTopicsError::ReservedName { name: topic.name }),
             false => Ok(new_topic(topic, &settings)),
@@ -192,7 +192,7 @@ impl Session {
 
     /// Deletes topics with everything in them.
     pub async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
-        let is_enabled = self.broker.settings().delete_topics;
+        let is_enabled = self.broker.effective_config().delete_topics;
         let judge = |topic| match topic {
             _ if !is_enabled => Err(DeleteTopicsError::Disabled),
             TopicRef::Name(name) => Ok(TopicSelector::Name(name)),
@@ -249,7 +249,7 @@ impl Session {
     /// Creates topics that were asked for and are not there. Answers those that it could not
     /// create, with the reason.
     pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
-        let settings = self.broker.settings();
+        let settings = self.broker.effective_config();
         let brokers = self.broker.view.read().state.brokers().len();
         let creation = |name: &String| match name.as_str() {
             OFFSETS_TOPIC => offsets_topic(&settings, brokers),

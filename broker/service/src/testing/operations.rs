@@ -17,9 +17,9 @@ use rustmq_model::{Endpoint, Offset, PartitionId, Timestamp};
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, BrokerLimits, BrokerSettings};
 use crate::configs::{ResourceAlteration, ResourceName};
-use crate::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
+use crate::fetch::{Fetch, FetchError, FetchPartition, FetchedPartition};
 use crate::offsets::{OffsetAt, OffsetQuery};
-use crate::produce::{Acks, ProduceError, ProducePartition, ProduceRequest, Produced};
+use crate::produce::{Acks, Produce, ProduceError, ProducePartition, Produced};
 use crate::session::{Caller, Principal, Session};
 use crate::topics::{Mode, TopicCreation, TopicPlacement};
 use crate::view::TopicRef;
@@ -72,7 +72,7 @@ pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(
 /// As the broker refuses the batch.
 pub async fn produce(session: &Session, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
-    let request = ProduceRequest { acks: Acks::All, partitions: vec![partition] };
+    let request = Produce { acks: Acks::All, partitions: vec![partition] };
     session.within(PATIENCE).produce(request).await.wait().await.remove(0)
 }
 
@@ -86,7 +86,7 @@ pub async fn fetch(session: &Session, topic: &str, partition: i32, from: i64) ->
 
 /// A fetch of what is there, from one partition.
 #[must_use]
-pub fn fetch_request(topic: &str, partition: i32, from: i64) -> FetchRequest {
+pub fn fetch_request(topic: &str, partition: i32, from: i64) -> Fetch {
     let partition = FetchPartition {
         topic: named(topic),
         partition: PartitionId(partition),
@@ -95,7 +95,7 @@ pub fn fetch_request(topic: &str, partition: i32, from: i64) -> FetchRequest {
         current_leader_epoch: None,
         last_fetched_epoch: None,
     };
-    FetchRequest {
+    Fetch {
         min_bytes: 1,
         max_bytes: 10 << 20,
         max_wait: Duration::ZERO,
