@@ -1,6 +1,6 @@
-//! The table of APIs: the one place that names a key, its versions and its handler. ApiVersions
-//! answers from it and requests are dispatched by it, so that nothing is advertised without a
-//! handler. The meaning of requests is the handlers' business.
+//! The table of APIs: the only place that names a key, its versions and its handler. The handler of
+//! ApiVersions and the dispatch of requests both use it, so that no API is advertised without a
+//! handler. The table does not interpret requests: the handlers do.
 
 use std::sync::Arc;
 
@@ -10,12 +10,16 @@ use futures_util::future::BoxFuture;
 use rustmq_broker_service::Session;
 use rustmq_kafka_codec_messages::{ApiKey, RequestHeader};
 
-use crate::call::{Call, CallError, Handling, Peer};
+use crate::call::{Call, CallError, Handling, Peer, RequestBody};
 use crate::handlers;
 use crate::shared::Shared;
 
-/// Lets a request take effect and says how it is answered. An error closes the connection.
-pub type Handler = fn(Call) -> BoxFuture<'static, Result<Handling, CallError>>;
+/// Makes a request take effect, and returns its response or the future of it.
+///
+/// # Errors
+/// A [`CallError`] closes the connection: the request cannot be decoded, or its response cannot be
+/// encoded. A request that is refused has a response with an error code.
+pub type Handler = fn(Call, RequestBody) -> BoxFuture<'static, Result<Handling, CallError>>;
 
 /// One API, as advertised.
 pub struct Api {
@@ -26,10 +30,11 @@ pub struct Api {
 }
 
 impl Api {
-    /// Whether a request may take effect while those before it wait for their answers. Only the log
-    /// is waited for here, and the answers are small. Any other request waits until all before it
-    /// are answered, which is how Kafka treats every one: so a connection holds one large answer at
-    /// a time, and none while it waits for something that may never come.
+    /// Whether a request may take effect while earlier requests of its connection are unanswered.
+    /// The requests of these APIs wait only for the log, and their responses are small. A request
+    /// of any other API begins after all earlier ones are answered, as every request does in Kafka:
+    /// so a connection holds one large response at a time, and none while a request waits for an
+    /// event that may never come.
     pub fn is_pipelined(&self) -> bool {
         matches!(self.key, ApiKey::Produce | ApiKey::OffsetCommit)
     }
@@ -41,7 +46,7 @@ macro_rules! apis {
             key: ApiKey::$key,
             version_min: $min,
             version_max: $max,
-            handler: |call| handlers::$handler::handle(call).boxed(),
+            handler: |call, body| handlers::$handler::handle(call, body).boxed(),
         },)*]
     };
 }
@@ -80,7 +85,15 @@ pub static APIS: &[Api] = apis! {
 };
 
 /// Reads a frame's header and finds its API.
-pub fn read_call(frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Call), CallError> {
+///
+/// # Errors
+/// If the header cannot be read, or this gateway does not serve the API or its version. ApiVersions
+/// has no unsupported version: its response tells the client which versions to use (KIP-35).
+pub fn read_call(
+    frame: Bytes,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+) -> Result<(&'static Api, Call, RequestBody), CallError> {
     let (mut header, body) = RequestHeader::read(frame).map_err(CallError::Header)?;
     let (key, version) = (header.key, header.version);
     let known = ApiKey::try_from(key).map_err(|_| CallError::UnknownKey { key })?;
@@ -88,12 +101,11 @@ pub fn read_call(frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(
     let api = &APIS[found];
     let is_served = (api.version_min..=api.version_max).contains(&version);
     if !is_served && known != ApiKey::ApiVersions {
-        // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for
-        // (KIP-35).
+        // As in Kafka.
         return Err(CallError::UnsupportedVersion { api: known, version });
     }
     let session = Session::new(Arc::clone(&shared.broker), Arc::clone(&peer.caller), header.client_id.take());
-    Ok((api, Call { header, session, key: known, is_served, peer, shared, body }))
+    Ok((api, Call { header, session, key: known, is_served, peer, shared }, RequestBody(body)))
 }
 
 #[cfg(test)]
@@ -103,7 +115,7 @@ mod tests {
     use super::APIS;
 
     #[test]
-    fn each_version_that_is_advertised_is_one_that_kafka_will_not_change() {
+    fn each_advertised_version_is_stable_in_kafka() {
         assert!(APIS.is_sorted_by_key(|api| api.key));
         for api in APIS {
             // Versions 0 to 2 of Produce are not served (`handlers/produce.rs`).

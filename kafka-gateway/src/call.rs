@@ -1,6 +1,5 @@
-//! A request on its way from its connection to its handler and back: what the handler gets, how it
-//! answers, and why it may close the connection. Which handler that is, the table in [`crate::api`]
-//! says.
+//! A request between its connection and its handler: the handler's arguments, its result, and the
+//! errors that close the connection. The table in [`crate::api`] chooses the handler.
 
 use std::sync::Arc;
 
@@ -17,22 +16,22 @@ use rustmq_net::Exhausted;
 use crate::response::Response;
 use crate::shared::Shared;
 
-/// What handlers may know of the connection.
+/// The connection, as far as handlers need it.
 #[derive(Debug)]
 pub struct Peer {
     pub caller: Arc<Caller>,
-    /// What this client dials to reach this broker.
+    /// The address that this client dials to reach this broker.
     pub endpoint: Endpoint,
 }
 
-/// What a handler gives back once its request has taken effect.
+/// A handler's result, once its request has taken effect.
 pub enum Handling {
     /// The response.
     Ready(Response),
-    /// A response that comes later; its connection goes on meanwhile.
+    /// The response follows later; meanwhile the connection continues.
     Waiting(BoxFuture<'static, Result<Response, CallError>>),
-    /// The request has no response (acks=0). Its memory is held until this ends; an error closes
-    /// the connection.
+    /// The request has no response (acks=0). Its memory is reserved until the future ends; an error
+    /// closes the connection.
     Silent(BoxFuture<'static, Result<(), CallError>>),
 }
 
@@ -47,7 +46,7 @@ pub enum CallError {
     UnsupportedVersion { api: ApiKey, version: i16 },
     #[error("{api} version {version} cannot be read: {source}")]
     Malformed { api: ApiKey, version: i16, source: DecodeError },
-    #[error("a batch of a producer that waits for no answer is refused: {reason}")]
+    #[error("a batch of a producer with acks=0 is refused: {reason}")]
     RefusedSilently { reason: String },
     #[error("{api} version {version} cannot be answered: {source}")]
     Unanswerable { api: ApiKey, version: i16, source: EncodeError },
@@ -68,17 +67,20 @@ impl CallError {
     }
 }
 
-/// A request on its way to its handler.
+/// The encoded request, without its header. It is decoded once, so that a handler keeps no frame in
+/// memory while it waits.
+pub struct RequestBody(pub Bytes);
+
+/// A request without its body, and the parts of the gateway that its handler uses.
 pub struct Call {
     pub header: RequestHeader,
     /// The caller of the broker's operations.
     pub session: Session,
     pub key: ApiKey,
-    /// Whether the version is one that is advertised. ApiVersions alone is handled in any.
+    /// Whether the version is advertised. `false` occurs for ApiVersions alone.
     pub is_served: bool,
     pub peer: Arc<Peer>,
     pub shared: Arc<Shared>,
-    pub body: Bytes,
 }
 
 impl Call {
@@ -86,43 +88,53 @@ impl Call {
         self.header.version
     }
 
-    pub fn decode<M: Request + Decode>(&self) -> Result<M, CallError> {
+    /// Decodes the request in its version.
+    ///
+    /// # Errors
+    /// [`CallError::Malformed`] if the bytes are no such request, or have more array elements than
+    /// the configuration allows.
+    pub fn decode<M: Request + Decode>(&self, RequestBody(body): RequestBody) -> Result<M, CallError> {
         let (api, version) = (self.key, self.version());
         let elements_max = self.shared.config.request_elements_max;
-        decode(version, self.body.clone(), elements_max).map_err(|source| CallError::Malformed { api, version, source })
+        decode(version, body, elements_max).map_err(|source| CallError::Malformed { api, version, source })
     }
 
-    /// Lets go of the request, before a wait that may be long: its memory is given back.
-    pub fn let_go(&mut self) {
-        self.body = Bytes::new();
-    }
-
-    /// The error of a version that is advertised for clients to see, and not served.
+    /// The error for a version that is advertised and not served.
     pub fn unsupported(&self) -> CallError {
         CallError::UnsupportedVersion { api: self.key, version: self.version() }
     }
 
+    /// Encodes the response in the version of the request.
+    ///
+    /// # Errors
+    /// [`CallError::Unanswerable`] if a field does not fit the wire format: a defect of the
+    /// handler.
     pub fn response<M: Message + Encode>(&self, message: &M) -> Result<Response, CallError> {
         self.response_in(self.version(), message)
     }
 
-    /// The response is there.
+    /// Answers with this response at once.
+    ///
+    /// # Errors
+    /// As [`Self::response`].
     pub fn answer<M: Message + Encode>(&self, message: &M) -> Result<Handling, CallError> {
         self.response(message).map(Handling::Ready)
     }
 
-    /// The response is there, in another version than that of the request.
+    /// As [`Self::answer`], in another version than that of the request.
+    ///
+    /// # Errors
+    /// As [`Self::response`].
     pub fn answer_in<M: Message + Encode>(&self, version: i16, message: &M) -> Result<Handling, CallError> {
         self.response_in(version, message).map(Handling::Ready)
     }
 
-    /// The response comes later.
-    pub fn answer_later<F, M>(mut self, message: F) -> Handling
+    /// Answers with the response that `message` resolves to.
+    pub fn answer_later<F, M>(self, message: F) -> Handling
     where
         F: Future<Output = M> + Send + 'static,
         M: Message + Encode + Send,
     {
-        self.let_go();
         Handling::Waiting(
             async move {
                 let message = message.await;

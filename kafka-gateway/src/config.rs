@@ -1,5 +1,5 @@
-//! What the gateway needs to know: what an operator sets, and bounds. Reading files and flags is
-//! the process's business.
+//! The gateway's configuration: the operator's settings, and bounds. The process reads files and
+//! flags.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rustmq_settings::settings;
 pub const LISTENER: &str = "PLAINTEXT";
 
 settings! {
-    /// What an operator tells the Kafka listener.
+    /// The operator's settings of the Kafka listener.
     pub struct GatewaySettings {
         /// Where Kafka clients connect (TCP). Port 0 takes a free one.
         #[setting("network.kafka_listen", Address, default "0.0.0.0:9092", on restart)]
@@ -45,31 +45,31 @@ pub struct GatewayConfig {
     pub settings: GatewaySettings,
     /// The largest request in bytes, checked before memory is taken (`socket.request.max.bytes`).
     pub request_bytes_max: ByteSize,
-    /// The most array elements of one request: what bounds the memory of a decoded one.
+    /// The most array elements of one request. Bounds the memory of a decoded request.
     pub request_elements_max: usize,
-    /// Memory of all requests above 16 KiB being read or handled, in bytes: one half for those up
-    /// to about 1 MiB, one for the larger. Requests beyond it wait for their turn, one at a time of
-    /// each half going over it, so that requests that have half of what they need do not wait for
-    /// each other.
+    /// The memory for all requests above 16 KiB that are read or handled, in bytes: one half for
+    /// requests up to about 1 MiB, the other half for larger ones. Further requests wait in turn.
+    /// One request of each half may exceed it: otherwise requests with a part of their memory could
+    /// wait for each other.
     pub request_memory_max: ByteSize,
-    /// Memory of all responses above 64 KiB that are not sent, fetched records apart, in bytes.
-    /// Responses beyond it wait; when as much waits, a connection that needs more is closed.
+    /// The memory for all responses above 64 KiB that are not sent, without fetched records, in
+    /// bytes. Further responses wait; once as much waits, a connection that needs more is closed.
     pub response_memory_max: ByteSize,
     /// How long a connection may be silent (`connections.max.idle.ms`).
     pub idle_max: Duration,
-    /// How long a client may be silent within a request, or take nothing of its answers, and how
-    /// far it may fall behind the rate below.
+    /// How long a client may send nothing within a request, or receive nothing of its responses,
+    /// and how far it may fall behind the rate below.
     pub transfer_stall_max: Duration,
-    /// The slowest rate at which a client may send a request or take its answers.
+    /// The slowest rate at which a client may send a request or receive its responses.
     pub transfer_bytes_per_second_min: u64,
-    /// Unanswered requests of a connection, of the kinds that do not wait for the answers before
-    /// them; it is not read beyond them.
+    /// The most unanswered requests of a connection, of the APIs that do not wait for earlier
+    /// responses. No further request is read before one of them is answered.
     pub in_flight_max: usize,
     /// How long a response may pin the engine's memory before the rest of it is copied.
     pub fetch_pin_max: Duration,
-    /// Memory of all such copies, in bytes; a connection that would need more is closed.
+    /// The memory for all such copies, in bytes; a connection that needs more is closed.
     pub fetch_copy_max: ByteSize,
-    /// Incremental fetch sessions kept (`max.incremental.fetch.session.cache.slots`).
+    /// The most incremental fetch sessions (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
 }
 

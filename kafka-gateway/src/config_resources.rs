@@ -1,4 +1,4 @@
-//! Kafka's codes for kinds of config resources, and the broker's names for the resources.
+//! Kafka's codes for the types of config resources, and the broker's names of the resources.
 
 use rustmq_broker_service::{ResourceKind, ResourceName};
 
@@ -8,17 +8,17 @@ pub const BROKER_LOGGER: i8 = 8;
 pub const CLIENT_METRICS: i8 = 16;
 pub const GROUP: i8 = 32;
 
-/// A kind that has no configs here.
+/// Resources of this type have no configs here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Configs of resource type {code} are not supported by this version of RustMQ.")]
 pub struct UnknownKind {
     pub code: i8,
 }
 
-impl UnknownKind {
-    pub fn message(&self) -> String {
-        format!("Configs of resource type {} are not supported by this version of RustMQ.", self.code)
-    }
-}
-
+/// The resource of this type and name.
+///
+/// # Errors
+/// [`UnknownKind`] for a type without configs.
 pub fn resource(kind: i8, name: &str) -> Result<ResourceName, UnknownKind> {
     match kind {
         TOPIC => Ok(ResourceName::Topic(name.to_owned())),
@@ -28,8 +28,8 @@ pub fn resource(kind: i8, name: &str) -> Result<ResourceName, UnknownKind> {
     }
 }
 
-/// The kinds behind codes, each once: a short request must not make an answer without bounds. One
-/// without resources here is left out.
+/// The kinds with these codes, each once, so that a short request has no long answer. Leaves out
+/// kinds that have no resources here.
 pub fn kinds(codes: &[i8]) -> Vec<ResourceKind> {
     let of = |code: &i8| match *code {
         TOPIC => Some(ResourceKind::Topic),
@@ -46,16 +46,15 @@ pub fn kinds(codes: &[i8]) -> Vec<ResourceKind> {
     kinds
 }
 
-/// The one name of a resource that can be written in many ways: of a broker, whose id may have a
-/// sign and zeros before it.
-pub fn one_name(kind: i8, name: &str) -> String {
+/// The canonical name of a resource: a broker's id may be written with a sign and leading zeros.
+pub fn canonical_name(kind: i8, name: &str) -> String {
     match name.parse::<i32>() {
         Ok(id) if kind == BROKER => id.to_string(),
         _ => name.to_owned(),
     }
 }
 
-/// Code and name of a resource.
+/// The code and the name of a resource.
 pub fn code_and_name(resource: ResourceName) -> (i8, String) {
     match resource {
         ResourceName::Topic(name) => (TOPIC, name),

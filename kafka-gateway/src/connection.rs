@@ -1,6 +1,6 @@
-//! One connection: reads frames, hands each to its handler in order, and answers in order.
-//! Handlers' effects never overlap; only what they wait for does. It does not know what any request
-//! means.
+//! One connection: reads frames, calls the handler of each in order, and writes responses in order.
+//! The effects of handlers never overlap; only their waits do. The connection does not interpret
+//! requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,22 +21,21 @@ use crate::metrics::{ApiLabel, ReasonLabel};
 use crate::response::Response;
 use crate::shared::Shared;
 
-/// Responses that are written together at most.
+/// The most responses that are written together.
 const RESPONSES_PER_WRITE: usize = 64;
-/// A connection lets others have the thread after a request that took longer.
+/// After a request that took longer, a connection yields its thread to others.
 const HANDLING_LONG: Duration = Duration::from_micros(500);
 
-/// What becomes of a request: its response, or that it has none.
+/// The outcome of a request: its response, or `None` for a request without one.
 type Pending = BoxFuture<'static, Result<Option<Response>, CallError>>;
 
-/// Bounds the requests of a connection that are not answered: each has a slot until its answer is
-/// written.
+/// Bounds the unanswered requests of a connection: each has a slot until its response is written.
 struct InFlight {
     free: Arc<Semaphore>,
     count: u32,
 }
 
-/// Held until the answer is written.
+/// The slot of a request, held until its response is written.
 type Slot = OwnedSemaphorePermit;
 
 impl InFlight {
@@ -49,7 +48,7 @@ impl InFlight {
         self.take_many(1).await
     }
 
-    /// Takes the other slots as well: waits until all answers before that of `slot` are written.
+    /// Takes the other slots, too: waits until all responses before that of `slot` are written.
     async fn take_rest(&self, slot: &mut Slot) {
         slot.merge(self.take_many(self.count - 1).await);
     }
@@ -59,7 +58,7 @@ impl InFlight {
     }
 }
 
-/// Serves a connection until it ends. Returns when every response that could be written is.
+/// Serves a connection until it ends. Returns after all responses that can be written are written.
 pub async fn serve<R, W>(reader: R, writer: W, peer: Peer, shared: Arc<Shared>, shutdown: Shutdown)
 where
     R: AsyncRead + Unpin + Send,
@@ -129,7 +128,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     let mut frames = FrameReader::new(reader, shared.memory.requests.clone(), length_max, timeouts);
     let in_flight = InFlight::new(shared.config.in_flight_max);
     loop {
-        // A slot for the answer first: a client that does not read its answers is not read either.
+        // The slot comes first: a client that does not read its responses is not read from, either.
         let slot = in_flight.take().await;
         let frame = tokio::select! {
             biased;
@@ -149,7 +148,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     }
 }
 
-/// Lets a request take effect.
+/// Makes a request take effect.
 async fn handle(
     frame: Frame,
     mut slot: Slot,
@@ -159,14 +158,14 @@ async fn handle(
 ) -> Result<Pending, End> {
     let started = Instant::now();
     let Frame { bytes, memory } = frame;
-    let (api, call) = api::read_call(bytes, Arc::clone(peer), Arc::clone(shared))?;
+    let (api, call, body) = api::read_call(bytes, Arc::clone(peer), Arc::clone(shared))?;
     if !api.is_pipelined() {
         in_flight.take_rest(&mut slot).await;
     }
     let label = ApiLabel { api: api.key.name() };
     shared.metrics.requests.get_or_create(&label).inc();
     let seconds = shared.metrics.request_seconds.get_or_create_owned(&label);
-    let handling = (api.handler)(call).await?;
+    let handling = (api.handler)(call, body).await?;
     Ok(match handling {
         Handling::Ready(response) => {
             drop(memory);
@@ -175,14 +174,14 @@ async fn handle(
             async move { Ok(Some(response.holding(slot).holding(reserved))) }.boxed()
         }
         Handling::Waiting(response) => {
-            // What may wait for long keeps nothing of its request.
+            // A request that may wait for long does not keep its memory.
             let memory = api.is_pipelined().then_some(memory);
             let shared = Arc::clone(shared);
             async move {
                 let response = response.await?;
                 drop(memory);
                 seconds.observe(started.elapsed().as_secs_f64());
-                // Without waiting: those before it may wait themselves.
+                // This must not wait: earlier responses may wait for memory themselves.
                 let reserved = shared.memory.responses.try_reserve(response.own_bytes())?;
                 Ok(Some(response.holding(slot).holding(reserved)))
             }
@@ -228,8 +227,8 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Writes responses; says whether the client is gone. That alone is no reason to drop what it sent
-/// before it left.
+/// Writes responses, and returns whether the client is gone. Requests that it sent before it left
+/// still take effect.
 async fn write_together<W: AsyncWrite + Unpin>(
     writer: &mut W,
     responses: Vec<Response>,

@@ -1,5 +1,5 @@
-//! Every error of the broker and its Kafka error code: the one place where the two meet. Each map
-//! is exhaustive, so that a new error does not compile before it has a code.
+//! The Kafka error code of every error of the broker. No other file knows both. Each map is
+//! exhaustive, so that a new error does not compile before it has a code.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ use rustmq_kafka_codec_messages::ErrorCode;
 /// No error.
 pub const NONE: i16 = 0;
 
-/// The longest text of the protocol, in bytes.
+/// The longest string of the protocol, in bytes.
 const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 pub const UNSUPPORTED_VERSION: i16 = ErrorCode::UnsupportedVersion as i16;
@@ -35,9 +35,37 @@ pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ErrorCode::TransactionalI
 pub const REBOOTSTRAP_REQUIRED: i16 = ErrorCode::RebootstrapRequired as i16;
 pub const MISMATCHED_ENDPOINT_TYPE: i16 = ErrorCode::MismatchedEndpointType as i16;
 
-/// An error that a client can be told of.
+/// An error with a Kafka error code. Its text is fit for clients.
 pub trait KafkaError: Display {
     fn kafka(&self) -> ErrorCode;
+}
+
+/// An error in a response: its code, and the text for versions that have a field for it. Kafka has
+/// the pair under the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    pub code: i16,
+    pub message: Option<String>,
+}
+
+impl ApiError {
+    pub fn new(code: i16, text: &(impl Display + ?Sized)) -> Self {
+        Self { code, message: message(text) }
+    }
+
+    pub fn of(error: &impl KafkaError) -> Self {
+        Self::new(code(error), error)
+    }
+
+    /// The request, or an item of it, contradicts itself.
+    pub fn invalid_request(text: &(impl Display + ?Sized)) -> Self {
+        Self::new(INVALID_REQUEST, text)
+    }
+
+    /// The code and text of a result.
+    pub fn code_and_message<T>(result: Result<T, Self>) -> (i16, Option<String>) {
+        result.map_or_else(|error| (error.code, error.message), |_| (NONE, None))
+    }
 }
 
 /// The code of an error.
@@ -60,15 +88,15 @@ pub fn group_outcome<T>(result: &Result<T, GroupError>) -> i16 {
     outcome(result)
 }
 
-/// The text that goes with a code. One that quotes a long name is cut to what a response can carry:
-/// the refusal would be lost with its connection otherwise.
+/// The text beside a code, cut to the longest string of the protocol. A text that quotes a long
+/// name may be longer, and its response could then not be encoded.
 pub fn message(error: &(impl Display + ?Sized)) -> Option<String> {
     let mut text = error.to_string();
     text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
     Some(text)
 }
 
-/// A refusal of the gateway itself: the broker offers nothing of the kind.
+/// The gateway refuses a request for something that the broker does not have.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{what} is not supported by this version of RustMQ.")]
 pub struct Unsupported {
@@ -105,14 +133,14 @@ impl KafkaError for LocateError {
     }
 }
 
-// KAFKA_STORAGE_ERROR is retriable for producers and consumers alike. A consumer that a fetch tells
-// of a timeout takes the broker to be broken.
+// KAFKA_STORAGE_ERROR is retriable for producers and consumers alike. REQUEST_TIMED_OUT is not, in
+// a fetch: a consumer takes it for a defect of the broker.
 
 impl KafkaError for StorageError {
     fn kafka(&self) -> ErrorCode {
         match self {
             Self::Full | Self::Failed(_) => ErrorCode::KafkaStorageError,
-            // Clients ask for metadata again and come back, here or elsewhere.
+            // Clients refresh their metadata and send the request again.
             Self::Stopping => ErrorCode::NotLeaderOrFollower,
         }
     }
@@ -161,7 +189,7 @@ impl KafkaError for BatchRefusal {
         match self {
             Self::Damaged(_) => ErrorCode::CorruptMessage,
             Self::UnknownCodec { .. } => ErrorCode::UnsupportedCompressionType,
-            // Kafka's code for what does not decompress, which producers do not send again.
+            // As in Kafka, for a batch that cannot be decompressed. Producers do not send it again.
             Self::Undecodable { .. } => ErrorCode::UnknownServerError,
             Self::DecompressedTooLarge { .. } | Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Invalid(_) => ErrorCode::InvalidRecord,

@@ -1,10 +1,10 @@
-//! Incremental fetch sessions (KIP-227): the broker remembers which partitions a client fetches and
-//! what it was last told, so that requests and responses carry only what has changed. Sessions are
-//! an economy: any of them may be forgotten, the client starts again.
+//! Incremental fetch sessions (KIP-227). The broker remembers the partitions that a client fetches,
+//! and the state of each in the last response, so that requests and responses contain only changes.
+//! Any session may be dropped: its client then begins another one.
 //!
-//! The cache is bounded in sessions and in partitions. A new session takes the place of one that
-//! was not used for two minutes, the longest unused first; otherwise the client fetches without
-//! one.
+//! The cache has a limited number of sessions, and of partitions over all of them. A new session
+//! replaces the session that is unused for the longest time, at least two minutes. If there is
+//! none, the client fetches without a session.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,18 +15,20 @@ use rustmq_kafka_codec_messages::fetch_response::{EpochEndOffset, PartitionData}
 use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicName};
 use tokio::time::Instant;
 
-/// A session that is younger than this in its last use stays
+/// A session stays for at least this long after its last use
 /// (`min.incremental.fetch.session.eviction.ms`).
 const EVICTION_AGE: Duration = Duration::from_mins(2);
-/// Partitions of all sessions together.
+/// The most partitions of all sessions together.
 const PARTITIONS_MAX: usize = 1_000_000;
 
 /// The epoch of a request that opens a session.
 const INITIAL_EPOCH: i32 = 0;
-/// The epoch of a request without a session, or that ends one.
-const FINAL_EPOCH: i32 = -1;
+/// The epoch of a request that has no session, or that ends its session.
+pub const FINAL_EPOCH: i32 = -1;
+/// The id of no session, in requests and responses.
+pub const NO_SESSION_ID: i32 = 0;
 
-/// A topic as the client names it: one of the two is empty.
+/// A topic as the client names it: either the name is empty, or the id is zero.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicKey {
     pub name: String,
@@ -36,13 +38,13 @@ pub struct TopicKey {
 /// A partition as the client names it.
 pub type PartitionKey = (TopicKey, i32);
 
-/// What a client wants of one partition.
+/// The request for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub key: PartitionKey,
-    /// The name that the topic had when its id was first known to the session, or to the request.
-    /// None where the client names it by name, and while the id is not known. It outlives the
-    /// topic, so that one made anew under the name is told from an id that never was.
+    /// The topic's name at the time when its id was first known. `None` for a client that names
+    /// topics by name, and while the id is unknown. The name outlives the topic: it distinguishes
+    /// the id of a deleted topic from one that never existed.
     pub topic_name: Option<TopicName>,
     pub from: Offset,
     pub bytes_max: usize,
@@ -50,18 +52,18 @@ pub struct Wanted {
     pub last_fetched_epoch: Option<LeaderEpoch>,
 }
 
-/// The part of a fetch request that concerns sessions.
+/// The part of a Fetch request that concerns sessions.
 #[derive(Clone, Debug)]
 pub struct SessionRequest {
     pub id: i32,
     pub epoch: i32,
     pub wanted: Vec<Wanted>,
     pub forgotten: Vec<PartitionKey>,
-    /// Whether topics are named by id, as from version 13 on; a session sticks to one way.
+    /// Whether topics are named by id, as from version 13 on. A session keeps to one of both.
     pub names_by_id: bool,
 }
 
-/// Why a session cannot go on.
+/// Why a session cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     #[error("the fetch session is not known")]
@@ -72,9 +74,9 @@ pub enum SessionError {
     TopicIds,
 }
 
-/// What the client was last told of a partition.
+/// The state of a partition in the last response that contained it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Told {
+struct LastAnswer {
     high_watermark: i64,
     log_start: i64,
     is_error: bool,
@@ -82,14 +84,14 @@ struct Told {
 
 struct Entry {
     wanted: Wanted,
-    told: Option<Told>,
+    last_answer: Option<LastAnswer>,
 }
 
 struct Session {
     epoch: i32,
     names_by_id: bool,
-    /// In the order of fetching: what had records goes to the end, so that each gets its turn under
-    /// the size limit.
+    /// In the order of fetching. A partition that had records moves to the end, so that each gets
+    /// its turn although the size of responses is limited.
     entries: Vec<Entry>,
     used_at: Instant,
 }
@@ -107,45 +109,49 @@ pub struct FetchSessions {
     count: Gauge,
 }
 
-/// One fetch under way: what to ask the broker for, and under which session to answer.
+/// One fetch under way: the partitions to fetch, and the session of the response.
 #[derive(Debug)]
 pub struct FetchContext {
     pub wanted: Vec<Wanted>,
     pub session: SessionUse,
 }
 
-/// How a response deals with sessions.
+/// The session of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionUse {
-    /// Every partition is answered; there is no session.
+    /// There is no session. The response contains every partition.
     None,
-    /// Every partition is answered; the session with this id begins.
+    /// The session with this id begins. The response contains every partition.
     Opened(i32),
-    /// What has changed is answered.
+    /// The response contains the partitions that have changed.
     Continued(i32),
 }
 
 impl SessionUse {
-    /// As the response has it; 0 stands for none.
+    /// The id in the response.
     pub const fn id(self) -> i32 {
         match self {
-            Self::None => 0,
+            Self::None => NO_SESSION_ID,
             Self::Opened(id) | Self::Continued(id) => id,
         }
     }
 }
 
 impl FetchSessions {
-    /// No sessions yet. Ids begin at a random number, so that a client of before a restart does not
-    /// meet another's session.
+    /// An empty cache. Ids begin at a random number, so that the session of a client from before a
+    /// restart is not taken for another client's session.
     pub fn new(sessions_max: usize, count: Gauge) -> Self {
         let first_id = i32::try_from(uuid::Uuid::new_v4().as_u128() >> 98).map_or(1, |id| id.max(1));
         let cache = Cache { sessions: BTreeMap::new(), partitions: 0, next_id: first_id };
         Self { cache: Mutex::new(cache), sessions_max, count }
     }
 
-    /// Finds or opens the session of a request, and what it now wants. `name_of` knows the names of
-    /// topic ids.
+    /// Finds or opens the session of a request, and returns the partitions to fetch. `name_of`
+    /// returns the name of a topic id.
+    ///
+    /// # Errors
+    /// If the request continues a session that is unknown, at another epoch, or names topics in the
+    /// other way.
     pub fn begin(
         &self,
         mut request: SessionRequest,
@@ -170,11 +176,11 @@ impl FetchSessions {
         begun
     }
 
-    /// Takes note of what is answered, and drops from it what the client knows already.
+    /// Remembers the answers, and removes those that the client has already.
     pub fn finish(&self, session: SessionUse, answers: &mut Vec<(PartitionKey, PartitionData)>) {
         let (SessionUse::Opened(id) | SessionUse::Continued(id)) = session else { return };
         let mut cache = self.cache.lock();
-        // It may have been evicted meanwhile: the client is told by its next request.
+        // The session may have been evicted meanwhile: the client's next request fails.
         if let Some(session_state) = cache.sessions.get_mut(&id) {
             session_state.take_note(answers, matches!(session, SessionUse::Continued(_)));
         }
@@ -202,14 +208,14 @@ impl Cache {
             self.remove(id);
         }
         let id = self.free_id();
-        let entries = request.wanted.iter().map(|wanted| Entry { wanted: wanted.clone(), told: None });
+        let entries = request.wanted.iter().map(|wanted| Entry { wanted: wanted.clone(), last_answer: None });
         let session = Session { epoch: 1, names_by_id: request.names_by_id, entries: entries.collect(), used_at: now };
         self.partitions += size;
         self.sessions.insert(id, session);
         Some(id)
     }
 
-    /// Positive, and not in use.
+    /// An id that is positive and not in use.
     fn free_id(&mut self) -> i32 {
         loop {
             let id = self.next_id;
@@ -238,8 +244,8 @@ impl Cache {
         session.update(request);
         let after = session.entries.len();
         if after == 0 {
-            // Nothing is left to remember. An answer without a session tells the client to begin
-            // anew.
+            // A session without partitions ends. Without a session in the response, the client
+            // begins another one.
             self.partitions -= before;
             self.sessions.remove(&id);
             return Ok(FetchContext { wanted: Vec::new(), session: SessionUse::None });
@@ -281,16 +287,16 @@ impl Session {
             }
         }
         let added = order.into_iter().filter_map(|key| changed.remove(&key));
-        self.entries.extend(added.map(|wanted| Entry { wanted, told: None }));
+        self.entries.extend(added.map(|wanted| Entry { wanted, last_answer: None }));
     }
 
     fn take_note(&mut self, answers: &mut Vec<(PartitionKey, PartitionData)>, only_changes: bool) {
-        let mut told: BTreeMap<PartitionKey, Told> = BTreeMap::new();
+        let mut noted: BTreeMap<PartitionKey, LastAnswer> = BTreeMap::new();
         let mut with_records: BTreeSet<PartitionKey> = BTreeSet::new();
-        let known: BTreeMap<&PartitionKey, Option<Told>> =
-            self.entries.iter().map(|entry| (&entry.wanted.key, entry.told)).collect();
+        let last: BTreeMap<&PartitionKey, Option<LastAnswer>> =
+            self.entries.iter().map(|entry| (&entry.wanted.key, entry.last_answer)).collect();
         answers.retain(|(key, answer)| {
-            let now = Told {
+            let now = LastAnswer {
                 high_watermark: answer.high_watermark,
                 log_start: answer.log_start_offset,
                 is_error: answer.error_code != 0,
@@ -299,23 +305,23 @@ impl Session {
             if has_records {
                 with_records.insert(key.clone());
             }
-            told.insert(key.clone(), now);
-            let is_news = has_records || now.is_error || answer.diverging_epoch != EpochEndOffset::default();
-            !only_changes || is_news || known.get(key).copied().flatten() != Some(now)
+            noted.insert(key.clone(), now);
+            let is_new = has_records || now.is_error || answer.diverging_epoch != EpochEndOffset::default();
+            !only_changes || is_new || last.get(key).copied().flatten() != Some(now)
         });
         for entry in &mut self.entries {
-            if let Some(now) = told.remove(&entry.wanted.key) {
-                entry.told = Some(now);
+            if let Some(now) = noted.remove(&entry.wanted.key) {
+                entry.last_answer = Some(now);
             }
         }
-        // A stable partition: those with records move behind those without.
+        // The sort is stable: partitions with records move behind those without.
         self.entries.sort_by_key(|entry| with_records.contains(&entry.wanted.key));
     }
 }
 
-/// Notes the names of topics whose ids have become known.
+/// Adds the names of topics whose ids have become known.
 fn resolve<'a>(wanted: impl Iterator<Item = &'a mut Wanted>, name_of: &impl Fn(TopicId) -> Option<TopicName>) {
-    // Partitions of one topic mostly follow each other.
+    // Successive partitions mostly belong to one topic.
     let mut last: Option<(TopicId, Option<TopicName>)> = None;
     for one in wanted.filter(|one| one.topic_name.is_none()) {
         let id = one.key.0.id;

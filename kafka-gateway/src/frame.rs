@@ -1,5 +1,5 @@
-//! Frames as they lie on the wire: a length, then what it counts. Memory follows the bytes that
-//! arrive, never a length that is merely claimed. The codec reads what a frame holds; `net` decides
+//! Frames on the wire: a length, and as many bytes. Memory is allocated for bytes that have
+//! arrived, and never for a claimed length. The codec reads the content of a frame; `net` decides
 //! which client is too slow ([`Pace`]).
 
 use std::time::Duration;
@@ -12,10 +12,11 @@ use tokio::time::{Instant, timeout};
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
-/// What is read at least at once.
+/// The least room for one read.
 const READ_BYTES: usize = 8 << 10;
-/// A buffer that is full grows to so many times what has arrived, by a step at most; from a step on
-/// it doubles. The bytes of an ordinary frame are so copied once or twice, and few.
+/// A full buffer grows to this many times the arrived bytes, at most by a step; from the size of a
+/// step on, it doubles. So the bytes of an ordinary frame are copied once or twice, while they are
+/// few.
 const GROWTH: usize = 16;
 const STEP_BYTES: usize = 1 << 20;
 
@@ -36,7 +37,7 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
 }
 
-/// One frame without its length, and what it holds of the request memory.
+/// One frame without its length, and its part of the request memory.
 #[derive(Debug)]
 pub struct Frame {
     pub bytes: Bytes,
@@ -62,7 +63,7 @@ pub struct FrameReader<R> {
     length_max: usize,
     timeouts: ReadTimeouts,
     deficit: Deficit,
-    /// Since when the peer is waited for. A cancelled wait goes on with the next one.
+    /// When the current wait for the peer began. After a cancelled wait, the next one continues it.
     waiting_since: Option<Instant>,
 }
 
@@ -80,7 +81,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The next frame, or nothing if the stream has ended between two.
+    /// The next frame; `None` if the stream has ended after a whole frame.
+    ///
+    /// # Errors
+    /// If the length is invalid, the client is too slow, or the stream fails or ends within a
+    /// frame.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
             let size = self.frame_size()?;
@@ -89,7 +94,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             {
                 return Ok(Some(self.take_frame(size)));
             }
-            // Before its length is known, a frame is a small one.
+            // Until its length has arrived, a frame counts as small.
             let size = size.unwrap_or(READ_BYTES);
             self.make_room(size).await;
             if self.read(size).await? == 0 {
@@ -98,7 +103,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The size of the frame at hand, its length included.
+    /// The size of the next frame, including its length field. `None` before that has arrived.
     fn frame_size(&self) -> Result<Option<usize>, FrameError> {
         let Some(bytes) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = i32::from_be_bytes(*bytes);
@@ -113,15 +118,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut bytes = self.buffer.split_to(size).freeze();
         bytes.advance(LENGTH_BYTES);
         if size > REQUEST_FREE_BYTES {
-            // Its buffer goes with it: what the connection keeps is small.
+            // The frame takes its large buffer: the connection keeps a small one.
             self.buffer = BytesMut::from(&self.buffer[..]);
         }
         self.deficit = Deficit::default();
         Frame { bytes, memory: std::mem::take(&mut self.reserved) }
     }
 
-    /// Room for what comes next. What a frame that is not small needs is taken from the shared
-    /// memory first.
+    /// Makes room for the next bytes. A frame that is not small reserves shared memory first.
     async fn make_room(&mut self, size: usize) {
         let arrived = self.buffer.len();
         let wanted = size.saturating_sub(arrived);
@@ -140,7 +144,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Reads what is there, but nothing beyond a frame that is not small: its buffer is not kept.
+    /// Reads the available bytes, but none beyond a frame that is not small: its buffer is not
+    /// kept.
     async fn read(&mut self, size: usize) -> Result<usize, FrameError> {
         let ReadTimeouts { idle_max, pace } = self.timeouts;
         let begun = !self.buffer.is_empty();

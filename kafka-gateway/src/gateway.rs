@@ -1,4 +1,4 @@
-//! The running gateway: its start and its end.
+//! The running gateway: its start, and its shutdown.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::connection;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
 
-/// A process without descriptors serves no further Kafka client, and tells each at once.
+/// A process without free descriptors serves no further Kafka client, and closes each at once.
 const SERVED_BY_SPARES: usize = 0;
 
 /// Why a gateway did not start.
@@ -37,7 +37,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Listens, and serves clients from now on. Called within a tokio runtime.
+    /// Listens, and serves clients from now on. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the gateway cannot listen on the configured address.
     pub fn start(config: GatewayConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
         let address = config.settings.listen;
         let acceptor =
@@ -61,26 +64,27 @@ impl Gateway {
         Ok(Self { local_addr, metrics, failure, shutdown: trigger, accepting })
     }
 
-    /// The address that is listened on, its port known.
+    /// The address of the listener, with the port that port 0 stood for.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// What the gateway counts, to be registered by whoever shows metrics.
+    /// The gateway's metrics. The caller registers them.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Why no more connections are taken, if that is not by [`Self::shutdown`].
+    /// The reason, once the gateway has stopped to accept connections for another reason than
+    /// [`Self::shutdown`].
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.watch()
     }
 
-    /// Takes no new connections or requests, and waits until what was received is answered, `grace`
-    /// at most. Long polls end with the broker's own shutdown.
+    /// Accepts no new connections or requests, and waits until the received requests are answered,
+    /// at most for `grace`. Long polls end with the broker's own shutdown.
     pub async fn shutdown(self, grace: Duration) {
         self.shutdown.begin(grace);
         if self.accepting.await.is_err() {
@@ -89,15 +93,15 @@ impl Gateway {
     }
 }
 
-/// What is in force for a newcomer: Kafka's settings may change at any time. Nobody gives way: an
-/// idle consumer is no worse than a busy one.
+/// The limits for a new connection from this address: Kafka's configs may change at any time. No
+/// connection is evicted for another one: an idle consumer is as useful as a busy one.
 fn connection_limits(shared: &Shared, address: IpAddr) -> ConnectionLimits {
-    let settings = shared.broker.settings();
-    let own = settings.connections_of_addresses_max.get(&address).copied();
-    let per_address = own.unwrap_or(settings.connections_per_address_max);
-    let count = |setting: u32| usize::try_from(setting).unwrap_or(usize::MAX);
+    let config = shared.broker.effective_config();
+    let own = config.connections_of_addresses_max.get(&address).copied();
+    let per_address = own.unwrap_or(config.connections_per_address_max);
+    let count = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
     ConnectionLimits {
-        in_all: shared.config.settings.connections_max.min(count(settings.connections_max)),
+        in_all: shared.config.settings.connections_max.min(count(config.connections_max)),
         per_address: count(per_address),
         evictable_after: None,
     }

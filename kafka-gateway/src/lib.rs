@@ -1,10 +1,10 @@
-//! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It
-//! translates and decides nothing.
+//! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. This crate
+//! translates, and decides nothing.
 //!
-//! Reading order: `api` (what is served), `call` (a request on its way), `gateway` and `connection`
-//! (who is served, in which order), `frame` (foreign bytes), `handlers` (one file per API),
-//! `error_map`, `response` (bytes on their way out). `kafka-codec` reads and writes the messages;
-//! accepting, budgets and slow clients are the business of `net`.
+//! Reading order: `api` (the table of APIs), `call` (a request and its response), `gateway` and
+//! `connection` (the order of requests and responses), `frame` (bytes from the network), `handlers`
+//! (one file per API), `error_map`, `response` (bytes to the network). `kafka-codec` decodes and
+//! encodes messages; `net` accepts connections, bounds memory, and ends slow clients.
 
 mod api;
 mod call;

@@ -1,15 +1,15 @@
-//! The budgets that all connections of a gateway share.
+//! The memory budgets that all connections of a gateway share.
 
 use rustmq_net::{Budget, RequestMemory, ResponseMemory};
 
 use crate::config::GatewayConfig;
 
-/// All of its memory that has a budget; clones share it.
+/// The budgets of a gateway. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Memory {
     pub requests: RequestMemory,
     pub responses: ResponseMemory,
-    /// Fetched bytes that slow clients have not taken.
+    /// For copies of fetched bytes that slow clients have not received.
     pub fetch_copies: Budget,
 }
 

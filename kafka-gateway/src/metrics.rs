@@ -1,4 +1,4 @@
-//! What the gateway counts. Names begin with `rustmq_kafka_`.
+//! The gateway's metrics. Their names begin with `rustmq_kafka_`.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ use rustmq_net::ConnectionMetrics;
 
 use crate::memory::Memory;
 
-/// One of the APIs in the table, by Kafka's name.
+/// An API by Kafka's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ApiLabel {
     pub api: &'static str,
 }
 
-/// Why a connection was closed by the gateway.
+/// Why the gateway closed a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
     pub reason: &'static str,
@@ -60,7 +60,7 @@ impl Metrics {
         }
     }
 
-    /// Makes the counters visible in `registry`.
+    /// Adds the metrics to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("rustmq_kafka");
         registry.register("requests", "Requests received, by API", self.requests.clone());
@@ -85,7 +85,7 @@ impl Metrics {
     }
 }
 
-/// The memory in use, read when it is asked for.
+/// The memory in use, read at each scrape.
 #[derive(Debug)]
 struct MemoryGauges(Memory);
 

@@ -1,4 +1,4 @@
-//! What all connections of a gateway share.
+//! The state that all connections of a gateway share.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::fetch_sessions::FetchSessions;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 
-/// What all connections of a gateway share.
+/// The state that all connections of a gateway share.
 pub struct Shared {
     pub config: GatewayConfig,
     pub broker: Arc<Broker>,

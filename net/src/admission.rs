@@ -30,7 +30,7 @@ pub struct ConnectionLimits {
 
 /// The limit that a connection was refused for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum NotAdmitted {
     #[error("there are as many connections as there may be")]
     InAll,
     #[error("its address has as many connections as one may have")]
@@ -51,7 +51,7 @@ impl Admission {
         address: IpAddr,
         limits: ConnectionLimits,
         eviction: Eviction,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Permit, NotAdmitted> {
         let address = address.to_canonical();
         let (number, evicted) = self.0.lock().admit(now, address, limits, &eviction)?;
         // Without the lock: a task that ends returns its permit, which takes the lock.
@@ -90,8 +90,8 @@ impl Permit {
     /// kind.
     ///
     /// # Errors
-    /// [`Refusal`] if the connection meets a limit there. It keeps its old place then.
-    pub fn move_to(&mut self, kind: &Admission, now: Instant, limits: ConnectionLimits) -> Result<(), Refusal> {
+    /// [`NotAdmitted`] if the connection meets a limit there. It keeps its old place then.
+    pub fn move_to(&mut self, kind: &Admission, now: Instant, limits: ConnectionLimits) -> Result<(), NotAdmitted> {
         *self = kind.admit(now, self.address, limits, self.eviction.clone())?;
         Ok(())
     }
@@ -179,14 +179,14 @@ impl Register {
         address: IpAddr,
         limits: ConnectionLimits,
         eviction: &Eviction,
-    ) -> Result<(u64, Option<Eviction>), Refusal> {
+    ) -> Result<(u64, Option<Eviction>), NotAdmitted> {
         let ConnectionLimits { in_all, per_address, evictable_after } = limits;
         let of_address = self.by_address.get(&address).copied().unwrap_or(0);
         let evicted = if of_address >= per_address {
             let oldest = self.take_oldest(now, evictable_after, |one| one.address == address);
-            Some(oldest.ok_or(Refusal::PerAddress)?)
+            Some(oldest.ok_or(NotAdmitted::PerAddress)?)
         } else if self.by_number.len() >= in_all {
-            Some(self.take_oldest(now, evictable_after, |_| true).ok_or(Refusal::InAll)?)
+            Some(self.take_oldest(now, evictable_after, |_| true).ok_or(NotAdmitted::InAll)?)
         } else {
             None
         };

@@ -49,7 +49,7 @@ mod server;
 mod shutdown;
 
 pub use acceptor::Acceptor;
-pub use admission::{Admission, ConnectionLimits, Permit, Refusal};
+pub use admission::{Admission, ConnectionLimits, NotAdmitted, Permit};
 pub use advertised::advertised_endpoint;
 pub use memory::{
     Budget, Exhausted, REQUEST_FREE_BYTES, REQUEST_ORDINARY_BYTES, RequestMemory, RequestReservation, Reservation,

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::admission::Refusal;
+use crate::admission::NotAdmitted;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -15,10 +15,10 @@ struct ReasonLabel {
 
 const OUT_OF_DESCRIPTORS: &str = "descriptors";
 
-const fn reason(refusal: Refusal) -> &'static str {
+const fn reason(refusal: NotAdmitted) -> &'static str {
     match refusal {
-        Refusal::InAll => "limit",
-        Refusal::PerAddress => "address_limit",
+        NotAdmitted::InAll => "limit",
+        NotAdmitted::PerAddress => "address_limit",
     }
 }
 
@@ -38,7 +38,7 @@ impl ConnectionMetrics {
         self.open.get()
     }
 
-    pub(crate) fn refused(&self, refusal: Refusal) {
+    pub(crate) fn refused(&self, refusal: NotAdmitted) {
         self.refused.get_or_create(&ReasonLabel { reason: reason(refusal) }).inc();
     }
 
@@ -48,7 +48,7 @@ impl ConnectionMetrics {
 
     /// Registers the metrics in `registry`, whose prefix names the server.
     pub fn register(&self, registry: &mut Registry) {
-        for reason in [reason(Refusal::InAll), reason(Refusal::PerAddress), OUT_OF_DESCRIPTORS] {
+        for reason in [reason(NotAdmitted::InAll), reason(NotAdmitted::PerAddress), OUT_OF_DESCRIPTORS] {
             drop(self.refused.get_or_create(&ReasonLabel { reason }));
         }
         registry.register("connections", "Open connections", self.open.clone());

@@ -39,8 +39,8 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The settings that have a flag.
-    pub fn settings(&self) -> Vec<FlagValue> {
+    /// The settings that are given as flags.
+    pub fn flag_values(&self) -> Vec<FlagValue> {
         let address = |address: &Option<SocketAddr>| address.as_ref().map(ToString::to_string);
         let flags = [
             ("data_dir", "--data-dir", self.data_dir.clone()),

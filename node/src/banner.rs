@@ -1,5 +1,5 @@
-//! What a newcomer sees when the broker is ready: where it listens, what it keeps, and what to type
-//! next.
+//! The text on standard output when the broker is ready: its addresses, its data folder, and the
+//! first commands to try.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustmq_model::ByteSize;
 
-/// The facts of a start.
+/// The facts that the text shows.
 #[derive(Debug)]
 pub struct Started<'a> {
     pub kafka: SocketAddr,
@@ -53,7 +53,7 @@ pub fn text(started: &Started<'_>) -> String {
     )
 }
 
-/// A size to one decimal of the largest unit, for people.
+/// A size in its largest unit, to one decimal.
 fn human(size: ByteSize) -> String {
     let units = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let Some((unit, factor)) = units.iter().find(|(_, factor)| size.0 >= *factor) else { return size.to_string() };

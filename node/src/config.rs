@@ -1,11 +1,11 @@
-//! The configuration in force: defaults, then the file, the environment and the flags, each over
-//! the one before.
+//! The configuration in force: defaults, then the file, the environment and the flags. A later
+//! source overrides the earlier ones.
 //!
-//! Each crate declares the settings that it reads; [`Config`] has them side by side, and
-//! [`catalogue`] knows them by name. `file`, `environment` and `expansion` are for the sources of
-//! values, [`sources`] puts them together and remembers where each came from, [`reload`] decides
-//! what may change while the process runs. Kafka's broker-wide settings stay under their own dotted
-//! names in `[kafka]` and are judged by the controller's catalogue.
+//! Each crate declares the settings that it reads. [`Config`] has the settings of all crates, and
+//! [`catalogue`] finds them by name. `file`, `environment` and `expansion` read the sources of
+//! values, [`sources`] combines them and remembers the origin of each value, [`reload`] decides
+//! which settings change while the process runs. Kafka's broker-wide settings keep their own dotted
+//! names in `[kafka]`; the controller's catalogue judges them.
 
 mod catalogue;
 mod environment;
@@ -33,7 +33,7 @@ pub use reload::{Difference, Reload, Verdict};
 pub use settings::{LogFormat, LogSettings, ProcessSettings};
 pub use sources::{FlagValue, Inputs, Sources};
 
-/// Everything that `rustmq` can be told, within bounds: the settings of each crate.
+/// The settings of each crate, with legal values.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub process: ProcessSettings,
@@ -41,13 +41,14 @@ pub struct Config {
     pub broker: BrokerSettings,
     pub gateway: GatewaySettings,
     pub engine: EngineSettings,
-    /// Kafka's own settings by their dotted names, as the catalogue keeps their values.
+    /// Kafka's settings by their dotted names, with the canonical form of their values.
     pub kafka: BTreeMap<String, String>,
-    /// The names of our own settings that were given: the others have their defaults.
+    /// The names of our own settings that have a value in a source; the others have their defaults.
     pub given: BTreeSet<&'static str>,
 }
 
 impl Config {
+    /// The configuration that follows from these values.
     pub fn resolve(sources: &Sources) -> Self {
         fn read<S: Settings>(sources: &Sources) -> S {
             S::read(&|name| sources.accepted(name))
@@ -63,7 +64,7 @@ impl Config {
         }
     }
 
-    /// Kafka's settings that were given and that do nothing here.
+    /// The given settings of Kafka's that have no effect in RustMQ.
     pub fn without_effect(&self) -> impl Iterator<Item = &str> {
         let does_nothing =
             |name: &&str| configs::broker_config(name).is_some_and(|entry| entry.effect == Effect::KeptOnly);

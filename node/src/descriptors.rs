@@ -1,18 +1,18 @@
-//! File descriptors: as many as the system lets the process have, and how many of them connections
-//! may take. What the log and HTTP need is kept back, so that clients, however many come, cannot
-//! keep the log from its next segment, nor an orchestrator from `/health`.
+//! File descriptors: raises the process's limit, and bounds Kafka's connections by it. Reserves
+//! descriptors for the log and HTTP, so that no number of clients can prevent the log from opening
+//! its next segment, or an orchestrator from asking for `/health`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For the metadata store, listeners, runtimes and threads.
+/// Descriptors for the metadata store, listeners, runtimes and threads.
 const OTHERS: u64 = 128;
-/// Each slot of the log: one to read, two for the driver that writes.
+/// Descriptors for each slot of the log: one to read, and two for the driver that writes.
 const PER_SEGMENT: u64 = 3;
-/// Fewer connections would be of no use to anyone: with less, the start warns and goes on.
+/// The least limit on connections: with fewer descriptors, the start warns and continues.
 const CONNECTIONS_MIN: u64 = 64;
 
-/// Raises the soft limit to the hard one, and answers what is in force. The usual soft limit,
-/// 1,024, is made for programs that use `select`.
+/// Raises the soft limit to the hard one, and returns the limit in force. The usual soft limit of
+/// 1,024 is meant for programs that use `select`.
 pub fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
@@ -22,8 +22,8 @@ pub fn raise_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many of Kafka's connections may be open at once: the configured number, or what the limit
-/// leaves beside the log's `segments` and as many descriptors as HTTP's connections take.
+/// The most connections of Kafka clients at a time: the configured number, or the descriptors that
+/// the limit leaves beside the log's `segments` and HTTP's `http_max`.
 pub fn connections_max(configured: usize, limit: u64, segments: u64, http_max: u64) -> usize {
     let kept = OTHERS + http_max + PER_SEGMENT * segments;
     let left = limit.saturating_sub(kept).max(CONNECTIONS_MIN);

@@ -1,5 +1,5 @@
-//! What ends a process that serves: a signal, or a failure if the configuration in force says so.
-//! How it ends is decided in [`crate::process`].
+//! Decides when a serving process ends: after a signal, or after a failure if the configuration in
+//! force says so. [`crate::process`] carries out the end.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::health::{self, Health};
 use crate::signals::Signals;
 
-/// Waits for a signal, or for a failure while that is to end the process.
-pub async fn until_told_to_end(mut config: watch::Receiver<Arc<Config>>, signals: &mut Signals, health: &Health) {
+/// Waits for a signal, or for a failure while the configuration says that failures end the process.
+pub async fn until_end_is_due(mut config: watch::Receiver<Arc<Config>>, signals: &mut Signals, health: &Health) {
     tokio::select! {
         () = signals.end() => {}
         () = failure_that_ends(&mut config, health) => {
@@ -20,12 +20,12 @@ pub async fn until_told_to_end(mut config: watch::Receiver<Arc<Config>>, signals
     }
 }
 
-/// Resolves once a part has failed and the configuration in force says that this ends the process,
-/// whichever comes first.
+/// Resolves once a part has failed and the configuration in force says that a failure ends the
+/// process. Either may come first.
 async fn failure_that_ends(config: &mut watch::Receiver<Arc<Config>>, health: &Health) {
     health.failed().await;
     if config.wait_for(|config| config.process.exit_on_failure).await.is_err() {
-        // Nobody reloads, so that the answer stays no.
+        // Without a reload, the configuration does not change any more.
         std::future::pending::<()>().await;
     }
 }

@@ -1,12 +1,12 @@
-//! The data folder: made once, held by one process at a time, and refused when another version
+//! The data folder: created once, used by one process at a time, and refused if another version
 //! wrote it.
 //!
 //! ```text
 //! rustmq-data/
-//!   LOCK            held with flock while a process runs
-//!   node.json       the folder's format version, id and incarnation, and the log's capacity that was chosen for its disk
-//!   UNSYNCED        there while a process runs with wal.fsync_on_write = false
-//!   wal/            the shards' write-ahead logs (or wherever wal.path says)
+//!   LOCK            locked with flock while a process runs
+//!   node.json       the folder's format version, id and incarnation, and the default capacity of the log
+//!   UNSYNCED        exists while a process runs with wal.fsync_on_write = false
+//!   wal/            the shards' write-ahead logs, unless wal.path moves them
 //!   controller/     the metadata's Raft log and snapshots
 //! ```
 
@@ -21,11 +21,12 @@ use rustmq_folder::{FolderLock, LockError, ReadError, VersionFile, sync_dir};
 use rustmq_model::ByteSize;
 use serde::{Deserialize, Serialize};
 
-/// The layout that this version reads and writes.
+/// The format version that this process reads and writes.
 const FORMAT_VERSION: u32 = 1;
 const NODE_FILE: &str = "node.json";
 const UNSYNCED: &str = "UNSYNCED";
 
+/// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("the data folder {path} is in use by another process; stop that one, or give this one its own --data-dir")]
@@ -46,21 +47,21 @@ pub enum FolderError {
 #[serde(deny_unknown_fields)]
 struct NodeFile {
     format_version: u32,
-    /// Half of what was free when the folder was made: in force where the configuration names no
-    /// capacity.
+    /// Half of the free space at the folder's creation: the log's capacity, unless one is
+    /// configured.
     wal_capacity_bytes: u64,
-    /// The folder's life as the controller knows it, in hexadecimal.
+    /// The incarnation id that the controller knows, in hexadecimal.
     incarnation: String,
-    /// Never changes: the write-ahead log, which may lie elsewhere, names its folder by it.
+    /// Never changes. The write-ahead log, which may be elsewhere, refers to its folder by it.
     #[serde(default)]
     id: Option<String>,
-    /// The write-ahead log and the metadata store were made: the absence of one is no reason to
-    /// make another.
+    /// The write-ahead log and the metadata store were created: if one is missing, it must not be
+    /// created again.
     #[serde(default, alias = "has_wal")]
     is_founded: bool,
 }
 
-/// A data folder that this process holds. The lock goes with the value, or with the process.
+/// A data folder, locked by this process until the value is dropped.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -72,8 +73,11 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder if it is not there, takes its lock, and checks its version, before anything
-    /// else in it is touched.
+    /// Creates the folder if it is missing, locks it, and checks its version, before it touches
+    /// anything else in it.
+    ///
+    /// # Errors
+    /// If another process uses the folder, another version or program wrote it, or I/O fails.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         fs::create_dir_all(path).map_err(failed("make the data folder", path))?;
         let file = node_file(path);
@@ -98,7 +102,7 @@ impl DataFolder {
         };
         let node = match node.id {
             Some(_) => node,
-            // Written before the log is told.
+            // The id is written before the log refers to it.
             None => write_node_file(&file, NodeFile { id: Some(new_id()), ..node })?,
         };
         remove_if_there(&unsynced).map_err(failed("remove", &unsynced))?;
@@ -116,18 +120,21 @@ impl DataFolder {
         })
     }
 
-    /// Whether the write-ahead log and the metadata store were ever made.
+    /// Whether the write-ahead log and the metadata store were created before.
     pub const fn is_founded(&self) -> bool {
         self.is_founded
     }
 
-    /// What the write-ahead log is to know this folder by.
+    /// The write-ahead log's reference to this folder.
     pub fn wal_owner(&self) -> WalOwner {
         let data_dir = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         WalOwner { id: self.id.clone(), data_dir }
     }
 
-    /// The write-ahead log, which names this folder, and the metadata store are there.
+    /// Notes that the write-ahead log, which refers to this folder, and the metadata store exist.
+    ///
+    /// # Errors
+    /// If `node.json` cannot be written.
     pub fn note_founded(&mut self) -> Result<(), FolderError> {
         if !self.is_founded {
             self.rewrite(|node| NodeFile { is_founded: true, ..node })?;
@@ -136,13 +143,16 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Which life of the folder this is: renewed when it is made, repaired, or was left uncleanly
-    /// by a process that did not sync.
+    /// The folder's incarnation: renewed at its creation, after a repair, and after an unclean end
+    /// of a process that did not sync.
     pub const fn incarnation(&self) -> IncarnationId {
         self.incarnation
     }
 
-    /// Begins a new incarnation: the folder no longer holds all that it acknowledged.
+    /// Begins a new incarnation: acknowledged records are missing from the folder.
+    ///
+    /// # Errors
+    /// If `node.json` cannot be written.
     pub fn renew_incarnation(&self) -> Result<(), FolderError> {
         self.rewrite(|node| NodeFile { incarnation: new_id(), ..node })
     }
@@ -153,21 +163,27 @@ impl DataFolder {
         write_node_file(&file, NodeFile { id: Some(self.id.clone()), ..change(node) }).map(|_| ())
     }
 
-    /// Says that acknowledged records may be lost if this process ends in any other way than
-    /// through [`Self::close`].
+    /// Marks the folder: acknowledged records may be lost unless this process ends with
+    /// [`Self::close`].
+    ///
+    /// # Errors
+    /// If the mark cannot be written.
     pub fn mark_unsynced(&self) -> Result<(), FolderError> {
         let mark = self.path.join(UNSYNCED);
         let made = File::create(&mark).and_then(|file| file.sync_all()).and_then(|()| sync_dir(&self.path));
         made.map_err(failed("write", &mark))
     }
 
-    /// The process ends cleanly: everything is synced.
+    /// Removes the mark: everything is synced, and the process ends cleanly.
+    ///
+    /// # Errors
+    /// If the mark cannot be removed.
     pub fn close(self) -> Result<(), FolderError> {
         let mark = self.path.join(UNSYNCED);
         remove_if_there(&mark).map_err(failed("remove", &mark))
     }
 
-    /// The capacity for the write-ahead log that was chosen when the folder was made.
+    /// The default capacity of the write-ahead log, from the folder's creation.
     pub const fn wal_capacity(&self) -> ByteSize {
         self.wal_capacity
     }
@@ -190,8 +206,8 @@ fn read_node_file(file: &VersionFile) -> Result<Option<NodeFile>, FolderError> {
     })
 }
 
-/// A folder without our file but with somebody's things in it is not ours to write to. What a first
-/// start that was cut off may have left, the lock and a half-written version file, does not count.
+/// Refuses a folder that has other files and no `node.json`: it belongs to another program. The
+/// lock and a partial version file may come from an interrupted first start, and are accepted.
 fn refuse_foreign(path: &Path) -> Result<(), FolderError> {
     for entry in fs::read_dir(path).map_err(failed("list", path))? {
         let name = entry.map_err(failed("list", path))?.file_name();

@@ -1,6 +1,6 @@
-//! Which parts of the process have failed for good: until it starts again, they do not do their
-//! work. The parts know that themselves; here it is gathered, for HTTP, for metrics and for the end
-//! of the process.
+//! The parts of the process that have failed permanently: they do not work until the process starts
+//! again. Each part reports its own failure; this file gathers the reports for HTTP, metrics and
+//! the end of the process.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A part that has failed for good, and why.
+/// A part that has failed permanently, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     pub part: String,
@@ -25,33 +25,33 @@ struct Part {
     failure: watch::Receiver<Option<String>>,
 }
 
-/// The parts of the process that it cannot do without.
+/// The parts that the process depends on.
 #[derive(Debug, Default)]
 pub struct Health {
     parts: Mutex<Vec<Part>>,
 }
 
 impl Health {
-    /// From now on the part belongs to the process's health. Its failure, once told, stays.
+    /// Adds a part. A reported failure is permanent.
     pub fn watch(&self, part: impl Into<String>, failure: watch::Receiver<Option<String>>) {
         self.parts.lock().push(Part { name: part.into(), failure });
     }
 
-    /// As of now, in the order in which the parts were started.
+    /// The failures so far, in the order in which the parts were added.
     pub fn failures(&self) -> Vec<Failure> {
-        let told = |part: &Part| {
+        let failure = |part: &Part| {
             let reason = part.failure.borrow().clone()?;
             Some(Failure { part: part.name.clone(), reason })
         };
-        self.parts.lock().iter().filter_map(told).collect()
+        self.parts.lock().iter().filter_map(failure).collect()
     }
 
-    /// Resolves once any of the parts that are watched by now has failed.
+    /// Resolves once any of the parts added so far has failed.
     pub async fn failed(&self) {
         let mut waits = JoinSet::new();
         for part in self.parts.lock().iter() {
             let mut failure = part.failure.clone();
-            // An error says that the part is gone without a failure.
+            // An error means that the part has ended without a failure.
             waits.spawn(async move { failure.wait_for(Option::is_some).await.is_ok() });
         }
         while let Some(failed) = waits.join_next().await {

@@ -1,7 +1,6 @@
-//! The process's own HTTP port: a connection is for one request, and lasts a bounded time. hyper
-//! reads and writes HTTP/1; who may connect, and who gives way, `net` decides by [`Limits`]. No
-//! connection of Kafka's clients counts here, so that a node whose others are all taken still
-//! answers.
+//! The process's own HTTP port. A connection has one request, and a limited lifetime. hyper reads
+//! and writes HTTP/1; `net` admits and evicts connections by [`Limits`]. Connections of Kafka
+//! clients do not count here, so that a node with all of those in use still answers.
 
 mod limits;
 mod pages;
@@ -29,16 +28,20 @@ use pages::Visit;
 pub use limits::Limits;
 pub use status::{Phase, Status};
 
-/// The port that is listened on.
+/// The server of the HTTP port.
 pub struct HttpServer {
     pub address: SocketAddr,
-    /// Why it no longer is, once that is so.
+    /// The reason, once the server has failed.
     pub failure: watch::Receiver<Option<String>>,
     shutdown: ShutdownTrigger,
     serving: JoinHandle<()>,
 }
 
-/// Binds at once, so that a taken port stops the start; serves until it is shut down or dropped.
+/// Binds at once, so that the process does not start if the port is in use. Serves until it is shut
+/// down or dropped.
+///
+/// # Errors
+/// If the server cannot listen on the address.
 pub fn start(address: SocketAddr, status: &Arc<Status>, limits: Limits) -> std::io::Result<HttpServer> {
     let acceptor = Acceptor::bind(address, limits::SERVED_BY_SPARES)?;
     let address = acceptor.local_addr();
@@ -55,7 +58,7 @@ pub fn start(address: SocketAddr, status: &Arc<Status>, limits: Limits) -> std::
 }
 
 impl HttpServer {
-    /// Takes no new connections, and waits for the answers that are on their way, `grace` at most.
+    /// Accepts no new connections, and waits for the responses under way, at most for `grace`.
     pub async fn shutdown(self, grace: Duration) {
         self.shutdown.begin(grace);
         if self.serving.await.is_err() {
@@ -73,8 +76,7 @@ async fn serve(connection: Connection, router: Router, limits: Limits) {
         routed.call(request)
     });
     let mut builder = http1::Builder::new();
-    // A connection that lives on from request to request could not be told from one whose answer is
-    // not taken.
+    // A kept-alive connection looks like one whose client does not receive its response.
     builder.keep_alive(false);
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time_max).max_buf_size(limits.head_bytes_max);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {

@@ -1,21 +1,21 @@
-//! What RustMQ decides by settings of its own where Kafka has a broker-wide config, under Kafka's
-//! names: DescribeConfigs tells what is in force, and whether somebody set it. The broker's numeric
-//! id is added by the broker, which is given it.
+//! The values of RustMQ's own settings under the names of Kafka's broker-wide configs.
+//! DescribeConfigs shows the value in force, and whether it was set. The broker adds its numeric
+//! id, which the controller assigns.
 
 use rustmq_controller_core::configs::StaticConfigs;
 
 use crate::config::Config;
 
-/// What the process works out at its start.
+/// The values that the process derives at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkedOut {
     pub shards: usize,
     pub connection_threads: usize,
-    /// As many connections as the process takes, whatever Kafka's `max.connections` says.
+    /// The most connections that the process accepts, without Kafka's `max.connections`.
     pub connections_max: usize,
 }
 
-/// The `[kafka]` section with what rules in place of some of it.
+/// The `[kafka]` section, with the values of our settings that replace some of its configs.
 pub fn static_configs(config: &Config, process: WorkedOut) -> StaticConfigs {
     let WorkedOut { shards, connection_threads, connections_max } = process;
     let mut kafka = StaticConfigs::from(config.kafka.clone());
@@ -42,7 +42,7 @@ pub fn static_configs(config: &Config, process: WorkedOut) -> StaticConfigs {
     kafka
 }
 
-/// Two settings bound the connections, Kafka's and ours: the lower one is in force.
+/// Kafka's config and our setting both bound the connections: the lower bound is in force.
 fn bound_connections(kafka: &mut StaticConfigs, most: usize, is_set: bool) {
     const NAME: &str = "max.connections";
     match kafka.set.get(NAME).and_then(|value| value.parse::<usize>().ok()) {

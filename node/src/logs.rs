@@ -1,5 +1,5 @@
-//! Where log lines go: standard error, as text or JSON, filtered. The filter may change while the
-//! process runs.
+//! Log lines: filtered, and written to standard error as text or JSON. The filter may change while
+//! the process runs.
 
 use std::io::IsTerminal;
 
@@ -10,10 +10,14 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Changes which log lines are written from now on.
+/// Changes the filter of log lines.
 #[derive(Clone, Debug)]
 pub struct LogLines(reload::Handle<Targets, Registry>);
 
+/// Starts logging.
+///
+/// # Errors
+/// If logging was started before.
 pub fn start(settings: &LogSettings) -> Result<LogLines> {
     let (filter, handle) = reload::Layer::new(settings.filter.0.clone());
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
@@ -28,7 +32,7 @@ pub fn start(settings: &LogSettings) -> Result<LogLines> {
 }
 
 impl LogLines {
-    /// Takes from the settings what may change: the filter.
+    /// Applies the filter of the settings.
     pub fn reload(&self, settings: &LogSettings) {
         self.0.reload(settings.filter.0.clone()).expect("the lines are written as long as the process lives");
     }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The error and its causes on one line, without those that the line has told already.
+/// The error and its causes on one line, without causes that the line contains already.
 fn chain_of(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -59,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let inputs = Inputs {
         file: arguments.config.clone(),
         environment: Environment::new(std::env::vars_os()),
-        flags: arguments.settings(),
+        flags: arguments.flag_values(),
     };
     let sources = inputs.gather(Readable::Anything)?;
     let config = Config::resolve(&sources);
@@ -87,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     runtime.worker_threads(process::connection_threads(&config)).enable_all();
     let runtime = runtime.build().context("starting the runtime")?;
     let served = runtime.block_on(process::serve(Startup { config, sources, inputs, log_lines }));
-    // Without waiting for its threads: one of them may wait for a disk that has stalled.
+    // Does not wait for its threads: one of them may wait for a stalled disk.
     runtime.shutdown_background();
     served
 }

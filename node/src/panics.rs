@@ -1,5 +1,5 @@
-//! Panics of any thread or task, wherever they end: a log line in the configured format, and a
-//! count. One that ends only a connection or a read shows nowhere else.
+//! Logs each panic of a thread or task in the configured format, and counts it. A panic that ends
+//! only a connection or a read is visible nowhere else.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 static PANICS: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// From now on, in place of the text on standard error. Logging must have started.
+/// Replaces the text on standard error, from now on. Logging must have started.
 pub fn log_and_count() {
     panic::set_hook(Box::new(on_panic));
 }
@@ -24,7 +24,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     let reason = info.payload_as_str().unwrap_or("no text");
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-    // Only where RUST_BACKTRACE asks for it.
+    // Captured only if RUST_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(thread, location, reason, backtrace, "a thread or task has panicked");

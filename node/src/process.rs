@@ -1,4 +1,5 @@
-//! The life of the process: what is opened in which order, when it is ready, and how it ends.
+//! The life of the process: the order in which it opens its parts, when it is ready, and how it
+//! ends.
 //!
 //! ```text
 //! starting: folder -> HTTP -> (engine recovers | controller opens) -> broker -> Kafka listener
@@ -25,7 +26,7 @@ use tokio::time::timeout;
 use crate::banner::{self, Started};
 use crate::config::{Config, Inputs, Sources};
 use crate::descriptors;
-use crate::ending::until_told_to_end;
+use crate::ending::until_end_is_due;
 use crate::folder::DataFolder;
 use crate::health::{self, Health};
 use crate::http::{self, HttpServer, Limits, Phase, Status};
@@ -35,25 +36,27 @@ use crate::panics;
 use crate::reload::{Reloader, Reloading, Running};
 use crate::signals::Signals;
 
-/// Requests in flight may be given up at once; the last proof of the log is worth waiting for
-/// longer than most disks ever take.
+/// The least time to wait for the last writes of the log, longer than nearly all disks need. The
+/// configured timeout, which may be shorter, holds for requests in flight.
 const DISK_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
-/// For answers of `/health` and the like that are on their way.
+/// How long the end waits for HTTP responses under way.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the process starts with.
+/// The inputs of a start.
 #[derive(Debug)]
 pub struct Startup {
     pub config: Config,
-    /// What the configuration was resolved from, and may be again.
+    /// The values that the configuration was resolved from, for reloads.
     pub sources: Sources,
     pub inputs: Inputs,
     pub log_lines: LogLines,
 }
 
-/// Runs the broker until a signal ends it, or a failure if that is configured. An end after a
-/// failure is an error, whatever brought it.
+/// Runs the broker until a signal, or a failure if that is configured.
+///
+/// # Errors
+/// If the broker cannot start, or a part has failed before its end, whatever has caused the end.
 pub async fn serve(startup: Startup) -> Result<()> {
     let begun = Instant::now();
     let Startup { config, sources, inputs, log_lines } = startup;
@@ -113,15 +116,15 @@ pub async fn serve(startup: Startup) -> Result<()> {
         },
     );
 
-    until_told_to_end(config_in_force.clone(), &mut signals, &status.health).await;
+    until_end_is_due(config_in_force.clone(), &mut signals, &status.health).await;
     status.enter(Phase::Stopping);
-    // From here on the configuration stays as it is.
+    // No reload changes the configuration from here on.
     reloading.inspect(Reloading::end);
     let shutdown_timeout = config_in_force.borrow().process.shutdown_timeout;
     let stopped = stop(shutdown_timeout, gateway, &broker, &engine, &controller).await;
     http.shutdown(HTTP_PATIENCE).await;
-    // Not before: a stop may find that the disk has failed. The folder is not closed then, since
-    // what it holds is not known to be all.
+    // Checked after the stop, which may find that the disk has failed. The folder is then not
+    // closed: acknowledged records may be missing from it.
     refuse_failures(&status.health, stopped.is_ok())?;
     stopped?;
     folder.close()?;
@@ -138,7 +141,7 @@ fn refuse_failures(health: &Health, has_stopped: bool) -> Result<()> {
     bail!("{how} after a failure: {}", health::describe(&failures));
 }
 
-/// Answers on the configured address from now on.
+/// Starts to answer on the configured address.
 fn start_http(config: &Config, status: &Arc<Status>, limits: Limits) -> Result<HttpServer> {
     let address = config.process.http_listen;
     let http = http::start(address, status, limits)
@@ -147,7 +150,7 @@ fn start_http(config: &Config, status: &Arc<Status>, limits: Limits) -> Result<H
     Ok(http)
 }
 
-/// What follows from the log as it was opened.
+/// The values that depend on the opened log.
 fn work_out(
     config: &Config,
     report: &StartReport,
@@ -155,8 +158,8 @@ fn work_out(
     descriptors_max: u64,
     http_limits: Limits,
 ) -> WorkedOut {
-    // The folder keeps the segment size that it was made with. Each shard may go a segment above
-    // its capacity.
+    // The folder keeps the segment size of its creation. Each shard may exceed its capacity by a
+    // segment.
     let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
     let http_max = http_limits.descriptors_max() as u64;
     let configured = config.gateway.connections_max;
@@ -174,16 +177,16 @@ fn watch_storage(health: &Health, engine: &Engine, controller: &RaftController) 
     health.watch("controller", controller.failure());
 }
 
-/// Threads for connections: a processor each that no shard needs. With one more than can run, tokio
-/// wakes it for each request that comes, and it finds that another has taken the request.
+/// The number of threads for connections: one for each processor that no shard needs. If there were
+/// more than can run, tokio would wake one for each request, which another thread then takes.
 pub fn connection_threads(config: &Config) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     processors.saturating_sub(config.engine.shard_count()).max(1)
 }
 
-/// Ends everything in the order in which it holds each other. What is acknowledged is synced
-/// already; this answers what is in flight. A disk that stalls keeps the process for a time and no
-/// longer: then it ends without what that disk still owes.
+/// Ends all parts, the users of a part before the part. Acknowledged records are synced already;
+/// this answers the requests in flight. A stalled disk delays the end for a limited time: then the
+/// process ends without the remaining writes.
 async fn stop(
     limit: Duration,
     gateway: Gateway,
@@ -205,14 +208,14 @@ async fn stop(
 }
 
 /// One of Kafka's settings that only the file or the environment can set, as a number; 0 if the
-/// catalogue knows no such number.
+/// catalogue has no such number.
 fn kafka_number(config: &Config, name: &str) -> u64 {
     let configured = config.kafka.get(name).map(String::as_str);
     let default = || configs::broker_config(name).and_then(|entry| entry.default);
     configured.or_else(default).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// A batch that producers may send must fit the log.
+/// Refuses a `message.max.bytes` for which the segments of the log are too small.
 fn check_largest_batch(config: &Config, report: &StartReport) -> Result<()> {
     const NAME: &str = "message.max.bytes";
     let largest = kafka_number(config, NAME);
@@ -243,7 +246,10 @@ fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
     );
 }
 
-/// Repairs the log of a folder that no process holds, and says what is lost.
+/// Repairs the log of a folder that no process uses, and prints the offsets that are lost.
+///
+/// # Errors
+/// If the folder is in use, or the log cannot be repaired.
 pub fn repair(config: &Config) -> Result<()> {
     let folder = DataFolder::open(&config.process.data_dir)?;
     let wal_dir = config.engine.wal_dir(&config.process.data_dir);
@@ -270,8 +276,8 @@ pub fn repair(config: &Config) -> Result<()> {
         println!("the write-ahead log in {} needs no repair; nothing was changed", wal_dir.display());
         return Ok(());
     }
-    // Said first: a repair that is cut off covers the rest when it is run again, and does not say
-    // it again.
+    // Printed first: an interrupted repair continues when it is run again, but does not print the
+    // offsets again.
     println!(
         "offsets that are lost, by topic id and partition (records lost at the write-ahead log's end are not listed):"
     );
@@ -310,8 +316,8 @@ fn engine_config(config: &Config, folder: &DataFolder) -> EngineConfig {
 }
 
 fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) -> BrokerConfig {
-    // What the metadata holds of a laptop's one broker; each connection is answered with the
-    // address that it has reached.
+    // The metadata needs an address of the broker. Each client gets the address that it has
+    // reached.
     let host = if config.gateway.listen.ip().is_unspecified() {
         "localhost".to_owned()
     } else {
@@ -328,15 +334,15 @@ fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) ->
     }
 }
 
-/// Limits that Kafka has a name for come from the broker's settings.
+/// The gateway's configuration. Limits that are configs in Kafka come from the broker.
 fn gateway_config(config: &Config, connections_max: usize, broker: &Broker) -> GatewayConfig {
-    let settings = broker.settings();
+    let kafka = broker.effective_config();
     let defaults = GatewayConfig::new(GatewaySettings { connections_max, ..config.gateway.clone() });
     GatewayConfig {
-        request_bytes_max: ByteSize(u64::from(settings.request_bytes_max)),
-        // A negative one means that silence is no reason to close.
-        idle_max: settings.connection_idle_ms_max.map_or(Duration::MAX, Duration::from_millis),
-        fetch_sessions_max: usize::try_from(settings.fetch_sessions_max).unwrap_or(usize::MAX),
+        request_bytes_max: ByteSize(u64::from(kafka.request_bytes_max)),
+        // `None` for a negative config: an idle connection is never closed.
+        idle_max: kafka.connection_idle_ms_max.map_or(Duration::MAX, Duration::from_millis),
+        fetch_sessions_max: usize::try_from(kafka.fetch_sessions_max).unwrap_or(usize::MAX),
         ..defaults
     }
 }

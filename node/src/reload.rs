@@ -1,5 +1,5 @@
-//! Reads the configuration again when SIGHUP asks for it, says in the log what becomes of it, and
-//! tells the running parts. What may change is decided in [`crate::config`].
+//! Reads the configuration again after a SIGHUP, logs the differences, and hands it to the running
+//! parts. [`crate::config`] decides which settings may change.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Difference, Inputs, Readable, Reload, Sources, Verdict};
 use crate::logs::LogLines;
 
-/// The configuration in force, and what it came from. One task owns it, so that one reload ends
-/// before the next begins.
+/// The configuration in force, and its sources. One task owns it, so that one reload ends before
+/// the next begins. A panic in a reload ends the task: the process then has a failed part, and its
+/// configuration does not change any more.
 #[derive(Debug)]
 pub struct Reloader {
     pub inputs: Arc<Inputs>,
@@ -24,19 +25,19 @@ pub struct Reloader {
 /// The task that reloads.
 #[derive(Debug)]
 pub struct Reloading {
-    /// Why it no longer does, once that is so.
+    /// The reason, once the task has failed.
     pub failure: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
 impl Reloading {
-    /// The configuration stays as it is.
+    /// Ends the task: the configuration does not change any more.
     pub fn end(&self) {
         self.task.abort();
     }
 }
 
-/// The parts of the process that take changes while they run.
+/// The parts of the process whose settings may change while they run.
 #[derive(Debug)]
 pub struct Running {
     pub log_lines: LogLines,
@@ -45,7 +46,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Each part takes from its settings what it can change. Cannot fail: that is found out before.
+    /// Applies the settings that may change. Cannot fail, since all values were checked before, and
+    /// does no I/O.
     pub fn reload(&self, config: &Config) {
         self.log_lines.reload(&config.logs);
         self.tail_memory.resize(config.engine.tail_memory);
@@ -63,7 +65,7 @@ impl Reloader {
         Reloading { failure, task }
     }
 
-    /// All signals that come during one reload cause one more.
+    /// All signals during one reload together cause one more.
     async fn run(mut self, mut hangup: Signal, apply: impl Fn(&Config)) {
         while hangup.recv().await.is_some() {
             if !self.in_force.borrow().process.allow_reload {
@@ -73,7 +75,7 @@ impl Reloader {
                 continue;
             }
             let inputs = Arc::clone(&self.inputs);
-            // The disk may stall. The thread is not waited for when the process ends.
+            // The disk may stall. The end of the process does not wait for the thread.
             let read = tokio::task::spawn_blocking(move || inputs.gather(Readable::Regular)).await;
             match read {
                 Ok(Ok(asked)) => self.reload(&asked, &apply),
@@ -86,12 +88,11 @@ impl Reloader {
 
     fn reload(&mut self, asked: &Sources, apply: impl Fn(&Config)) {
         let Reload { next, differences } = Reload::plan(&self.sources, asked);
-        // Before the log's own filter changes.
+        // Reported before the filter of log lines changes.
         differences.iter().for_each(report);
         let config = Arc::new(Config::resolve(&next));
         apply(&config);
         self.in_force.send_replace(config);
-        // Last: what was not applied to its end is still asked for.
         self.sources = next;
         let changed = differences.iter().filter(|difference| difference.verdict == Verdict::Changes).count();
         tracing::info!(changed, refused = differences.len() - changed, "the configuration was reloaded");
@@ -104,7 +105,7 @@ fn report(Difference { name, before, asked, verdict }: &Difference) {
         Verdict::NeedsRestart | Verdict::NeedsRestartOrAdmin => tracing::warn!(
             setting = name, in_force = %before, %asked, reason = %verdict, "a setting was not changed by the reload"
         ),
-        // The folder may be older than either value.
+        // The folder may have a third value.
         Verdict::FixedAtCreation => tracing::warn!(
             setting = name, at_start = %before, %asked, reason = %verdict, "a setting was not changed by the reload"
         ),
@@ -141,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_that_panics_is_still_asked_for() {
+    fn a_reload_changes_what_is_in_force_after_the_parts_have_taken_it() {
         let (mut reloader, file, _folder) = configured();
         fs::write(&file, "[operations]\nexit_on_failure = true").unwrap();
         let asked = reloader.inputs.gather(Readable::Regular).unwrap();
         let panics = catch_unwind(AssertUnwindSafe(|| reloader.reload(&asked, |_| panic!("on order"))));
-        assert!(panics.is_err() && reloader.sources.given(EXITS).is_none());
+        assert!(panics.is_err() && !reloader.in_force.borrow().process.exit_on_failure);
         reloader.reload(&asked, |config| assert!(config.process.exit_on_failure));
         assert!(reloader.sources.given(EXITS).is_some() && reloader.in_force.borrow().process.exit_on_failure);
     }

@@ -1,10 +1,9 @@
-//! How the kernel shares processors between the broker and what else runs on the machine.
+//! Asks the kernel to run the broker's threads early, although other programs use the processors.
 //!
-//! The broker's threads run for some ten microseconds at a time, a few in turn for each request.
-//! Each of them that waits until another program's slice is over (3 ms, and more where the clock
-//! ticks rarely) makes a request late by as much. Linux's fair scheduler runs the thread with the
-//! earliest deadline, and a thread that asks for a short slice has an early one; its share of the
-//! processor stays the same.
+//! Each request needs a few threads in turn, for about ten microseconds each. A thread that waits
+//! for the end of another program's time slice (3 ms, and more on kernels with a slow timer) delays
+//! its request by as much. Linux's fair scheduler runs the thread with the earliest deadline, and a
+//! thread with a short slice has an early one. Its share of the processor stays the same.
 
 // There is no safe wrapper of these two system calls.
 #![allow(unsafe_code)]
@@ -12,25 +11,25 @@
 use std::io;
 use std::time::Duration;
 
-/// The shortest that Linux grants (since 6.12; earlier kernels ignore it).
+/// The shortest slice that Linux grants (since 6.12; earlier kernels ignore the request).
 const SLICE: Duration = Duration::from_micros(100);
 
-/// Asks for short slices for this thread, and for those that it and they will start: so it is
-/// called before there are others. The niceness stays.
+/// Requests short slices for this thread and for all threads that descend from it: to be called
+/// before there are others. The niceness stays.
 pub fn ask_for_short_slices() {
     if let Err(error) = try_ask() {
-        // A sandbox may forbid it. Nothing depends on it but the latency beside busy neighbours.
+        // A sandbox may forbid the call. Only the latency beside busy programs depends on it.
         tracing::info!(%error, "the scheduler takes no wishes: requests may be late where other programs keep the processors busy");
     }
 }
 
 fn try_ask() -> io::Result<()> {
     let mut wishes = scheduling()?;
-    // Somebody has chosen any other policy (real-time, batch jobs) on purpose.
+    // Any other policy (real-time, batch) was chosen on purpose, and stays.
     if wishes.sched_policy == libc::SCHED_OTHER.cast_unsigned() {
         wishes.sched_runtime = u64::try_from(SLICE.as_nanos()).expect("microseconds");
-        // SAFETY: the kernel reads a `sched_attr` of the size that is in it, and keeps no pointer.
-        // 0 is the calling thread.
+        // SAFETY: the kernel reads a `sched_attr` of the size in its first field, and keeps no
+        // pointer. 0 is the calling thread.
         done(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wishes, 0) })?;
     }
     Ok(())

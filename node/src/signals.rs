@@ -1,19 +1,22 @@
-//! The signals of the operating system that the process listens to. What they cause is decided
-//! elsewhere.
+//! The signals that the process handles. [`crate::ending`] and [`crate::reload`] act on them.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that the process listens to.
+/// The signals that the process handles.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Asks for a reload. Without a file to read again it keeps its own meaning, that the terminal
-    /// is gone.
+    /// Requests a reload. `None` for a process without a configuration file: SIGHUP then ends it,
+    /// as by default.
     pub hangup: Option<Signal>,
 }
 
 impl Signals {
+    /// Handles the signals from now on.
+    ///
+    /// # Errors
+    /// If the system refuses a handler.
     pub fn listen(can_reload: bool) -> Result<Self> {
         let listen = |kind| signal(kind).context("listening for signals");
         Ok(Self {

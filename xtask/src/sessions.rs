@@ -12,7 +12,7 @@ use crate::sources;
 const BROKER: &str = "broker/service";
 /// The public methods of `Broker` itself: its life cycle, and what front ends ask before a session
 /// exists.
-const LIFE_CYCLE: &[&str] = &["failure", "id", "reload", "settings", "shutdown", "start"];
+const LIFE_CYCLE: &[&str] = &["effective_config", "failure", "id", "reload", "shutdown", "start"];
 
 pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     if member.folder != BROKER {

@@ -57,6 +57,10 @@ fn check_name(path: &str) -> Option<Finding> {
     if EMPTY_NAMES.contains(&stem) {
         return Some(Finding::of_file(path, format!("'{stem}' names nothing: call the file after the noun in it")));
     }
+    // In a folder `tests`, Cargo takes any file but `mod.rs` for a test of its own.
+    if stem == "mod" && !file.components().any(|part| part.as_os_str() == "tests") {
+        return Some(Finding::of_file(path, "one style of modules: `name.rs` beside the folder `name`"));
+    }
     let numbered = stem.ends_with(|last: char| last.is_ascii_digit())
         && !file.components().any(|part| part.as_os_str() == "tests");
     numbered.then(|| Finding::of_file(path, "a trailing digit is no name: say what differs"))

@@ -158,3 +158,12 @@ fn this_tree_is_tidy() {
     let found: Vec<String> = tidy(root).unwrap().iter().map(ToString::to_string).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn a_module_has_the_name_of_its_folder() {
+    let of = |file: &str| findings_in("model", "", &[("lib.rs", "//! x\n"), (file, "//! x\n")]);
+    let found = of("names/mod.rs");
+    assert!(found.len() == 1 && found[0].contains("`name.rs` beside the folder `name`"), "{found:?}");
+    assert_eq!(of("names.rs"), Vec::<String>::new());
+    assert_eq!(of("tests/fixture/mod.rs"), Vec::<String>::new());
+}

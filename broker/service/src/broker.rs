@@ -155,7 +155,7 @@ impl Broker {
 
     /// The broker-wide configs that are now in force.
     #[must_use]
-    pub fn settings(&self) -> Arc<EffectiveBrokerConfig> {
+    pub fn effective_config(&self) -> Arc<EffectiveBrokerConfig> {
         Arc::clone(&self.view.read().settings)
     }
 

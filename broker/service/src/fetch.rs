@@ -23,7 +23,7 @@ use crate::view::{LocateError, TopicRef};
 const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
-pub struct FetchRequest {
+pub struct Fetch {
     /// The answer comes as soon as it has this many bytes. Capped by `max_bytes`, since no answer
     /// is larger.
     pub min_bytes: usize,
@@ -85,7 +85,7 @@ impl FetchError {
     }
 }
 
-impl FetchRequest {
+impl Fetch {
     fn cap(&mut self, bytes_max: usize) {
         self.max_bytes = self.max_bytes.min(bytes_max);
         self.min_bytes = self.min_bytes.min(self.max_bytes);
@@ -139,8 +139,8 @@ impl Session {
     ///
     /// Because batches are whole, a full answer may be smaller than `min_bytes`. It does not wait
     /// then.
-    pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, FetchError>> {
-        request.cap(usize::try_from(self.broker.settings().fetch_bytes_max).unwrap_or(usize::MAX));
+    pub async fn fetch(&self, mut request: Fetch) -> Vec<Result<FetchedPartition, FetchError>> {
+        request.cap(usize::try_from(self.broker.effective_config().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
         let deadline = started + request.max_wait;
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
@@ -188,7 +188,7 @@ impl Session {
 
     /// Reads all partitions once. Once there are batches, a slow disk must not delay them: after
     /// `read_until`, the remaining partitions are read from memory only.
-    async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
+    async fn pass(&self, request: &Fetch, read_until: Instant) -> Pass {
         let mut room = request.max_bytes;
         let results = Vec::with_capacity(request.partitions.len());
         let mut pass = Pass { results, bytes: 0, is_urgent: false, has_more: false };
@@ -216,7 +216,7 @@ impl Session {
 
     async fn read(
         &self,
-        request: &FetchRequest,
+        request: &Fetch,
         partition: &FetchPartition,
         budget: ReadBudget,
     ) -> Result<FetchedPartition, FetchError> {
@@ -260,7 +260,7 @@ impl Session {
     }
 
     /// Updates the frontiers in the answer: not every change of a frontier ends a wait.
-    fn show_newest(&self, request: &FetchRequest, pass: &mut Pass) {
+    fn show_newest(&self, request: &Fetch, pass: &mut Pass) {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
             let located = self.broker.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
             if let (Ok(fetched), Ok(located)) = (fetched, located) {

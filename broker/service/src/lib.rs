@@ -73,7 +73,7 @@ pub use configs::{
 };
 pub use coordination::GroupWait;
 pub use failure::FailureNotice;
-pub use fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
+pub use fetch::{Fetch, FetchError, FetchPartition, FetchedPartition};
 pub use group_requests::{
     CommitEntry, FetchedOffset, FindCoordinatorError, GroupCommit, GroupOffsetError, OffsetsWanted,
 };
@@ -83,9 +83,10 @@ pub use metadata::{
     TopicSelection,
 };
 pub use offsets::{EpochQuery, ListOffsetsError, OffsetAt, OffsetQuery};
-pub use produce::{Acks, ProduceError, ProducePartition, ProduceRequest, ProduceWait, Produced};
+pub use produce::{Acks, Produce, ProduceError, ProducePartition, ProduceWait, Produced};
 pub use producer_ids::{ProducerIdError, ProducerIdRequest};
 pub use records::{DeleteBefore, DeleteRecordsError, RecordDeletion};
+pub use refusals::Refusals;
 pub use session::{Caller, Principal, Session};
 pub use storage::{OffsetOutOfRange, StorageError, UnreadableError};
 pub use topics::{

@@ -106,7 +106,7 @@ impl Session {
         let mut seen = HashSet::new();
         let named = named.into_iter().filter(|topic| seen.insert(topic.clone()));
         let mut answers: Vec<_> = named.map(|topic| self.answer(topic)).collect();
-        if auto_creation == AutoCreation::Allowed && self.broker.settings().auto_create_topics {
+        if auto_creation == AutoCreation::Allowed && self.broker.effective_config().auto_create_topics {
             let unknown = |answer: &TopicAnswer| match &answer.metadata {
                 Err(MetadataError::UnknownTopic(UnknownTopic::Name(name))) if !is_reserved(name) => Some(name.clone()),
                 Ok(_) | Err(_) => None,

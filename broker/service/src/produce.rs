@@ -54,7 +54,7 @@ impl Acks {
 }
 
 #[derive(Clone, Debug)]
-pub struct ProduceRequest {
+pub struct Produce {
     pub acks: Acks,
     pub partitions: Vec<ProducePartition>,
 }
@@ -178,7 +178,7 @@ impl ProduceWait {
 impl Session {
     /// Checks the batches and hands the valid ones to the engine. An error of one partition does
     /// not affect the others.
-    pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {
+    pub async fn produce(&self, request: Produce) -> ProduceWait {
         let started = Instant::now();
         let now = wall_clock();
         let mut pending = Vec::with_capacity(request.partitions.len());

@@ -3,11 +3,11 @@
 
 /// For each item of a request, why it was refused here; `None` for an item that was sent on.
 #[derive(Debug)]
-pub(crate) struct Refusals<E>(Vec<Option<E>>);
+pub struct Refusals<E>(Vec<Option<E>>);
 
 impl<E: Clone> Refusals<E> {
     /// Separates the items to send on, in their order, from the refusals.
-    pub(crate) fn split<T>(judged: impl IntoIterator<Item = Result<T, E>>) -> (Vec<T>, Self) {
+    pub fn split<T>(judged: impl IntoIterator<Item = Result<T, E>>) -> (Vec<T>, Self) {
         let mut accepted = Vec::new();
         let mut accept = |item: Result<T, E>| item.map(|item| accepted.push(item)).err();
         let refusals = judged.into_iter().map(&mut accept).collect();
@@ -18,15 +18,20 @@ impl<E: Clone> Refusals<E> {
     /// their order; where all of them failed together, each gets that error.
     ///
     /// # Panics
-    /// If the outcome has fewer results than items were sent on.
-    pub(crate) fn join<T>(self, outcome: Result<impl IntoIterator<Item = Result<T, E>>, E>) -> Vec<Result<T, E>> {
+    /// If the outcome has another number of results than items were sent on.
+    #[must_use]
+    pub fn join<T>(self, outcome: Result<impl IntoIterator<Item = Result<T, E>>, E>) -> Vec<Result<T, E>> {
         let mut outcome = outcome.map(IntoIterator::into_iter);
         let each = self.0.into_iter().map(|refusal| match (refusal, &mut outcome) {
             (Some(refusal), _) => Err(refusal),
             (None, Err(failure)) => Err(failure.clone()),
             (None, Ok(results)) => results.next().expect("each item that was sent on has a result"),
         });
-        each.collect()
+        let each = each.collect();
+        if let Ok(results) = &mut outcome {
+            assert!(results.next().is_none(), "only an item that was sent on has a result");
+        }
+        each
     }
 }
 
@@ -58,5 +63,12 @@ mod tests {
         let (_, refusals) = Refusals::split([1, -2, 3].map(judge));
         let results = refusals.join(Err::<[Result<i32, Error>; 0], _>(Error::Everywhere));
         assert_eq!(results, [Err(Error::Everywhere), Err(Error::Here), Err(Error::Everywhere)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "only an item that was sent on has a result")]
+    fn a_result_too_many_is_not_dropped() {
+        let (_, refusals) = Refusals::split([1, -2].map(judge));
+        let _ = refusals.join(Ok([Ok(10), Ok(20)]));
     }
 }

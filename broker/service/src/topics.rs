@@ -162,7 +162,7 @@ impl Session {
         topics: Vec<TopicCreation>,
         mode: Mode,
     ) -> Vec<Result<CreatedTopic, CreateTopicsError>> {
-        let settings = self.broker.settings();
+        let settings = self.broker.effective_config();
         let judge = |topic: TopicCreation| match is_reserved(&topic.name) {
             true => Err(CreateTopicsError::ReservedName { name: topic.name }),
             false => Ok(new_topic(topic, &settings)),
@@ -193,7 +193,7 @@ impl Session {
 
     /// Deletes topics with all their records.
     pub async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<DeletedTopic, DeleteTopicsError>> {
-        let is_enabled = self.broker.settings().delete_topics;
+        let is_enabled = self.broker.effective_config().delete_topics;
         let judge = |topic| match topic {
             _ if !is_enabled => Err(DeleteTopicsError::Disabled),
             TopicRef::Name(name) => Ok(TopicSelector::Name(name)),
@@ -250,7 +250,7 @@ impl Session {
     /// Creates topics that a request needs and that do not exist. Returns the topics that were not
     /// created, with the reasons.
     pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
-        let settings = self.broker.settings();
+        let settings = self.broker.effective_config();
         let brokers = self.broker.view.read().state.brokers().len();
         let creation = |name: &String| match name.as_str() {
             OFFSETS_TOPIC => offsets_topic(&settings, brokers),

@@ -1,6 +1,6 @@
-//! Delivers what a shard's machine publishes to readers, and its answers to callers. Every
-//! implementation of the engine delivers through this file, so that all of them show the same. For
-//! the crate that runs the shards.
+//! Hands requests to a shard's machine, and delivers its publications to readers and its answers to
+//! callers. Every implementation of the engine does so through this file, so that all of them
+//! behave alike. For the crate that runs the shards.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use rustmq_engine_core::shard::{
 use rustmq_engine_core::wal::SlotId;
 
 use crate::engine::Directory;
+use crate::request::Request;
 use crate::views::{Channels, Views};
 
 /// An action of the machine that concerns neither readers nor callers: see [`Action`].
@@ -24,6 +25,19 @@ pub enum DriverAction {
     Rebuild { number: u64, rebuild: Box<LogRebuild> },
     ForgetRepair,
     Note(Box<Fact>),
+}
+
+/// Hands a request to the machine, which stages it in the next turn. To be called only while the
+/// machine takes requests ([`Shard::takes_requests`]).
+pub fn submit<M: Memory>(machine: &mut Shard<Channels<M>>, request: Request) {
+    match request {
+        Request::Open { partitions, reply } => machine.handle_open(partitions, reply),
+        Request::Configure { id, config, reply } => machine.handle_configure(id, config, reply),
+        Request::Append { appends, reply } => machine.handle_append(appends, reply),
+        Request::Trim { id, to, reply } => machine.handle_trim(id, to, reply),
+        Request::Delete { ids, reply } => machine.handle_delete(ids, reply),
+        Request::Shutdown { reply } => machine.handle_close(reply),
+    }
 }
 
 /// Executes an action of the machine with this number, unless it is the driver's to execute: then

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use rustmq_engine_api::Directory;
+use rustmq_engine_api::delivery::submit;
 use rustmq_engine_api::request::Request;
 use rustmq_engine_api::status::ShardFigures;
 use rustmq_engine_api::views::Channels;
@@ -173,7 +174,7 @@ impl ShardDriver {
     fn take_requests(&mut self) {
         while self.machine.takes_requests() {
             match self.inboxes.requests.try_recv() {
-                Ok(request) => self.queue(request),
+                Ok(request) => submit(&mut self.machine, request),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => self.on_handles_gone(),
             }
@@ -183,18 +184,6 @@ impl ShardDriver {
     pub(crate) fn on_handles_gone(&mut self) {
         self.machine.on_handles_gone();
         self.execute_all();
-    }
-
-    /// Hands a request to the machine, which stages it in the next turn.
-    pub(crate) fn queue(&mut self, request: Request) {
-        match request {
-            Request::Open { partitions, reply } => self.machine.handle_open(partitions, reply),
-            Request::Configure { id, config, reply } => self.machine.handle_configure(id, config, reply),
-            Request::Append { appends, reply } => self.machine.handle_append(appends, reply),
-            Request::Trim { id, to, reply } => self.machine.handle_trim(id, to, reply),
-            Request::Delete { ids, reply } => self.machine.handle_delete(ids, reply),
-            Request::Shutdown { reply } => self.machine.handle_close(reply),
-        }
     }
 
     /// Starts a commit of everything that has gathered. `None` if nothing has, or if no other

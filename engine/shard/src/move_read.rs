@@ -150,7 +150,7 @@ impl Mover {
             }
             reason = match found.error {
                 Some(WindowError::Damaged { reason }) => reason,
-                Some(WindowError::Marked { first, end }) => {
+                Some(WindowError::Lost { first, end }) => {
                     format!("offsets {first} to {} are marked as damaged", end.0 - 1)
                 }
                 None => format!("{}: the batch is not in its group", job.segment.file.path.display()),
@@ -235,7 +235,7 @@ impl Mover {
     fn damaged_until(&self, job: &ReadJob) -> Result<Offset, MoveError> {
         let extents = match self.reader.locate(job) {
             Ok(locations) => locations.extents,
-            Err(WindowError::Damaged { .. } | WindowError::Marked { .. } | WindowError::Failed { .. }) => Vec::new(),
+            Err(WindowError::Damaged { .. } | WindowError::Lost { .. } | WindowError::Failed { .. }) => Vec::new(),
             Err(error @ (WindowError::NoMemory { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
         };
         let until = extents

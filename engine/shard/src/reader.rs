@@ -154,7 +154,7 @@ impl Reader {
         let mut looked_to = next;
         'extents: for (number, extent) in extents.iter().enumerate() {
             if extent.is_damaged && extent.first <= looked_to && looked_to < extent.end {
-                found.error = Some(WindowError::Marked { first: looked_to, end: extent.end });
+                found.error = Some(WindowError::Lost { first: looked_to, end: extent.end });
                 break;
             }
             if extent.first > looked_to || extent.is_damaged {

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use rustmq_engine_api::delivery::submit;
 use rustmq_engine_core::shard::CommitNumber;
 
 use crate::disk::{Disk, DiskError};
@@ -62,7 +63,7 @@ async fn wait(shard: &mut ShardDriver, executions: &mut Executions) -> Option<(C
         ended = executions.ended(), if !executions.is_empty() => return Some(ended),
         Some(event) = inboxes.events.recv() => shard.on_event(event),
         request = inboxes.requests.recv(), if awaits_requests => match request {
-            Some(request) => shard.queue(request),
+            Some(request) => submit(&mut shard.machine, request),
             None => shard.on_handles_gone(),
         },
         () = monoio::time::sleep_until(due) => {}

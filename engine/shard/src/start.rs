@@ -15,14 +15,12 @@ use rustmq_engine_api::{Directory, Engine, ShardHandle};
 use rustmq_engine_core::log::{Gaps, Replicas};
 use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
 use rustmq_engine_core::shard::{CommitBuilder, NoMemory, Shard, ShardConfig, SyncPolicy};
-use rustmq_engine_core::wal::frame::frame_size;
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
 use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_engine_memory::ChunkPool;
 use rustmq_model::ByteSize;
-use rustmq_model::batch::HEADER_LENGTH;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -49,27 +47,14 @@ use crate::tail_chunks::{Gauges, TailChunks};
 const TAKEOVER_DELAY: Duration = Duration::from_millis(5);
 /// The capacity of a shard's event queue. Senders wait for room; the shard always drains the queue.
 const EVENTS_MAX: usize = 1024;
-/// See [`ShardConfig::gathered_bytes_max`].
-const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// The largest piece of a checkpoint that one commit writes: the producers of all partitions wait
-/// for the commit.
-const CHECKPOINT_PIECE_BYTES_MAX: usize = 256 << 10;
-/// See [`ShardConfig::waits_max`]. Larger than the number of the smallest batches that three
-/// commits hold, two of them in flight. It bounds the duplicates that wait for their originals,
-/// because duplicates take no room in a commit.
-const WAITS_MAX: usize = 1 << 19;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The number of chunks that the tail memory of a shard is divided into, unless a chunk would pass
 /// the bounds above.
 const CHUNKS_PER_BUDGET: u64 = 8;
-/// The least bytes of a batch: a header, and the smallest record with its length.
-const BATCH_BYTES_MIN: usize = HEADER_LENGTH + 7;
 
 const _: () = {
     assert!(CHUNK_MIN <= CHUNK_MAX);
-    assert!(CHECKPOINT_PIECE_BYTES_MAX < GATHERED_BYTES_MAX, "a commit has room for more than a checkpoint's piece");
-    assert!(WAITS_MAX > 3 * GATHERED_BYTES_MAX / frame_size(BATCH_BYTES_MIN), "three commits of batches may wait");
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -461,10 +446,10 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         proof_after: tuning.idle_proof_after,
         retention_interval: tuning.retention_interval,
         slow_commit: tuning.slow_commit,
-        gathered_bytes_max: GATHERED_BYTES_MAX,
-        waits_max: WAITS_MAX,
+        gathered_bytes_max: ShardConfig::GATHERED_BYTES_MAX,
+        waits_max: ShardConfig::WAITS_MAX,
         read_bytes_max: services.reads.read_bytes_max(),
-        checkpoint_piece_bytes_max: CHECKPOINT_PIECE_BYTES_MAX,
+        checkpoint_piece_bytes_max: ShardConfig::CHECKPOINT_PIECE_BYTES_MAX,
         limits,
         replicas,
     };

@@ -16,9 +16,33 @@ pub struct TailMemory(Arc<Mutex<Wanted>>);
 
 #[derive(Debug)]
 struct Wanted {
-    /// The configured size; `None` asks for a share of the system's memory.
-    size: Option<ByteSize>,
-    limit: TailLimit,
+    size: WantedSize,
+    /// Rises with every change.
+    version: u64,
+}
+
+#[derive(Clone, Debug)]
+enum WantedSize {
+    Fixed(ByteSize),
+    /// A share of the system's memory.
+    Share,
+    /// At most so much, and less while the source reports that memory is short.
+    Following(ByteSize, Arc<dyn MemorySource>),
+}
+
+impl WantedSize {
+    fn of(configured: Option<ByteSize>) -> Self {
+        configured.map_or(Self::Share, Self::Fixed)
+    }
+
+    /// Whether the configuration asks for this size.
+    fn is(&self, configured: Option<ByteSize>) -> bool {
+        match self {
+            Self::Fixed(size) => configured == Some(*size),
+            Self::Share => configured.is_none(),
+            Self::Following(..) => false,
+        }
+    }
 }
 
 /// The limit that the engine must keep.
@@ -30,7 +54,6 @@ pub(crate) struct TailLimit {
     /// shards repeatedly give back half of the memory of their recent batches. `None` keeps `full`
     /// fixed.
     pub source: Option<Arc<dyn MemorySource>>,
-    /// Rises with every change.
     version: u64,
 }
 
@@ -38,46 +61,53 @@ impl TailMemory {
     /// A fixed size, or `None` for a share of the system's memory.
     #[must_use]
     pub fn new(size: Option<ByteSize>) -> Self {
-        Self(Arc::new(Mutex::new(Wanted { size, limit: TailLimit::new(size, 0) })))
+        Self(Arc::new(Mutex::new(Wanted { size: WantedSize::of(size), version: 0 })))
     }
 
     /// At most `full`, and less while `source` reports that memory is short.
     #[must_use]
     pub fn following(full: ByteSize, source: Arc<dyn MemorySource>) -> Self {
-        let limit = TailLimit { full, source: Some(source), version: 0 };
-        Self(Arc::new(Mutex::new(Wanted { size: None, limit })))
+        Self(Arc::new(Mutex::new(Wanted { size: WantedSize::Following(full, source), version: 0 })))
     }
 
-    /// Changes the size. A running engine follows within a second. The same size is no change.
+    /// Changes the size. A running engine follows within a second. The same size is no change. Does
+    /// no I/O: the engine's own thread reads how much memory the system has.
     pub fn resize(&self, size: Option<ByteSize>) {
         let mut wanted = self.0.lock();
-        if wanted.size != size {
-            let limit = TailLimit::new(size, wanted.limit.version + 1);
-            *wanted = Wanted { size, limit };
+        if !wanted.size.is(size) {
+            *wanted = Wanted { size: WantedSize::of(size), version: wanted.version + 1 };
         }
     }
 
+    /// The limit. May block: a share depends on figures of the system.
     pub(crate) fn limit(&self) -> TailLimit {
-        self.0.lock().limit.clone()
+        let (size, version) = {
+            let wanted = self.0.lock();
+            (wanted.size.clone(), wanted.version)
+        };
+        TailLimit::new(size, version)
     }
 
-    /// The limit, if it is another than `known`.
+    /// The limit, if it is another than `known`. May block, as [`Self::limit`].
     pub(crate) fn changed_since(&self, known: &TailLimit) -> Option<TailLimit> {
-        let wanted = self.0.lock();
-        (wanted.limit.version != known.version).then(|| wanted.limit.clone())
+        let has_changed = self.0.lock().version != known.version;
+        has_changed.then(|| self.limit())
     }
 }
 
 impl TailLimit {
-    fn new(size: Option<ByteSize>, version: u64) -> Self {
-        if let Some(full) = size {
-            return Self { full, source: None, version };
+    fn new(size: WantedSize, version: u64) -> Self {
+        match size {
+            WantedSize::Fixed(full) => Self { full, source: None, version },
+            WantedSize::Following(full, source) => Self { full, source: Some(source), version },
+            WantedSize::Share => {
+                let system = SystemMemory::default();
+                let levels = system.levels().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "how much memory the system has is not known: the log takes the least for its tail");
+                    Vec::new()
+                });
+                Self { full: tail_share(&levels), source: Some(Arc::new(system)), version }
+            }
         }
-        let system = SystemMemory::default();
-        let levels = system.levels().unwrap_or_else(|error| {
-            tracing::warn!(%error, "how much memory the system has is not known: the log takes the least for its tail");
-            Vec::new()
-        });
-        Self { full: tail_share(&levels), source: Some(Arc::new(system)), version }
     }
 }

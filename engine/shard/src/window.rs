@@ -71,7 +71,7 @@ pub(crate) enum WindowError {
     /// The disk does not return the data that was written there.
     Damaged { reason: String },
     /// The log says that these offsets of the partition are lost.
-    Marked { first: Offset, end: Offset },
+    Lost { first: Offset, end: Offset },
     /// The disk fails in another way, which may be temporary.
     Failed { reason: String },
     /// The failure is not the disk's: memory or descriptors are missing, a thread has panicked, or
@@ -113,7 +113,7 @@ impl WindowError {
     pub(crate) fn into_read_error(self) -> Option<ReadError> {
         match self {
             Self::NoMemory { .. } => None,
-            Self::Marked { first, end } => Some(ReadError::Damaged { first, end }),
+            Self::Lost { first, end } => Some(ReadError::Damaged { first, end }),
             Self::Damaged { reason } => Some(failure(ReadFailureCause::Damage, reason)),
             Self::Failed { reason } => Some(failure(ReadFailureCause::Device, reason)),
             Self::Hindered { reason } => Some(failure(ReadFailureCause::Process, reason)),

@@ -192,7 +192,7 @@ impl WindowCache {
             // The bytes beside the group may be unreadable or damaged.
             Err(
                 WindowError::Damaged { .. }
-                | WindowError::Marked { .. }
+                | WindowError::Lost { .. }
                 | WindowError::Failed { .. }
                 | WindowError::Hindered { .. },
             ) => Window::read(segment, start, WindowReach::OneGroup, &take)?,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::error::{DecodeError, EncodeError, null_if};
-use crate::reader::{Decode, Reader};
+use crate::reader::{Decode, Reader, Sealed};
 use crate::writer::{Encode, Writer, differs};
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));

@@ -1,10 +1,31 @@
-//! Kafka's requests and responses as types, read from frames and written into them. It knows how
-//! they lie on the wire and when a version has what; it does not know what they mean.
+//! Kafka's requests and responses as types, decoded from frames and encoded into them. This crate
+//! knows their wire format in each version, and not their meaning.
 //!
-//! Reading order: `api_key` (which APIs there are), `reader` and `writer` (how values lie on the
-//! wire), `frame`, `error`, and `error_code` (the codes with which responses refuse). The messages
-//! are written by `kafka-codec/generator` when this crate is built, from the schemas in
-//! `kafka-codec/schemas`.
+//! Reading order: `api_key` (the APIs), `reader` and `writer` (the wire format of values), `frame`,
+//! `error`, and `error_code` (the error codes in responses). `kafka-codec/generator` generates the
+//! messages from the schemas in `kafka-codec/schemas` when this crate is built.
+//!
+//! A server decodes a request and encodes its response:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use rustmq_kafka_codec_messages::{
+//!     ApiKey, HeartbeatRequest, HeartbeatResponse, RequestHeader, decode, encode_response,
+//! };
+//!
+//! // Heartbeat, version 0, correlation id 5, client "c"; then group "g", generation 7, member "m".
+//! let frame = Bytes::from_static(b"\0\x0c\0\0\0\0\0\x05\0\x01c\0\x01g\0\0\0\x07\0\x01m");
+//! let (header, body) = RequestHeader::read(frame)?;
+//! assert_eq!(ApiKey::try_from(header.key)?, ApiKey::Heartbeat);
+//! let elements_max = 100;
+//! let request: HeartbeatRequest = decode(header.version, body, elements_max)?;
+//! assert_eq!(request.group_id, "g");
+//!
+//! let response = HeartbeatResponse { error_code: 27, ..HeartbeatResponse::default() };
+//! let segments = encode_response(header.correlation_id, header.version, &response)?;
+//! assert_eq!(segments.concat(), b"\0\0\0\x06\0\0\0\x05\0\x1b");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[macro_use]
 mod generated;

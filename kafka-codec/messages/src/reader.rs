@@ -1,49 +1,74 @@
-//! How values are read. Every length and count is compared with what is left of the frame before
-//! memory is taken for it, so memory follows the bytes that arrived, never a number that is merely
-//! claimed.
+//! Decodes values. Every length and count is compared with the rest of the frame before memory is
+//! allocated for it: memory is allocated for bytes that have arrived, and never for a claimed
+//! number.
 
 use bytes::{Buf, Bytes};
 use uuid::Uuid;
 
 use crate::error::DecodeError;
 
-/// The longest text, as on Kafka, whose lengths had two bytes first.
+/// The longest text in bytes, as in Kafka, whose lengths had two bytes in the first versions.
 const TEXT_BYTES_MAX: usize = i16::MAX as usize;
-/// Elements that room is made for before they are read. A list grows beyond as they arrive.
+/// The most elements for which a list allocates before they are decoded. Beyond, it grows.
 const RESERVED_ELEMENTS_MAX: usize = 1024;
 
-/// What can be read in the version that its reader stands for.
-pub trait Decode: Sized {
-    /// # Errors
+/// Keeps [`Decode`] to the generated types: only this crate can decode primitive values.
+pub trait Sealed {}
+
+/// A structure of Kafka's schemas that can be decoded. Only generated types implement it.
+pub trait Decode: Sized + Sealed {
+    /// Decodes a value from the start of the reader's bytes, in the reader's version. The reader is
+    /// then behind the value.
     ///
-    /// The bytes are not such a value.
+    /// # Errors
+    /// If the bytes are not such a value, or hold more elements than the reader admits.
     fn decode(reader: &mut Reader) -> Result<Self, DecodeError>;
 }
 
-/// Reads a message of one version.
+/// The part of a message that is not decoded yet, and the rules for decoding it.
+///
+/// [`decode`](crate::decode) is the usual way to decode a message. A reader also shows the bytes
+/// behind it:
+///
+/// ```
+/// use bytes::Bytes;
+/// use rustmq_kafka_codec_messages::{Decode, HeartbeatRequest, Reader};
+///
+/// // Group "g", generation 7, member "m" in version 0, and one byte more.
+/// let bytes = Bytes::from_static(b"\0\x01g\0\0\0\x07\0\x01m!");
+/// let (version, is_flexible, elements_max) = (0, false, 100);
+/// let mut reader = Reader::new(bytes, version, is_flexible, elements_max);
+/// let request = HeartbeatRequest::decode(&mut reader)?;
+/// assert_eq!((request.group_id.as_str(), request.generation_id), ("g", 7));
+/// assert_eq!(reader.rest().as_ref(), b"!");
+/// # Ok::<(), rustmq_kafka_codec_messages::DecodeError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Reader {
     rest: Bytes,
     version: i16,
     is_flexible: bool,
+    /// The number of elements that the rest of the message may have.
     elements_left: usize,
     elements_max: usize,
 }
 
 impl Reader {
-    /// Reads from the start of `bytes`. The elements of all lists and all tagged fields together
-    /// are at most `elements_max`.
+    /// Decodes from the start of `bytes`, in `version`. `is_flexible` says whether lengths are
+    /// compact and tagged fields follow structures in this version (KIP-482). All lists and tagged
+    /// fields together have at most `elements_max` elements.
     #[must_use]
     pub const fn new(bytes: Bytes, version: i16, is_flexible: bool, elements_max: usize) -> Self {
         Self { rest: bytes, version, is_flexible, elements_left: elements_max, elements_max }
     }
 
+    /// The version of the message.
     #[must_use]
     pub const fn version(&self) -> i16 {
         self.version
     }
 
-    /// What is not read yet.
+    /// The bytes that are not decoded yet.
     #[must_use]
     pub const fn rest(&self) -> &Bytes {
         &self.rest
@@ -96,7 +121,7 @@ impl Reader {
         Ok(Some(text))
     }
 
-    /// A copy, which keeps nothing of the frame.
+    /// A copy of the bytes, which does not keep the frame in memory.
     pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
         self.nullable_bytes(field)?.ok_or(DecodeError::Null { field })
     }
@@ -106,7 +131,7 @@ impl Reader {
         Ok(view.map(|view| Bytes::copy_from_slice(&view)))
     }
 
-    /// A view, which keeps the frame.
+    /// A view of the bytes, which keeps the whole frame in memory.
     pub(crate) fn view(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
         self.nullable_view(field)?.ok_or(DecodeError::Null { field })
     }

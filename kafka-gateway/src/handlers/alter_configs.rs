@@ -1,69 +1,60 @@
 //! AlterConfigs: replaces all configs of a resource.
 
-use std::collections::BTreeSet;
-
-use rustmq_broker_service::{ConfigChange, ResourceAlteration};
+use rustmq_broker_service::{ConfigChange, Refusals, ResourceAlteration};
+use rustmq_kafka_codec_messages::alter_configs_request::AlterConfigsResource;
 use rustmq_kafka_codec_messages::alter_configs_response::AlterConfigsResourceResponse;
 use rustmq_kafka_codec_messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::config_resources;
-use crate::error_map;
+use crate::error_map::ApiError;
 use crate::words;
 
-/// A code, and why if it is an error.
-pub type Verdict = (i16, Option<String>);
-
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: AlterConfigsRequest = call.decode()?;
-    let alterations = request.resources.iter().map(|resource| {
-        let configs = resource.configs.iter();
-        let configs: Vec<_> = configs.map(|one| (one.name.clone(), one.value.clone())).collect();
-        let mut names = BTreeSet::new();
-        if let Some((name, _)) = configs.iter().find(|(name, _)| !names.insert(name.as_str())) {
-            return Err(format!("The request names the config {name} more than once."));
-        }
-        if let Some((name, _)) = configs.iter().find(|(_, value)| value.is_none()) {
-            return Err(format!("The config {name} is set without a value."));
-        }
-        let change = ConfigChange::Replace(configs.into_iter().collect());
-        alteration(resource.resource_type, &resource.resource_name, change)
-    });
-    let verdicts = alter(&call, alterations.collect(), request.validate_only).await;
-    let responses =
-        request.resources.into_iter().zip(verdicts).map(|(resource, (code, message))| AlterConfigsResourceResponse {
-            error_code: code,
-            error_message: message,
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: AlterConfigsRequest = call.decode(body)?;
+    let alterations = request.resources.iter().map(replacement);
+    let results = alter(&call, alterations, request.validate_only).await;
+    let responses = words::paired(request.resources, results).map(|(resource, result)| {
+        let (error_code, error_message) = ApiError::code_and_message(result);
+        AlterConfigsResourceResponse {
+            error_code,
+            error_message,
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
-        });
+        }
+    });
     let response = AlterConfigsResponse { responses: responses.collect(), ..AlterConfigsResponse::default() };
     call.answer(&response)
 }
 
-/// A change of one resource, or why there can be none.
-pub fn alteration(kind: i8, name: &str, change: ConfigChange) -> Result<ResourceAlteration, String> {
-    match config_resources::resource(kind, name) {
-        Ok(resource) => Ok(ResourceAlteration { resource, change }),
-        Err(unknown) => Err(unknown.message()),
+fn replacement(resource: &AlterConfigsResource) -> Result<ResourceAlteration, ApiError> {
+    let configs = &resource.configs;
+    if let Some(name) = words::repeated(configs.iter().map(|one| one.name.as_str())).first() {
+        return Err(ApiError::invalid_request(&format_args!("The request names the config {name} more than once.")));
     }
+    if let Some(one) = configs.iter().find(|one| one.value.is_none()) {
+        return Err(ApiError::invalid_request(&format_args!("The config {} is set without a value.", one.name)));
+    }
+    let change = ConfigChange::Replace(configs.iter().map(|one| (one.name.clone(), one.value.clone())).collect());
+    alteration(resource.resource_type, &resource.resource_name, change)
 }
 
-/// Hands the good ones to the broker; verdicts are in the order of the request.
+/// The change of one resource.
+///
+/// # Errors
+/// If resources of this type have no configs here.
+pub fn alteration(kind: i8, name: &str, change: ConfigChange) -> Result<ResourceAlteration, ApiError> {
+    let resource = config_resources::resource(kind, name).map_err(|unknown| ApiError::invalid_request(&unknown))?;
+    Ok(ResourceAlteration { resource, change })
+}
+
+/// Sends the legal alterations to the broker. Returns a result for each alteration, in their order.
 pub async fn alter(
     call: &Call,
-    alterations: Vec<Result<ResourceAlteration, String>>,
+    alterations: impl Iterator<Item = Result<ResourceAlteration, ApiError>>,
     validate_only: bool,
-) -> Vec<Verdict> {
-    let good = alterations.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
-    let mut results = call.session.alter_configs(good, words::mode(validate_only)).await.into_iter();
-    let verdict = |one: Result<ResourceAlteration, String>| match one {
-        Ok(_) => match results.next() {
-            Some(Ok(())) => (error_map::NONE, None),
-            Some(Err(error)) => (error_map::code(&error), error_map::message(&error)),
-            None => (error_map::INVALID_REQUEST, None),
-        },
-        Err(message) => (error_map::INVALID_REQUEST, error_map::message(&message)),
-    };
-    alterations.into_iter().map(verdict).collect()
+) -> Vec<Result<(), ApiError>> {
+    let (legal, refusals) = Refusals::split(alterations);
+    let results = call.session.alter_configs(legal, words::mode(validate_only)).await;
+    refusals.join(Ok(results.into_iter().map(|result| result.map_err(|error| ApiError::of(&error)))))
 }

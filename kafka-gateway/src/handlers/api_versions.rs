@@ -1,26 +1,26 @@
-//! ApiVersions: what this gateway serves, from the table itself. From version 5 on a client says
-//! which broker it means, and is told when it has reached another one (KIP-1242).
+//! ApiVersions: the APIs that this gateway serves, from the table in [`crate::api`]. From version 5
+//! on a request may name its broker, and has an error at any other broker (KIP-1242).
 
 use rustmq_broker_service::ClusterMetadata;
 use rustmq_kafka_codec_messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use rustmq_kafka_codec_messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::api::{APIS, Api};
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
-/// The version that every client reads.
+/// The version that every client can read.
 const VERSION_OF_REFUSALS: i16 = 0;
 const SOFTWARE_NAMES_FROM: i16 = 3;
-/// Before this version a client may refuse a feature whose least version is 0 (KAFKA-17011).
+/// In earlier versions a client may reject a feature whose least version is 0 (KAFKA-17011).
 const FEATURES_FROM_ZERO_FROM: i16 = 4;
 const CLUSTER_AND_NODE_FROM: i16 = 5;
-/// A client that does not know which node it means.
+/// Stands for no node: the client does not know the id of the broker.
 const NO_NODE: i32 = -1;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     if !call.is_served {
-        // With all that the client needs to ask again: the versions of this API alone (KIP-511).
+        // The versions of this API alone, with which the client can ask again (KIP-511).
         let own = APIS.iter().filter(|api| api.key == call.key).map(advertised);
         let refusal = ApiVersionsResponse {
             error_code: error_map::UNSUPPORTED_VERSION,
@@ -29,8 +29,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         };
         return call.answer_in(VERSION_OF_REFUSALS, &refusal);
     }
-    let request: ApiVersionsRequest = call.decode()?;
-    let error_code = verdict(&call, &request);
+    let request: ApiVersionsRequest = call.decode(body)?;
+    let error_code = error_code(&call, &request);
     if error_code != error_map::NONE {
         return call.answer(&ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() });
     }
@@ -58,7 +58,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         api_keys: APIS.iter().map(advertised).collect(),
         supported_features: supported.collect(),
         finalized_features: finalized.collect(),
-        // Told with no features as well: by it a client forgets those that were taken out.
+        // Present without features, too: it makes a client forget removed ones.
         finalized_features_epoch: features_epoch,
         ..ApiVersionsResponse::default()
     })
@@ -68,8 +68,8 @@ fn advertised(api: &Api) -> ApiVersion {
     ApiVersion { api_key: api.key as i16, min_version: api.version_min, max_version: api.version_max }
 }
 
-/// A code for a request that says what cannot be, or means another broker.
-fn verdict(call: &Call, request: &ApiVersionsRequest) -> i16 {
+/// The error of a request that is invalid, or that names another broker.
+fn error_code(call: &Call, request: &ApiVersionsRequest) -> i16 {
     let version = call.version();
     let names = [request.client_software_name.as_str(), request.client_software_version.as_str()];
     if version >= SOFTWARE_NAMES_FROM && !names.into_iter().all(is_software_name) {
@@ -86,7 +86,8 @@ fn verdict(call: &Call, request: &ApiVersionsRequest) -> i16 {
     }
 }
 
-/// Letters, digits, `-` and `.`, the first and the last a letter or digit (KIP-511).
+/// Whether the name consists of letters, digits, `-` and `.`, and begins and ends with a letter or
+/// digit (KIP-511).
 fn is_software_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
     let bytes = name.as_bytes();

@@ -1,53 +1,41 @@
-//! CreatePartitions: more partitions for topics that exist.
+//! CreatePartitions: more partitions for existing topics.
 
-use std::collections::BTreeSet;
-
-use rustmq_broker_service::NewPartitions;
+use rustmq_broker_service::{NewPartitions, Refusals};
 use rustmq_kafka_codec_messages::create_partitions_request::CreatePartitionsTopic;
 use rustmq_kafka_codec_messages::create_partitions_response::CreatePartitionsTopicResult;
 use rustmq_kafka_codec_messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use rustmq_model::BrokerId;
 
-use crate::call::{Call, CallError, Handling};
-use crate::error_map;
+use crate::call::{Call, CallError, Handling, RequestBody};
+use crate::error_map::ApiError;
 use crate::words;
 
-pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
-    let mut request: CreatePartitionsRequest = call.decode()?;
-    let repeated = remove_repeated(&mut request.topics);
-    let wanted = request.topics.iter().map(|topic| {
-        let assignments = topic.assignments.as_ref().map(|assignments| {
-            let brokers = assignments.iter().map(|one| one.broker_ids.iter().map(|id| BrokerId(*id)).collect());
-            brokers.collect()
-        });
-        NewPartitions { name: topic.name.clone(), count: topic.count, assignments }
+pub async fn handle(mut call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: CreatePartitionsRequest = call.decode(body)?;
+    // A topic that the request repeats would get two counts.
+    let repeated = words::repeated(request.topics.iter().map(|topic| topic.name.as_str()));
+    let judged = request.topics.iter().map(|topic| {
+        if repeated.contains(topic.name.as_str()) {
+            return Err(ApiError::invalid_request("The request names the topic more than once."));
+        }
+        Ok(new_partitions(topic))
     });
-    let mode = words::mode(request.validate_only);
+    let (wanted, refusals) = Refusals::split(judged);
     call.session.set_timeout(words::milliseconds(request.timeout_ms));
-    let results = call.session.create_partitions(wanted.collect(), mode).await;
-    let results = request.topics.into_iter().zip(results).map(|(topic, result)| {
-        let (error_code, error_message) = match result {
-            Ok(_) => (error_map::NONE, None),
-            Err(error) => (error_map::code(&error), error_map::message(&error)),
-        };
+    let results = call.session.create_partitions(wanted, words::mode(request.validate_only)).await;
+    let results = refusals.join(Ok(results.into_iter().map(|result| result.map_err(|error| ApiError::of(&error)))));
+    let answers = words::paired(request.topics, results).map(|(topic, result)| {
+        let (error_code, error_message) = ApiError::code_and_message(result);
         CreatePartitionsTopicResult { name: topic.name, error_code, error_message }
     });
-    let refused = repeated.into_iter().map(|name| CreatePartitionsTopicResult {
-        name,
-        error_code: error_map::INVALID_REQUEST,
-        error_message: Some("The request names the topic more than once.".to_owned()),
-    });
-    let response =
-        CreatePartitionsResponse { results: results.chain(refused).collect(), ..CreatePartitionsResponse::default() };
-    call.answer(&response)
+    let results = words::once(answers.collect(), |answer| answer.name.clone());
+    call.answer(&CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() })
 }
 
-/// Takes out the topics that are named more than once, since they would be given two counts; their
-/// names, each once.
-fn remove_repeated(topics: &mut Vec<CreatePartitionsTopic>) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    let repeated: BTreeSet<String> =
-        topics.iter().map(|topic| topic.name.clone()).filter(|name| !seen.insert(name.clone())).collect();
-    topics.retain(|topic| !repeated.contains(&topic.name));
-    repeated
+fn new_partitions(topic: &CreatePartitionsTopic) -> NewPartitions {
+    let assignments = topic.assignments.as_ref().map(|assignments| {
+        let brokers = assignments.iter().map(|one| one.broker_ids.iter().map(|id| BrokerId(*id)).collect());
+        brokers.collect()
+    });
+    NewPartitions { name: topic.name.clone(), count: topic.count, assignments }
 }

@@ -1,68 +1,50 @@
-//! CreateTopics: counts or manual assignments, configs, and what came of them.
+//! CreateTopics: topics with a partition count or manual assignments, and their configs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rustmq_broker_service::{CreateTopicsError, CreatedTopic, TopicCreation, TopicPlacement};
+use rustmq_broker_service::{CreatedTopic, Refusals, TopicCreation, TopicPlacement};
 use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use rustmq_kafka_codec_messages::{CreateTopicsRequest, CreateTopicsResponse};
 use rustmq_model::BrokerId;
 
 use super::describe_configs;
-use crate::call::{Call, CallError, Handling};
-use crate::error_map;
+use crate::call::{Call, CallError, Handling, RequestBody};
+use crate::error_map::{self, ApiError};
 use crate::words;
 
-/// The first version whose answer shows what was created (KIP-525).
+/// The first version whose response describes the created topics (KIP-525).
 const DETAILS_FROM: i16 = 5;
-/// Stands for the broker's own count of partitions or replicas, and beside manual assignments for
-/// none. KIP-464 brings it with version 4; Kafka takes it in every version, and so do clients.
+/// Stands for the broker's default count of partitions or replicas; beside manual assignments, for
+/// no count. KIP-464 introduces it with version 4, but Kafka and clients use it in every version.
 const UNSET: i32 = -1;
 
-pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
-    let request: CreateTopicsRequest = call.decode()?;
-    let mut refused: BTreeMap<usize, (i16, String)> = BTreeMap::new();
-    let repeated = repeated_names(&request.topics);
-    let mut creations = Vec::new();
-    for (index, topic) in request.topics.iter().enumerate() {
+pub async fn handle(mut call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: CreateTopicsRequest = call.decode(body)?;
+    let repeated = words::repeated(request.topics.iter().map(|topic| topic.name.as_str()));
+    let judged = request.topics.iter().map(|topic| {
         if repeated.contains(topic.name.as_str()) {
-            let message = "The request names the topic more than once.".to_owned();
-            refused.insert(index, (error_map::INVALID_REQUEST, message));
-            continue;
+            return Err(ApiError::invalid_request("The request names the topic more than once."));
         }
-        match creation(topic) {
-            Ok(creation) => creations.push(creation),
-            Err(refusal) => {
-                refused.insert(index, refusal);
-            }
-        }
-    }
+        creation(topic)
+    });
+    let (creations, refusals) = Refusals::split(judged);
     call.session.set_timeout(words::milliseconds(request.timeout_ms));
-    let mode = words::mode(request.validate_only);
-    let mut results = call.session.create_topics(creations, mode).await.into_iter();
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for (index, topic) in request.topics.into_iter().enumerate() {
+    let results = call.session.create_topics(creations, words::mode(request.validate_only)).await;
+    let results = refusals.join(Ok(results.into_iter().map(|result| result.map_err(|error| ApiError::of(&error)))));
+    let answers = words::paired(request.topics, results).map(|(topic, result)| {
         let answer = CreatableTopicResult { name: topic.name, error_message: None, ..CreatableTopicResult::default() };
-        topics.push(match refused.remove(&index) {
-            Some((code, message)) => CreatableTopicResult { error_code: code, error_message: Some(message), ..answer },
-            None => match results.next() {
-                Some(Ok(created)) => succeeded(&call, answer, &created, request.validate_only),
-                Some(Err(error)) => failed(answer, &error),
-                None => CreatableTopicResult { error_code: error_map::INVALID_REQUEST, ..answer },
-            },
-        });
-    }
-    let topics = words::once(topics, |answer| answer.name.clone());
+        match result {
+            Ok(created) => succeeded(&call, answer, &created, request.validate_only),
+            Err(error) => failed(answer, error),
+        }
+    });
+    let topics = words::once(answers.collect(), |answer| answer.name.clone());
     call.answer(&CreateTopicsResponse { topics, ..CreateTopicsResponse::default() })
 }
 
-fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<&str> {
-    let mut seen = BTreeSet::new();
-    topics.iter().map(|topic| topic.name.as_str()).filter(|name| !seen.insert(*name)).collect()
-}
-
-/// A creation in the broker's words, or the code and text of a refusal.
-fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
+/// The creation in the broker's types.
+fn creation(topic: &CreatableTopic) -> Result<TopicCreation, ApiError> {
     let has_partitions = topic.num_partitions != UNSET;
     let has_replication_factor = i32::from(topic.replication_factor) != UNSET;
     let placement = if topic.assignments.is_empty() {
@@ -72,15 +54,15 @@ fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
         }
     } else {
         if has_partitions || has_replication_factor {
-            let message = "With manual assignments, partition count and replication factor must be -1.".to_owned();
-            return Err((error_map::INVALID_REQUEST, message));
+            let message = "With manual assignments, partition count and replication factor must be -1.";
+            return Err(ApiError::invalid_request(message));
         }
         let mut manual = BTreeMap::new();
         for assignment in &topic.assignments {
             let brokers = assignment.broker_ids.iter().map(|broker| BrokerId(*broker)).collect();
             if manual.insert(assignment.partition_index, brokers).is_some() {
                 let message = format!("Partition {} is assigned more than once.", assignment.partition_index);
-                return Err((error_map::INVALID_REPLICA_ASSIGNMENT, message));
+                return Err(ApiError::new(error_map::INVALID_REPLICA_ASSIGNMENT, &message));
             }
         }
         TopicPlacement::Manual(manual)
@@ -89,10 +71,10 @@ fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
     Ok(TopicCreation { name: topic.name.clone(), placement, configs })
 }
 
-fn failed(answer: CreatableTopicResult, error: &CreateTopicsError) -> CreatableTopicResult {
+fn failed(answer: CreatableTopicResult, error: ApiError) -> CreatableTopicResult {
     CreatableTopicResult {
-        error_code: error_map::code(error),
-        error_message: error_map::message(error),
+        error_code: error.code,
+        error_message: error.message,
         num_partitions: -1,
         replication_factor: -1,
         configs: Some(Vec::new()),
@@ -106,7 +88,7 @@ fn succeeded(
     created: &CreatedTopic,
     validate_only: bool,
 ) -> CreatableTopicResult {
-    // A topic that is only tried out has no id.
+    // A creation that is only validated gives no id.
     let topic_id = if validate_only { answer.topic_id } else { words::uuid(created.id) };
     let mut answer = CreatableTopicResult { topic_id, ..answer };
     if call.version() >= DETAILS_FROM {

@@ -1,15 +1,15 @@
-//! DeleteGroups: empty groups and their offsets. From version 3 on a refusal has a text.
+//! DeleteGroups: deletes empty groups and their offsets. From version 3 on an error has a text.
 
 use rustmq_broker_service::groups::GroupId;
 use rustmq_kafka_codec_messages::delete_groups_response::DeletableGroupResult;
 use rustmq_kafka_codec_messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DeleteGroupsRequest = call.decode()?;
-    // All take effect now; they are waited for together.
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DeleteGroupsRequest = call.decode(body)?;
+    // All deletions begin now, and are awaited together.
     let waits: Vec<(String, _)> = request
         .groups_names
         .into_iter()

@@ -1,16 +1,19 @@
-//! DeleteRecords: moves the start of partitions' logs.
+//! DeleteRecords: raises the log starts of partitions.
 
 use rustmq_broker_service::{DeleteBefore, RecordDeletion};
 use rustmq_kafka_codec_messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use rustmq_kafka_codec_messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use rustmq_model::{Offset, PartitionId};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DeleteRecordsRequest = call.decode()?;
+/// Stands for the high watermark in a request.
+const HIGH_WATERMARK: i64 = -1;
+
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DeleteRecordsRequest = call.decode(body)?;
     let mut deletions = Vec::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
@@ -18,7 +21,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
                 topic: words::named(topic.name.as_str()),
                 partition: PartitionId(partition.partition_index),
                 before: match partition.offset {
-                    -1 => DeleteBefore::HighWatermark,
+                    HIGH_WATERMARK => DeleteBefore::HighWatermark,
                     offset => DeleteBefore::Offset(Offset(offset)),
                 },
             });
@@ -29,7 +32,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         let partitions = topic.partitions.iter().map(|partition| {
             let answer = DeleteRecordsPartitionResult {
                 partition_index: partition.partition_index,
-                low_watermark: -1,
+                low_watermark: words::NO_OFFSET,
                 ..DeleteRecordsPartitionResult::default()
             };
             match results.next() {

@@ -1,18 +1,18 @@
-//! DescribeCluster: the brokers, as this client reaches them.
+//! DescribeCluster: the brokers, with the addresses that this client can dial.
 
 use rustmq_kafka_codec_messages::describe_cluster_response::DescribeClusterBroker;
 use rustmq_kafka_codec_messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::metadata;
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-/// The one type of endpoint that clients reach.
+/// The type of endpoint that a Kafka listener describes.
 const BROKERS: i8 = 1;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DescribeClusterRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DescribeClusterRequest = call.decode(body)?;
     let broker = &call.shared.broker;
     if call.version() >= 1 && request.endpoint_type != BROKERS {
         let message = "Controllers are described by the admin interface, not on this listener.";

@@ -1,4 +1,4 @@
-//! DescribeConfigs: every config with its value, source, synonyms and documentation.
+//! DescribeConfigs: configs with their values, sources, synonyms and documentation.
 
 use std::collections::BTreeSet;
 
@@ -8,29 +8,29 @@ use rustmq_kafka_codec_messages::describe_configs_response::{
 };
 use rustmq_kafka_codec_messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::config_resources;
 use crate::error_map;
 
-/// Which details the client asks for.
+/// The details that the client asks for.
 #[derive(Clone, Copy)]
 struct Details {
     synonyms: bool,
     documentation: bool,
 }
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DescribeConfigsRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DescribeConfigsRequest = call.decode(body)?;
     let details = Details { synonyms: request.include_synonyms, documentation: request.include_documentation };
     let mut results = Vec::new();
-    // Each once: a short request must not make an answer without bounds.
+    // Each resource is described once, so that a short request has no long answer.
     let mut seen = BTreeSet::new();
     for asked in request.resources {
-        let name = config_resources::one_name(asked.resource_type, &asked.resource_name);
+        let name = config_resources::canonical_name(asked.resource_type, &asked.resource_name);
         if !seen.insert((asked.resource_type, name)) {
             continue;
         }
-        // None of them stands for all, as a null does.
+        // An empty list stands for all configs, as a null does.
         let names = asked.configuration_keys.filter(|names| !names.is_empty());
         let names = names.map(|names| names.iter().map(ToString::to_string).collect());
         let answer = match config_resources::resource(asked.resource_type, &asked.resource_name) {
@@ -54,7 +54,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             },
             Err(unknown) => DescribeConfigsResult {
                 error_code: error_map::INVALID_REQUEST,
-                error_message: Some(unknown.message()),
+                error_message: error_map::message(&unknown),
                 ..DescribeConfigsResult::default()
             },
         };

@@ -1,5 +1,5 @@
-//! DescribeGroups: state and members of groups. A group that does not exist is described as dead,
-//! from version 6 on with an error.
+//! DescribeGroups: the state and members of groups. A group that does not exist is described as
+//! dead, and from version 6 on with an error.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use rustmq_broker_service::groups::{ClassicState, GroupId};
 use rustmq_kafka_codec_messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use rustmq_kafka_codec_messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-/// From here on an unknown group is an error as well (KIP-1043).
+/// The first version in which an unknown group has an error, too (KIP-1043).
 const NOT_FOUND_FROM: i16 = 6;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DescribeGroupsRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DescribeGroupsRequest = call.decode(body)?;
     let operations = words::operations_if(request.include_authorized_operations, words::GROUP_OPERATIONS);
-    // Each once: a short request must not make an answer without bounds.
+    // Each group is described once, so that a short request has no long answer.
     let mut seen = BTreeSet::new();
     let distinct = request.groups.into_iter().filter(|group| seen.insert(group.clone()));
     let groups = distinct.map(|group| {

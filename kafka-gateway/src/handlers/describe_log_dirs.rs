@@ -1,4 +1,4 @@
-//! DescribeLogDirs: the data folder and what each partition takes of it.
+//! DescribeLogDirs: the data folder, and the size of each partition in it.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,13 @@ use rustmq_kafka_codec_messages::describe_log_dirs_response::{
 use rustmq_kafka_codec_messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use rustmq_model::PartitionId;
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DescribeLogDirsRequest = call.decode()?;
+/// Stands for an unknown size.
+const UNKNOWN_SIZE: i64 = -1;
+
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DescribeLogDirsRequest = call.decode(body)?;
     let selection = request.topics.map_or(LogDirSelection::All, |topics| {
         let wanted = topics.into_iter().map(|topic| {
             let partitions = topic.partitions.into_iter().map(PartitionId).collect();
@@ -39,8 +42,8 @@ fn describe(dir: LogDir) -> DescribeLogDirsResult {
     DescribeLogDirsResult {
         log_dir: dir.path,
         topics: topics.collect(),
-        total_bytes: dir.total_bytes.map_or(-1, signed),
-        usable_bytes: dir.usable_bytes.map_or(-1, signed),
+        total_bytes: dir.total_bytes.map_or(UNKNOWN_SIZE, signed),
+        usable_bytes: dir.usable_bytes.map_or(UNKNOWN_SIZE, signed),
         // No folder is closed to new partitions.
         is_cordoned: false,
         ..DescribeLogDirsResult::default()

@@ -1,5 +1,5 @@
-//! DescribeTopicPartitions: topics by name, page by page (KIP-966). A page ends at a number of
-//! partitions; the cursor says where the next begins.
+//! DescribeTopicPartitions: topics by name, in pages (KIP-966). A page has a limited number of
+//! partitions; its cursor names the first partition of the next page.
 
 use rustmq_broker_service::{AutoCreation, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection};
 use rustmq_kafka_codec_messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
@@ -8,12 +8,12 @@ use rustmq_kafka_codec_messages::describe_topic_partitions_response::{
     DescribeTopicPartitionsResponseTopic,
 };
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: DescribeTopicPartitionsRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: DescribeTopicPartitionsRequest = call.decode(body)?;
     let (from_topic, from_partition) = match &request.cursor {
         Some(cursor) => (cursor.topic_name.clone(), usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => (String::new(), 0),
@@ -30,7 +30,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     answers.retain(|answer| name_of(answer) >= from_topic.as_str());
     answers.sort_by(|one, other| name_of(one).cmp(name_of(other)));
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    let limit_max = usize::try_from(call.shared.broker.settings().described_partitions_max).unwrap_or(usize::MAX);
+    let limit_max =
+        usize::try_from(call.shared.broker.effective_config().described_partitions_max).unwrap_or(usize::MAX);
     let mut room = if limit == 0 { limit_max } else { limit.min(limit_max) };
     let mut topics = Vec::new();
     let mut next_cursor = None;
@@ -91,7 +92,7 @@ fn partition(partition: &PartitionMetadata) -> DescribeTopicPartitionsResponsePa
     DescribeTopicPartitionsResponsePartition {
         error_code: code,
         partition_index: partition.partition.0,
-        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_id: partition.leader.map_or(words::NO_BROKER, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: words::broker_ids(&partition.replicas),
         isr_nodes: words::broker_ids(&partition.isr),

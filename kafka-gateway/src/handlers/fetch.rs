@@ -1,8 +1,10 @@
-//! Fetch: partitions of a session or of the request itself, long-polled; the answer refers to the
-//! engine's memory.
+//! Fetch: a long poll for the partitions of a session, or of the request itself. The response
+//! refers to the engine's memory.
 
 use futures_util::FutureExt;
-use rustmq_broker_service::{FetchError, FetchPartition, FetchedPartition, Isolation, LocateError, UnknownTopic};
+use rustmq_broker_service::{
+    Fetch, FetchError, FetchPartition, FetchedPartition, Isolation, LocateError, UnknownTopic,
+};
 use rustmq_kafka_codec_messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData,
 };
@@ -10,16 +12,19 @@ use rustmq_kafka_codec_messages::{FetchRequest, FetchResponse};
 use rustmq_model::{Offset, PartitionId};
 use tokio::time::Instant;
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
-use crate::fetch_sessions::{FetchContext, PartitionKey, SessionError, SessionRequest, TopicKey, Wanted};
+use crate::fetch_sessions::{
+    FINAL_EPOCH, FetchContext, NO_SESSION_ID, PartitionKey, SessionError, SessionRequest, TopicKey, Wanted,
+};
 use crate::words;
 
-/// The version from which on sessions exist.
+/// The first version with sessions.
 const SESSIONS_FROM: i16 = 7;
-/// The version from which on a follower of the log says which epoch it read last (KIP-595).
+/// The first version in which a reader names the epoch of its last record, and the response tells
+/// it where its log diverges (KIP-595).
 const LAST_FETCHED_EPOCH_FROM: i16 = 12;
-/// The version from which on topics are named by id.
+/// The first version that names topics by their ids.
 const TOPIC_IDS_FROM: i16 = 13;
 
 /// Limits and isolation of one fetch.
@@ -30,8 +35,8 @@ struct FetchLimits {
     isolation: Isolation,
 }
 
-pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
-    let request: FetchRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: FetchRequest = call.decode(body)?;
     let limits = FetchLimits {
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(0),
@@ -46,7 +51,6 @@ pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
             return call.answer(&FetchResponse { error_code: session_code(error), ..FetchResponse::default() });
         }
     };
-    call.let_go();
     Ok(Handling::Waiting(
         async move {
             let response = fetch(&call, context, limits).await;
@@ -81,7 +85,9 @@ fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
         let topic_key = key(&topic.topic, topic.topic_id);
         topic.partitions.iter().map(move |partition| (topic_key.clone(), *partition))
     });
-    let (id, epoch) = if version < SESSIONS_FROM { (0, -1) } else { (request.session_id, request.session_epoch) };
+    let has_session = version >= SESSIONS_FROM;
+    let (id, epoch) =
+        if has_session { (request.session_id, request.session_epoch) } else { (NO_SESSION_ID, FINAL_EPOCH) };
     SessionRequest {
         id,
         epoch,
@@ -100,32 +106,27 @@ async fn fetch(call: &Call, context: FetchContext, limits: FetchLimits) -> Fetch
             from: wanted.from,
             max_bytes: wanted.bytes_max,
             current_leader_epoch: wanted.current_leader_epoch,
-            // A session may go on in an older version, which has no place for a diverging epoch.
+            // A session may continue in an older version, whose response has no diverging epoch.
             last_fetched_epoch: wanted.last_fetched_epoch.filter(|_| call.version() >= LAST_FETCHED_EPOCH_FROM),
         }
     });
     let FetchLimits { min_bytes, max_bytes, max_wait, isolation } = limits;
     let partitions = partitions.collect();
-    let request = rustmq_broker_service::FetchRequest { min_bytes, max_bytes, max_wait, isolation, partitions };
-    let results = call.session.fetch(request).await;
-    let mut answers: Vec<(PartitionKey, PartitionData)> = context
-        .wanted
-        .into_iter()
-        .zip(results)
-        .map(|(wanted, result)| {
-            let answer = match result {
-                Ok(fetched) => partition_answer(wanted.key.1, fetched, isolation),
-                Err(error) => failed(wanted.key.1, failure_code(call, &wanted, &error)),
-            };
-            (wanted.key, answer)
-        })
-        .collect();
+    let results = call.session.fetch(Fetch { min_bytes, max_bytes, max_wait, isolation, partitions }).await;
+    let answers = words::paired(context.wanted, results).map(|(wanted, result)| {
+        let answer = match result {
+            Ok(fetched) => partition_answer(wanted.key.1, fetched, isolation),
+            Err(error) => failed(wanted.key.1, failure_code(call, &wanted, &error)),
+        };
+        (wanted.key, answer)
+    });
+    let mut answers: Vec<(PartitionKey, PartitionData)> = answers.collect();
     call.shared.fetch_sessions.finish(context.session, &mut answers);
     FetchResponse { session_id: context.session.id(), responses: by_topic(answers), ..FetchResponse::default() }
 }
 
-/// An id that was known and is not any more is that of a deleted topic: the client is told that the
-/// name is gone, or another topic's now.
+/// The code of a failed partition. An id that the session has known is that of a deleted topic: the
+/// code says whether another topic has its name by now.
 fn failure_code(call: &Call, wanted: &Wanted, error: &FetchError) -> i16 {
     match (error, &wanted.topic_name) {
         (FetchError::Locate(LocateError::UnknownTopic(UnknownTopic::Id(_))), Some(name)) => {
@@ -140,7 +141,7 @@ fn failed(partition_index: i32, error_code: i16) -> PartitionData {
     PartitionData {
         partition_index,
         error_code,
-        high_watermark: -1,
+        high_watermark: words::NO_OFFSET,
         aborted_transactions: None,
         records: Some(Vec::new()),
         ..PartitionData::default()
@@ -166,7 +167,7 @@ fn partition_answer(partition_index: i32, fetched: FetchedPartition, isolation: 
     }
 }
 
-/// Partitions of one topic that follow each other share its entry.
+/// Successive partitions of one topic share its entry.
 fn by_topic(answers: Vec<(PartitionKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
     let mut topics: Vec<FetchableTopicResponse> = Vec::new();
     for ((TopicKey { name: topic, id }, _), answer) in answers {

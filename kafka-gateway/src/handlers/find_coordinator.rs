@@ -1,5 +1,5 @@
-//! FindCoordinator: which broker coordinates a group. Versions up to 3 ask for one key, later ones
-//! for many.
+//! FindCoordinator: the broker that coordinates a group. Versions up to 3 have one key, later ones
+//! many.
 
 use rustmq_broker_service::groups::GroupId;
 use rustmq_kafka_codec_messages::find_coordinator_response::Coordinator;
@@ -7,22 +7,25 @@ use rustmq_kafka_codec_messages::{FindCoordinatorRequest, FindCoordinatorRespons
 use rustmq_model::Endpoint;
 
 use super::metadata;
-use crate::call::{Call, CallError, Handling};
-use crate::error_map::{self, Unsupported};
+use crate::call::{Call, CallError, Handling, RequestBody};
+use crate::error_map::{self, ApiError, Unsupported};
+use crate::words;
 
+/// The first version with many keys.
 const BATCHED_FROM: i16 = 4;
-/// The newest version that librdkafka asks in (as of 2.12). Java clients since 2.4 ask in later
-/// ones.
+/// The newest version that librdkafka uses (as of 2.12). Java clients since 2.4 use later ones.
 const LIBRDKAFKA_MAX: i16 = 2;
+/// Stands for no port.
+const NO_PORT: i32 = -1;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
 
-/// A coordinator's id and address, or a code and why.
-type Found = Result<(i32, Endpoint), (i16, String)>;
+/// A coordinator's id and address.
+type Found = Result<(i32, Endpoint), ApiError>;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: FindCoordinatorRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: FindCoordinatorRequest = call.decode(body)?;
     if call.version() < BATCHED_FROM {
         let found = coordinator(find(&call, request.key_type, &request.key).await);
         let response = FindCoordinatorResponse {
@@ -48,11 +51,11 @@ fn coordinator(found: Found) -> Coordinator {
         Ok((node, endpoint)) => {
             Coordinator { node_id: node, host: endpoint.host, port: i32::from(endpoint.port), ..Coordinator::default() }
         }
-        Err((code, message)) => Coordinator {
-            error_code: code,
-            error_message: error_map::message(&message),
-            node_id: -1,
-            port: -1,
+        Err(error) => Coordinator {
+            error_code: error.code,
+            error_message: error.message,
+            node_id: words::NO_BROKER,
+            port: NO_PORT,
             ..Coordinator::default()
         },
     }
@@ -63,28 +66,33 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
         GROUP => {}
         TRANSACTION => return Err(refused_transactions(call.version())),
         SHARE => return Err(unsupported("A coordinator of share groups")),
-        _ => return Err((error_map::INVALID_REQUEST, format!("There is no coordinator of type {key_type}."))),
+        _ => {
+            let text = format_args!("There is no coordinator of type {key_type}.");
+            return Err(ApiError::invalid_request(&text));
+        }
     }
     let id = call.session.find_coordinator(&GroupId::new(key)).await;
-    let id = id.map_err(|error| (error_map::code(&error), error.to_string()))?;
+    let id = id.map_err(|error| ApiError::of(&error))?;
     let mut endpoints = metadata::endpoints(&call.session.cluster(), call.shared.broker.id(), &call.peer);
-    let (endpoint, _) = endpoints
-        .remove(&id.0)
-        .ok_or_else(|| (error_map::COORDINATOR_NOT_AVAILABLE, format!("Broker {id} is not known.")))?;
+    let (endpoint, _) = endpoints.remove(&id.0).ok_or_else(|| {
+        ApiError::new(error_map::COORDINATOR_NOT_AVAILABLE, &format_args!("Broker {id} is not known."))
+    })?;
     Ok((id.0, endpoint))
 }
 
-/// Refuses for good: COORDINATOR_NOT_AVAILABLE would have clients ask for ever.
-fn unsupported(what: &'static str) -> (i16, String) {
-    let error = Unsupported { what };
-    (error_map::code(&error), error.to_string())
+/// A permanent refusal: after COORDINATOR_NOT_AVAILABLE clients would repeat the request for ever.
+fn unsupported(what: &'static str) -> ApiError {
+    ApiError::of(&Unsupported { what })
 }
 
-/// Ends a transactional producer at its start. Any code that is not retriable does that with most
-/// clients, and the Java client shows the text. librdkafka asks on, until the timeout of its
-/// `init_transactions`, after all codes but those that deny authorization; with these it fails at
-/// once and shows the text.
-fn refused_transactions(version: i16) -> (i16, String) {
-    let (code, text) = unsupported("A coordinator of transactions");
-    if version <= LIBRDKAFKA_MAX { (error_map::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, text) } else { (code, text) }
+/// Makes a transactional producer fail at its start. Most clients fail after any code that is not
+/// retriable, and the Java client shows the text. librdkafka repeats the request until the timeout
+/// of its `init_transactions`, unless the code denies authorization: then it fails at once and
+/// shows the text.
+fn refused_transactions(version: i16) -> ApiError {
+    let refused = unsupported("A coordinator of transactions");
+    if version > LIBRDKAFKA_MAX {
+        return refused;
+    }
+    ApiError { code: error_map::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, ..refused }
 }

@@ -1,13 +1,13 @@
-//! Heartbeat: a member is alive.
+//! Heartbeat: a member of a group reports that it is alive.
 
 use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
 use rustmq_kafka_codec_messages::{HeartbeatRequest, HeartbeatResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: HeartbeatRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: HeartbeatRequest = call.decode(body)?;
     let wait = call.session.heartbeat(&rustmq_broker_service::groups::request::HeartbeatRequest {
         group: GroupId::new(&request.group_id),
         member: MemberId::new(&request.member_id),

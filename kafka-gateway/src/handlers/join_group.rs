@@ -1,4 +1,4 @@
-//! JoinGroup: a member joins or rejoins; the answer waits for the rebalance.
+//! JoinGroup: a member joins or rejoins its group. The response waits for the rebalance.
 
 use std::time::Duration;
 
@@ -7,19 +7,22 @@ use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 use rustmq_kafka_codec_messages::join_group_response::JoinGroupResponseMember;
 use rustmq_kafka_codec_messages::{JoinGroupRequest, JoinGroupResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: JoinGroupRequest = call.decode()?;
+/// Stands for no generation of a group.
+const NO_GENERATION: i32 = -1;
+
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: JoinGroupRequest = call.decode(body)?;
     let version = call.version();
     let member = request.member_id.clone();
-    let wait = call.session.join_group(in_brokers_words(&call, request));
+    let wait = call.session.join_group(broker_request(&call, request));
     Ok(call.answer_later(async move { response(wait.await, version, member) }))
 }
 
-fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
+fn broker_request(call: &Call, request: JoinGroupRequest) -> JoinRequest {
     let version = call.version();
     let session_timeout = words::milliseconds(request.session_timeout_ms);
     // Version 0 has one timeout for both.
@@ -45,7 +48,7 @@ fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
 }
 
 fn response(result: Result<Joined, GroupError>, version: i16, member: String) -> JoinGroupResponse {
-    // A missing protocol name is null from version 7 on, and empty before.
+    // Without a protocol, its name is null from version 7 on, and empty before.
     let no_name = (version < 7).then(String::new);
     match result {
         Ok(joined) => {
@@ -73,7 +76,7 @@ fn response(result: Result<Joined, GroupError>, version: i16, member: String) ->
             };
             JoinGroupResponse {
                 error_code: code,
-                generation_id: -1,
+                generation_id: NO_GENERATION,
                 protocol_name: no_name,
                 member_id: member,
                 ..JoinGroupResponse::default()

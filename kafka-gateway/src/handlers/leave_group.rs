@@ -1,17 +1,17 @@
-//! LeaveGroup: one member up to version 2, many from then on.
+//! LeaveGroup: one member leaves up to version 2; from version 3 on, many can.
 
 use rustmq_broker_service::groups::request::{LeaveRequest, LeavingMember, LeftMember};
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 use rustmq_kafka_codec_messages::leave_group_response::MemberResponse;
 use rustmq_kafka_codec_messages::{LeaveGroupRequest, LeaveGroupResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
 const BATCHED_FROM: i16 = 3;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: LeaveGroupRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: LeaveGroupRequest = call.decode(body)?;
     let version = call.version();
     let members = if version >= BATCHED_FROM {
         let members = request.members.into_iter();

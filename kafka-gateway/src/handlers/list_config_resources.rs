@@ -1,15 +1,15 @@
-//! ListConfigResources: what has configs. Version 0 was made for client metrics alone, of which
-//! there are none.
+//! ListConfigResources: the resources that have configs. Version 0 lists client metrics only, and
+//! RustMQ has none.
 
 use rustmq_kafka_codec_messages::list_config_resources_response::ConfigResource;
 use rustmq_kafka_codec_messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::config_resources::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::error_map;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: ListConfigResourcesRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: ListConfigResourcesRequest = call.decode(body)?;
     let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
     let asked: &[i8] = match request.resource_types.as_slice() {
         _ if call.version() == 0 => &[CLIENT_METRICS],

@@ -1,17 +1,17 @@
-//! ListGroups: the groups of this coordinator, filtered by state and type where the version can ask
-//! for it.
+//! ListGroups: the groups that this broker coordinates. Newer versions filter them by state and
+//! type.
 
 use rustmq_kafka_codec_messages::list_groups_response::ListedGroup;
 use rustmq_kafka_codec_messages::{ListGroupsRequest, ListGroupsResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
-/// The one type of group that there is.
+/// The type of every group: there is no other type yet.
 const CLASSIC: &str = "classic";
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: ListGroupsRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: ListGroupsRequest = call.decode(body)?;
     let passes = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };

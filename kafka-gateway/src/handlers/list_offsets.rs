@@ -1,62 +1,45 @@
-//! ListOffsets: offsets by place or time.
+//! ListOffsets: the offsets at a place in the log, or at a time.
 
 use std::collections::BTreeSet;
 
-use rustmq_broker_service::{OffsetAt, OffsetQuery};
+use rustmq_broker_service::{FoundOffset, OffsetAt, OffsetQuery, Refusals};
+use rustmq_kafka_codec_messages::list_offsets_request::ListOffsetsPartition;
 use rustmq_kafka_codec_messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use rustmq_kafka_codec_messages::{ListOffsetsRequest, ListOffsetsResponse};
 use rustmq_model::{PartitionId, Timestamp};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-/// The first version whose answer has the epoch of the record's leader.
+/// The first version whose response has the leader epoch of the record.
 const LEADER_EPOCH_FROM: i16 = 4;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: ListOffsetsRequest = call.decode()?;
+/// The request's name of a partition.
+type Named<'a> = (&'a str, i32);
+
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: ListOffsetsRequest = call.decode(body)?;
     let version = call.version();
-    let repeated = repeated(&request);
-    let is_repeated = |topic: &str, partition: i32| repeated.contains(&(topic, partition));
-    let mut queries = Vec::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            if is_repeated(&topic.name, partition.partition_index) {
-                continue;
-            }
-            let Some(at) = place(partition.timestamp, version) else { continue };
-            queries.push(OffsetQuery {
-                topic: words::named(&topic.name),
-                partition: PartitionId(partition.partition_index),
-                current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
-                at,
-            });
-        }
-    }
+    let named = request.topics.iter();
+    let named = named.flat_map(|topic| topic.partitions.iter().map(|one| (topic.name.as_str(), one.partition_index)));
+    // The response has room for one offset of each partition.
+    let repeated: BTreeSet<Named<'_>> = words::repeated(named);
+    let judged = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| {
+            let is_repeated = repeated.contains(&(topic.name.as_str(), partition.partition_index));
+            if is_repeated { Err(error_map::INVALID_REQUEST) } else { query(&topic.name, partition, version) }
+        })
+    });
+    let (queries, refusals) = Refusals::split(judged);
     let isolation = words::isolation(request.isolation_level);
-    let mut results = call.session.list_offsets(isolation, queries).await.into_iter();
+    let results = call.session.list_offsets(isolation, queries).await;
+    let results = refusals.join(Ok(results.into_iter().map(|result| result.map_err(|error| error_map::code(&error)))));
+    let mut results = results.into_iter();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
-            let index = partition.partition_index;
-            if is_repeated(&topic.name, index) {
-                return refused(index, error_map::INVALID_REQUEST);
-            }
-            if place(partition.timestamp, version).is_none() {
-                return refused(index, error_map::UNSUPPORTED_VERSION);
-            }
-            match results.next() {
-                Some(Ok(Some(found))) => ListOffsetsPartitionResponse {
-                    partition_index: index,
-                    offset: found.offset.0,
-                    timestamp: found.timestamp.0,
-                    leader_epoch: if version >= LEADER_EPOCH_FROM { found.leader_epoch.0 } else { -1 },
-                    ..ListOffsetsPartitionResponse::default()
-                },
-                Some(Ok(None)) => refused(index, error_map::NONE),
-                Some(Err(error)) => refused(index, error_map::code(&error)),
-                None => refused(index, error_map::UNKNOWN_TOPIC_OR_PARTITION),
-            }
+            let result = results.next().expect("each partition of the request has a result");
+            response(partition.partition_index, result, version)
         });
         let partitions = words::once(partitions.collect(), |answer| answer.partition_index);
         ListOffsetsTopicResponse { name: topic.name.clone(), partitions }
@@ -65,30 +48,41 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// An answer without an offset.
-fn refused(partition_index: i32, error_code: i16) -> ListOffsetsPartitionResponse {
-    ListOffsetsPartitionResponse {
+fn query(topic: &str, partition: &ListOffsetsPartition, version: i16) -> Result<OffsetQuery, i16> {
+    Ok(OffsetQuery {
+        topic: words::named(topic),
+        partition: PartitionId(partition.partition_index),
+        current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
+        at: place(partition.timestamp, version).ok_or(error_map::UNSUPPORTED_VERSION)?,
+    })
+}
+
+fn response(
+    partition_index: i32,
+    result: Result<Option<FoundOffset>, i16>,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
+    let answer = ListOffsetsPartitionResponse {
         partition_index,
-        error_code,
-        offset: -1,
-        timestamp: -1,
+        offset: words::NO_OFFSET,
+        timestamp: words::NO_TIMESTAMP,
+        leader_epoch: words::NO_LEADER_EPOCH,
         ..ListOffsetsPartitionResponse::default()
+    };
+    match result {
+        Ok(Some(found)) => ListOffsetsPartitionResponse {
+            offset: found.offset.0,
+            timestamp: found.timestamp.0,
+            leader_epoch: if version >= LEADER_EPOCH_FROM { found.leader_epoch.0 } else { words::NO_LEADER_EPOCH },
+            ..answer
+        },
+        Ok(None) => answer,
+        Err(error_code) => ListOffsetsPartitionResponse { error_code, ..answer },
     }
 }
 
-/// Partitions that the request asks for more than once. They are refused: the answer has a place
-/// for one offset of each.
-fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
-    let mut seen = BTreeSet::new();
-    let asked = request
-        .topics
-        .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index)));
-    asked.filter(|partition| !seen.insert(*partition)).collect()
-}
-
-/// Negative timestamps name places. `None` for one that does not exist, or not yet in the request's
-/// version.
+/// The place that a timestamp stands for: negative ones are special. `None` for a special timestamp
+/// that does not exist in the request's version.
 const fn place(timestamp: i64, version: i16) -> Option<OffsetAt> {
     let (at, since) = match timestamp {
         -1 => (OffsetAt::Latest, 1),

@@ -1,4 +1,4 @@
-//! Metadata: brokers as this client reaches them, and topics by name or id.
+//! Metadata: the brokers with the addresses that this client can dial, and topics by name or id.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use rustmq_kafka_codec_messages::metadata_response::{
 use rustmq_kafka_codec_messages::{MetadataRequest, MetadataResponse};
 use rustmq_model::{BrokerId, Endpoint};
 
-use crate::call::{Call, CallError, Handling, Peer};
+use crate::call::{Call, CallError, Handling, Peer, RequestBody};
 use crate::error_map;
 use crate::words;
 
 /// The first version in which a topic may have no name.
 const NULL_NAMES_FROM: i16 = 12;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: MetadataRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: MetadataRequest = call.decode(body)?;
     let version = call.version();
     let auto_creation =
         if version < 4 || request.allow_auto_topic_creation { AutoCreation::Allowed } else { AutoCreation::Refused };
@@ -42,6 +42,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
+/// The topics that the request selects.
 fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, CallError> {
     Ok(match &request.topics {
         None => TopicSelection::All,
@@ -59,8 +60,8 @@ fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, 
     })
 }
 
-/// Every broker's address and rack, by id. This broker's own address is the one that this client
-/// has reached.
+/// The address and rack of every broker, by id. This broker has the address at which the client has
+/// reached it.
 pub fn endpoints(cluster: &ClusterMetadata, this: BrokerId, peer: &Peer) -> BTreeMap<i32, (Endpoint, Option<String>)> {
     let of = |node: &rustmq_broker_service::BrokerNode| {
         let endpoint = if node.id == this { peer.endpoint.clone() } else { node.listeners.values().next()?.clone() };
@@ -85,8 +86,7 @@ fn topic(answer: TopicAnswer, version: i16, operations: i32) -> MetadataResponse
                 TopicRef::Name(name) => topic.name = Some(name),
                 TopicRef::Id(id) => {
                     topic.topic_id = words::uuid(id);
-                    // The name of a topic that is known by its id alone: null where the version can
-                    // say so.
+                    // The request has no name for the topic: null in the versions that allow it.
                     topic.name = (version < NULL_NAMES_FROM).then(String::new);
                 }
             }
@@ -99,7 +99,7 @@ fn partition(partition: &PartitionMetadata) -> MetadataResponsePartition {
     MetadataResponsePartition {
         error_code: if partition.leader.is_none() { error_map::LEADER_NOT_AVAILABLE } else { error_map::NONE },
         partition_index: partition.partition.0,
-        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_id: partition.leader.map_or(words::NO_BROKER, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: words::broker_ids(&partition.replicas),
         isr_nodes: words::broker_ids(&partition.isr),

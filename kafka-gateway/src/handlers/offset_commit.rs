@@ -1,5 +1,5 @@
-//! OffsetCommit: positions of a group or of a simple consumer. From version 10 on topics are named
-//! by their ids.
+//! OffsetCommit: commits offsets of a group or of a simple consumer. From version 10 on topics are
+//! named by their ids.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rustmq_kafka_codec_messages::offset_commit_response::{OffsetCommitResponsePa
 use rustmq_kafka_codec_messages::{OffsetCommitRequest, OffsetCommitResponse};
 use rustmq_model::{Offset, PartitionId};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
@@ -18,8 +18,8 @@ const GROUP_ID_NOT_FOUND_FROM: i16 = 9;
 /// The first version that names topics by their ids.
 const TOPIC_IDS_FROM: i16 = 10;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let mut request: OffsetCommitRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let mut request: OffsetCommitRequest = call.decode(body)?;
     let version = call.version();
     let offsets = entries(&mut request, version);
     let wait = call.session.commit_offsets(GroupCommit {
@@ -27,7 +27,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),
         generation: request.generation_id_or_member_epoch,
-        // -1 leaves it to the broker; so do versions that cannot say.
+        // Without a time, which is -1, and in versions without the field, the broker's setting
+        // holds.
         retention: u64::try_from(request.retention_time_ms).ok().map(Duration::from_millis),
         offsets,
     });
@@ -46,7 +47,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     }))
 }
 
-/// What is committed, in the order of the request, which gives up its metadata strings.
+/// The offsets to commit, in the order of the request. Takes the metadata strings out of it.
 fn entries(request: &mut OffsetCommitRequest, version: i16) -> Vec<CommitEntry> {
     let mut entries = Vec::new();
     for topic in &mut request.topics {
@@ -66,7 +67,7 @@ fn entries(request: &mut OffsetCommitRequest, version: i16) -> Vec<CommitEntry> 
     entries
 }
 
-/// Older clients know a group that does not exist as one that has moved on.
+/// Older versions have ILLEGAL_GENERATION for a group that does not exist.
 fn code(result: &Result<(), GroupOffsetError>, version: i16) -> i16 {
     match result {
         Err(GroupOffsetError::Group(GroupError::GroupIdNotFound)) if version < GROUP_ID_NOT_FOUND_FROM => {

@@ -1,16 +1,17 @@
-//! OffsetDelete: forgets committed offsets of topics that a group is not subscribed to (KIP-496).
+//! OffsetDelete: deletes committed offsets of topics to which the group is not subscribed
+//! (KIP-496).
 
 use rustmq_broker_service::groups::GroupId;
 use rustmq_kafka_codec_messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use rustmq_kafka_codec_messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use rustmq_model::PartitionId;
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: OffsetDeleteRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: OffsetDeleteRequest = call.decode(body)?;
     let mut partitions = Vec::new();
     for topic in &request.topics {
         let indexes = topic.partitions.iter().map(|partition| PartitionId(partition.partition_index));

@@ -1,5 +1,5 @@
-//! OffsetFetch: committed positions, of one group up to version 7, of many from then on. From
-//! version 10 on topics are named by their ids.
+//! OffsetFetch: the committed offsets of one group up to version 7, and of many from version 8 on.
+//! From version 10 on topics are named by their ids.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -13,22 +13,24 @@ use rustmq_kafka_codec_messages::offset_fetch_response::{
 use rustmq_kafka_codec_messages::{OffsetFetchRequest, OffsetFetchResponse};
 use rustmq_model::PartitionId;
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
+/// The first version with many groups.
 const GROUPS_FROM: i16 = 8;
+/// The first version with an error of the group.
 const GROUP_ERROR_FROM: i16 = 2;
 /// The first version that names topics by their ids.
 const TOPIC_IDS_FROM: i16 = 10;
 
-/// Topics, each with the partitions asked for.
+/// The requested partitions, by topic.
 type Asked = Vec<(TopicRef, Vec<i32>)>;
 
-/// Topics, each with its positions.
+/// The committed positions, by topic.
 type Found = Vec<(TopicRef, Vec<Position>)>;
 
-/// One committed position, or that there is none (-1).
+/// A partition's committed position; without one, the offset is [`words::NO_OFFSET`].
 #[derive(Clone)]
 struct Position {
     partition: i32,
@@ -40,12 +42,18 @@ struct Position {
 
 impl Position {
     fn absent(partition: i32, error_code: i16) -> Self {
-        Self { partition, offset: -1, leader_epoch: -1, metadata: String::new(), error_code }
+        Self {
+            partition,
+            offset: words::NO_OFFSET,
+            leader_epoch: words::NO_LEADER_EPOCH,
+            metadata: String::new(),
+            error_code,
+        }
     }
 }
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: OffsetFetchRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: OffsetFetchRequest = call.decode(body)?;
     let version = call.version();
     if version < GROUPS_FROM {
         let by_name = |topic: OffsetFetchRequestTopic| (words::named(&topic.name), topic.partition_indexes);
@@ -71,7 +79,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// Each partition once: four bytes must not ask again for all that was committed with it.
+/// The topics with each partition once: its repetition takes four bytes of the request, and would
+/// repeat the metadata of the commit in the response.
 fn each_once(topics: impl Iterator<Item = (TopicRef, Vec<i32>)>) -> Asked {
     let mut seen: HashMap<TopicRef, HashSet<i32>> = HashMap::new();
     let topics = topics.map(|(topic, mut partitions)| {
@@ -82,9 +91,9 @@ fn each_once(topics: impl Iterator<Item = (TopicRef, Vec<i32>)>) -> Asked {
     topics.collect()
 }
 
-/// The answer for many groups.
+/// The response for many groups.
 fn many(call: &Call, groups: impl Iterator<Item = (String, Option<Asked>)>) -> OffsetFetchResponse {
-    // Each once: a short request must not make an answer without bounds.
+    // Each group is answered once, so that a short request has no long answer.
     let mut seen = BTreeSet::new();
     let groups = groups.filter(|(group, _)| seen.insert(group.clone())).map(|(group, asked)| {
         let answer = match fetch(call, &group, asked.as_ref()) {
@@ -116,7 +125,7 @@ fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Found, i16> 
     Ok(by_topic(fetched))
 }
 
-/// Positions of one topic that follow each other share its entry.
+/// Successive positions of one topic share its entry.
 fn by_topic(fetched: Vec<FetchedOffset>) -> Found {
     let mut topics = Found::new();
     for one in fetched {
@@ -135,7 +144,7 @@ fn position(fetched: &FetchedOffset) -> Position {
         Ok(Some(committed)) => Position {
             partition,
             offset: committed.offset.0,
-            leader_epoch: committed.leader_epoch.map_or(-1, |epoch| epoch.0),
+            leader_epoch: committed.leader_epoch.map_or(words::NO_LEADER_EPOCH, |epoch| epoch.0),
             metadata: committed.metadata.clone(),
             error_code: error_map::NONE,
         },
@@ -158,7 +167,7 @@ fn single(topics: Found) -> OffsetFetchResponse {
     OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
 }
 
-/// Version 1 has no place for a group's error but its partitions.
+/// The response for a group with an error. Version 1 repeats the error for each partition.
 fn refused(asked: Option<Asked>, code: i16, version: i16) -> OffsetFetchResponse {
     if version >= GROUP_ERROR_FROM {
         return OffsetFetchResponse { error_code: code, ..OffsetFetchResponse::default() };
@@ -169,7 +178,7 @@ fn refused(asked: Option<Asked>, code: i16, version: i16) -> OffsetFetchResponse
     single(topics.collect())
 }
 
-/// None for a topic that is gone meanwhile: it has no id to name it by.
+/// `None` for a topic that was deleted in the meantime: the response would need its id.
 fn batched(call: &Call, (topic, positions): (TopicRef, Vec<Position>)) -> Option<OffsetFetchResponseTopics> {
     let partitions = positions.into_iter().map(|one| OffsetFetchResponsePartitions {
         partition_index: one.partition,
@@ -189,7 +198,7 @@ fn batched(call: &Call, (topic, positions): (TopicRef, Vec<Position>)) -> Option
     Some(OffsetFetchResponseTopics { topic_id: words::uuid(id), ..answer })
 }
 
-/// The topic's name, in versions that have names.
+/// The topic's name, in versions that name topics.
 fn name(topic: TopicRef) -> String {
     match topic {
         TopicRef::Name(name) => name,

@@ -1,16 +1,16 @@
-//! OffsetForLeaderEpoch: where leader epochs ended.
+//! OffsetForLeaderEpoch: the end offsets of leader epochs.
 
 use rustmq_broker_service::EpochQuery;
 use rustmq_kafka_codec_messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use rustmq_kafka_codec_messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use rustmq_model::PartitionId;
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 use crate::words;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: OffsetForLeaderEpochRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: OffsetForLeaderEpochRequest = call.decode(body)?;
     let mut queries = Vec::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
@@ -27,8 +27,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         let partitions = topic.partitions.iter().map(|partition| {
             let answer = EpochEndOffset {
                 partition: partition.partition,
-                leader_epoch: -1,
-                end_offset: -1,
+                leader_epoch: words::NO_LEADER_EPOCH,
+                end_offset: words::NO_OFFSET,
                 ..EpochEndOffset::default()
             };
             match results.next() {

@@ -1,8 +1,8 @@
-//! Produce: batches go to the broker in the order of arrival; the answer waits for their
-//! acknowledgement beside what comes next.
+//! Produce: hands batches to the broker in the order of arrival. The response waits for their
+//! acknowledgement, while the connection continues with later requests.
 
 use futures_util::FutureExt;
-use rustmq_broker_service::{Acks, ProduceError, ProducePartition, ProduceWait, Produced};
+use rustmq_broker_service::{Acks, Produce, ProduceError, ProducePartition, ProduceWait, Produced};
 use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
 use rustmq_kafka_codec_messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -12,32 +12,32 @@ use rustmq_model::PartitionId;
 use rustmq_model::batch::{BatchHeader, Codec};
 use uuid::Uuid;
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map::{self, Unsupported};
 use crate::words;
 
-/// The first version of batches with magic 2. Older ones are advertised, since librdkafka reads the
-/// least version as a sign of what compression the broker takes (KAFKA-18659), and are not served:
-/// as on Kafka, they end the connection.
+/// The first version for batches with magic 2. Older versions are advertised, because librdkafka
+/// infers from the least version which compression the broker supports (KAFKA-18659). They are not
+/// served: as in Kafka, they end the connection.
 const VERSION_MIN: i16 = 3;
 /// The first version whose batches may be compressed with zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
-/// The topics of a request and their partitions, to put the answers back in place.
+/// The topics of a request and their partitions, in the order that the response repeats.
 type Outline = Vec<(String, Uuid, Vec<Place>)>;
 
 /// One partition of a request.
 struct Place {
     index: i32,
-    /// Why its batch is not for the broker to judge.
+    /// The code, if the gateway refuses the batch before the broker sees it.
     refusal: Option<i16>,
 }
 
-pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
+pub async fn handle(mut call: Call, body: RequestBody) -> Result<Handling, CallError> {
     if call.version() < VERSION_MIN {
         return Err(call.unsupported());
     }
-    let request: ProduceRequest = call.decode()?;
+    let request: ProduceRequest = call.decode(body)?;
     let version = call.version();
     let (outline, partitions) = split(request.topic_data, version);
     let acks = match request.acks {
@@ -54,17 +54,16 @@ pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
         };
     }
     call.session.set_timeout(words::milliseconds(request.timeout_ms));
-    let request = rustmq_broker_service::ProduceRequest { acks, partitions };
-    let wait = call.session.produce(request).await;
+    let wait = call.session.produce(Produce { acks, partitions }).await;
     if acks == Acks::None {
         return unanswered(&outline, wait);
     }
     Ok(call.answer_later(async move { response(outline, wait.wait().await) }))
 }
 
-/// Without an answer, a closed connection is how the client learns that something is wrong and asks
-/// for metadata again (as on Kafka): at once if a batch is refused before it is handed over, else
-/// when the engine has refused or lost it.
+/// Without a response, only a closed connection tells the client of an error, and makes it refresh
+/// its metadata, as in Kafka. The connection closes at once if a batch is refused before it reaches
+/// the engine, and otherwise when the engine refuses or loses it.
 fn unanswered(outline: &Outline, wait: ProduceWait) -> Result<Handling, CallError> {
     let refused = |error: &ProduceError| CallError::RefusedSilently { reason: error.to_string() };
     if outline.iter().flat_map(|(_, _, places)| places).any(|place| place.refusal.is_some()) {
@@ -79,7 +78,7 @@ fn unanswered(outline: &Outline, wait: ProduceWait) -> Result<Handling, CallErro
     Ok(Handling::Silent(end.boxed()))
 }
 
-/// The outline of a request, and what of it goes to the broker.
+/// The outline of a request, and the partitions to hand to the broker.
 fn split(topics: Vec<TopicProduceData>, version: i16) -> (Outline, Vec<ProducePartition>) {
     let mut outline = Outline::with_capacity(topics.len());
     let mut accepted = Vec::new();
@@ -102,7 +101,7 @@ fn split(topics: Vec<TopicProduceData>, version: i16) -> (Outline, Vec<ProducePa
     (outline, accepted)
 }
 
-/// A version must not carry what those who speak it cannot read.
+/// Refuses zstd in a version whose clients cannot read it.
 fn refusal(data: &PartitionProduceData, version: i16) -> Option<i16> {
     if version >= ZSTD_FROM {
         return None;
@@ -148,9 +147,9 @@ fn refused(index: i32, error_code: i16) -> PartitionProduceResponse {
     PartitionProduceResponse {
         index,
         error_code,
-        base_offset: -1,
-        log_append_time_ms: -1,
-        log_start_offset: -1,
+        base_offset: words::NO_OFFSET,
+        log_append_time_ms: words::NO_TIMESTAMP,
+        log_start_offset: words::NO_OFFSET,
         ..PartitionProduceResponse::default()
     }
 }

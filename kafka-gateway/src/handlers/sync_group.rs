@@ -1,20 +1,20 @@
-//! SyncGroup: the leader hands in the assignments, every member takes its own.
+//! SyncGroup: the leader of a group sends the assignments, and each member receives its own.
 
 use rustmq_broker_service::groups::request::SyncRequest;
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 use rustmq_kafka_codec_messages::{SyncGroupRequest, SyncGroupResponse};
 
-use crate::call::{Call, CallError, Handling};
+use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
-/// From here on a member says what protocol it takes its assignment to be of (KIP-559).
+/// The first version in which a member names the protocol that it expects (KIP-559).
 const PROTOCOL_FROM: i16 = 5;
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: SyncGroupRequest = call.decode()?;
+pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
+    let request: SyncGroupRequest = call.decode(body)?;
     if call.version() >= PROTOCOL_FROM && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        // A null would pass for the protocol of any group: it is refused before the group is looked
-        // for, as on Kafka.
+        // A null would match the protocol of any group. Refused before the group is looked up, as
+        // in Kafka.
         let code = error_map::group_code(&GroupError::InconsistentGroupProtocol);
         return call.answer(&SyncGroupResponse { error_code: code, ..SyncGroupResponse::default() });
     }

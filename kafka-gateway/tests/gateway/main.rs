@@ -5,6 +5,7 @@
 mod empty_and_unknown;
 mod every_version;
 mod features;
+mod fetch_session_versions;
 mod fixture;
 mod hostile_frames;
 mod refusals;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Admission, ConnectionLimits, Eviction, Permit, Refusal};
+use super::{Admission, ConnectionLimits, Eviction, NotAdmitted, Permit};
 
 const SAFE: Duration = Duration::from_secs(1);
 /// The longest wait of a test.
@@ -31,7 +31,7 @@ impl Fixture {
         self.begun + Duration::from_millis(ms)
     }
 
-    fn admit(&self, ms: u64, address: &str, limits: ConnectionLimits) -> Result<Permit, Refusal> {
+    fn admit(&self, ms: u64, address: &str, limits: ConnectionLimits) -> Result<Permit, NotAdmitted> {
         self.admission.admit(self.at(ms), address.parse::<IpAddr>().unwrap(), limits, self.eviction())
     }
 
@@ -47,7 +47,7 @@ fn a_place_is_free_again_when_its_connection_ends() {
     let limits = ConnectionLimits { in_all: 2, per_address: 2, evictable_after: None };
     let first = fixture.admit(0, "10.0.0.1", limits).unwrap();
     let _second = fixture.admit(0, "10.0.0.2", limits).unwrap();
-    assert_eq!(fixture.admit(1_000_000, "10.0.0.3", limits).unwrap_err(), Refusal::InAll);
+    assert_eq!(fixture.admit(1_000_000, "10.0.0.3", limits).unwrap_err(), NotAdmitted::InAll);
     drop(first);
     let _third = fixture.admit(1_000_000, "10.0.0.3", limits).unwrap();
     assert_eq!(fixture.counts(), (2, 0));
@@ -59,7 +59,7 @@ fn an_address_has_its_share_however_it_is_written() {
     let limits = ConnectionLimits { evictable_after: None, ..LIMITS };
     let first = fixture.admit(0, "10.0.0.1", limits).unwrap();
     let _second = fixture.admit(0, "::ffff:10.0.0.1", limits).unwrap();
-    assert_eq!(fixture.admit(0, "10.0.0.1", limits).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(fixture.admit(0, "10.0.0.1", limits).unwrap_err(), NotAdmitted::PerAddress);
     let _other = fixture.admit(0, "10.0.0.2", limits).unwrap();
     drop(first);
     let _third = fixture.admit(0, "10.0.0.1", limits).unwrap();
@@ -73,12 +73,12 @@ fn the_oldest_gives_way_once_it_is_not_safe_any_more() {
     for (ms, address) in [(0, "10.0.0.1"), (10, "10.0.0.2"), (20, "10.0.0.3"), (30, "10.0.0.4")] {
         permits.push(fixture.admit(ms, address, LIMITS).unwrap());
     }
-    assert_eq!(fixture.admit(999, "10.0.0.5", LIMITS).unwrap_err(), Refusal::InAll, "all are safe");
+    assert_eq!(fixture.admit(999, "10.0.0.5", LIMITS).unwrap_err(), NotAdmitted::InAll, "all are safe");
     let _fifth = fixture.admit(1_000, "10.0.0.5", LIMITS).unwrap();
     assert_eq!(fixture.counts(), (4, 1));
     assert_eq!(
         fixture.admit(1_009, "10.0.0.6", LIMITS).unwrap_err(),
-        Refusal::InAll,
+        NotAdmitted::InAll,
         "the second is safe for 1 ms more"
     );
     let _sixth = fixture.admit(1_010, "10.0.0.6", LIMITS).unwrap();
@@ -95,9 +95,9 @@ fn an_address_at_its_limit_takes_a_place_only_from_itself() {
     let _oldest = fixture.admit(0, "10.0.0.1", LIMITS).unwrap();
     let _own = fixture.admit(10, "10.0.0.2", LIMITS).unwrap();
     let _another = fixture.admit(500, "10.0.0.2", LIMITS).unwrap();
-    assert_eq!(fixture.admit(1_005, "10.0.0.2", LIMITS).unwrap_err(), Refusal::PerAddress, "its own are safe");
+    assert_eq!(fixture.admit(1_005, "10.0.0.2", LIMITS).unwrap_err(), NotAdmitted::PerAddress, "its own are safe");
     let _newcomer = fixture.admit(1_010, "10.0.0.2", LIMITS).unwrap();
-    assert_eq!(fixture.admit(1_010, "10.0.0.2", LIMITS).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(fixture.admit(1_010, "10.0.0.2", LIMITS).unwrap_err(), NotAdmitted::PerAddress);
     assert_eq!(fixture.counts(), (3, 1), "the oldest of all is still there");
     let _again = fixture.admit(1_010, "10.0.0.1", LIMITS).unwrap();
     assert_eq!(fixture.counts(), (4, 1));
@@ -112,7 +112,7 @@ fn a_connection_that_moves_leaves_its_place_and_can_be_evicted_where_it_is() {
     first.move_to(&other, fixture.at(100), one).unwrap();
     let mut second = fixture.admit(100, "10.0.0.1", one).unwrap();
     assert_eq!((fixture.admission.open(), other.open()), (1, 1));
-    assert_eq!(second.move_to(&other, fixture.at(1_099), one), Err(Refusal::InAll), "the first is safe there");
+    assert_eq!(second.move_to(&other, fixture.at(1_099), one), Err(NotAdmitted::InAll), "the first is safe there");
     assert_eq!((fixture.counts(), other.open()), ((1, 0), 1), "who is refused stays where it is");
     second.move_to(&other, fixture.at(1_100), one).unwrap();
     assert_eq!((fixture.counts(), other.open()), ((0, 1), 1));

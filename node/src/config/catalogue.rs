@@ -1,10 +1,10 @@
-//! All settings that the process can be given, by name: those that its crates declare, and Kafka's
-//! broker-wide ones, which the controller's catalogue knows.
+//! All settings of the process by name: the settings that its crates declare, and Kafka's
+//! broker-wide ones from the controller's catalogue.
 
 use std::collections::BTreeMap;
 
 use rustmq_broker_service::BrokerSettings;
-use rustmq_controller_core::configs::{self, ConfigEntry};
+use rustmq_controller_core::configs::{self, ConfigEntry, ConfigError};
 use rustmq_engine_shard::EngineSettings;
 use rustmq_kafka_gateway::GatewaySettings;
 use rustmq_settings::{Accepted, Default, Setting, Settings};
@@ -36,7 +36,7 @@ pub fn declared() -> impl Iterator<Item = &'static Setting> {
     GROUPS.into_iter().flatten()
 }
 
-/// The setting of a name in the file.
+/// The setting with this name in the file.
 pub fn find(name: &str) -> Option<Key> {
     match name.strip_prefix(KAFKA) {
         Some(kafka) => configs::broker_config(kafka).map(Key::Kafka),
@@ -44,7 +44,7 @@ pub fn find(name: &str) -> Option<Key> {
     }
 }
 
-/// The setting of an environment variable.
+/// The setting that an environment variable sets.
 pub fn find_variable(variable: &str) -> Option<Key> {
     let rest = variable.strip_prefix(PREFIX)?;
     let ours = declared().find(|setting| setting.environment_names().iter().any(|name| name == variable));
@@ -55,12 +55,12 @@ pub fn find_variable(variable: &str) -> Option<Key> {
     ours.map(Key::Ours).or_else(|| kafka().map(Key::Kafka))
 }
 
-/// Whether a variable has the prefix of ours.
+/// Whether the name of a variable begins with our prefix.
 pub fn is_prefixed(variable: &str) -> bool {
     variable.starts_with(PREFIX)
 }
 
-/// The name that is nearest to one that does not exist, if it is near.
+/// The known name that is nearest to an unknown one, if it differs by at most three edits.
 pub fn nearest(name: &str) -> Option<String> {
     let known = declared().map(|setting| setting.name.to_owned());
     let known = known.chain(configs::broker_configs().iter().map(|entry| format!("{KAFKA}{}", entry.name)));
@@ -77,20 +77,22 @@ impl Key {
     }
 
     /// Judges a value.
-    pub fn accept(self, text: &str) -> Result<Judged, Refusal> {
+    ///
+    /// # Errors
+    /// A description of the legal values. It quotes nothing of this one, which may be a secret.
+    pub fn accept(self, text: &str) -> Result<Judged, LegalValues> {
         match self {
             Self::Ours(setting) => {
-                let expected = || Refusal { expected: setting.form.describe(), quotes_value: false };
-                setting.accept(text).map(Judged::Ours).ok_or_else(expected)
+                setting.accept(text).map(Judged::Ours).ok_or_else(|| LegalValues(setting.form.describe()))
             }
             Self::Kafka(entry) => {
                 let kept = configs::parse_static_broker_config(entry.name, text);
-                kept.map(Judged::Kafka).map_err(|error| Refusal::of_kafka(&error.reason))
+                kept.map(Judged::Kafka).map_err(|error| LegalValues::of_kafka(&error))
             }
         }
     }
 
-    /// Whether no log line and no error may show its value.
+    /// Whether its value must not appear in logs and errors.
     pub const fn is_sensitive(self) -> bool {
         match self {
             Self::Ours(_) => false,
@@ -98,12 +100,12 @@ impl Key {
         }
     }
 
-    /// Whether the setting has no value unless one is given.
+    /// Whether the setting has no default.
     pub const fn is_optional(self) -> bool {
         self.default().is_none()
     }
 
-    /// The value in force where none is given, as one would write it.
+    /// The default value, as it is written in the file.
     pub const fn default(self) -> Option<&'static str> {
         match self {
             Self::Ours(Setting { default: Default::Value(text), .. }) => Some(text),
@@ -113,34 +115,29 @@ impl Key {
     }
 }
 
-/// Judges what only shows when Kafka's settings are seen together. The error has the full name of
-/// the setting that is refused.
-pub fn accept_together(kafka: &BTreeMap<String, String>) -> Result<(), (String, Refusal)> {
+/// Judges Kafka's settings together: some values exclude each other.
+///
+/// # Errors
+/// The full name of the setting that is refused, and its legal values beside the others.
+pub fn accept_together(kafka: &BTreeMap<String, String>) -> Result<(), (String, LegalValues)> {
     configs::check_broker_configs_together(kafka)
-        .map_err(|error| (format!("{KAFKA}{}", error.name), Refusal::of_kafka(&error.reason)))
+        .map_err(|error| (format!("{KAFKA}{}", error.name), LegalValues::of_kafka(&error)))
 }
 
-/// A value that its setting has accepted, in the form that all spellings of it share.
+/// An accepted value in its canonical form, which all its spellings share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judged {
     Ours(Accepted),
     Kafka(String),
 }
 
-/// Why a value is not taken.
+/// A description of the values that a setting takes, after "expected". It quotes no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub expected: String,
-    /// What is expected was said with words of the value.
-    pub quotes_value: bool,
-}
+pub struct LegalValues(pub String);
 
-impl Refusal {
-    fn of_kafka(reason: &str) -> Self {
-        match reason.strip_prefix("it must be ") {
-            Some(expected) => Self { expected: expected.to_owned(), quotes_value: false },
-            None => Self { expected: format!("something else: {reason}"), quotes_value: true },
-        }
+impl LegalValues {
+    fn of_kafka(error: &ConfigError) -> Self {
+        Self(error.reason.legal_values().into_owned())
     }
 }
 

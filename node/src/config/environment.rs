@@ -1,9 +1,9 @@
-//! The environment of the process as it was at the start: a reload sees the same. Knows no setting.
+//! The environment of the process at its start: a reload uses the same. Knows no settings.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// Variables by name. One that is not UTF-8 is an error only where it is asked for.
+/// Variables by name. A value that is not UTF-8 is an error only where the variable is used.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(BTreeMap<String, Result<String, NotText>>);
 
@@ -12,7 +12,7 @@ pub struct Environment(BTreeMap<String, Result<String, NotText>>);
 pub struct NotText;
 
 impl Environment {
-    /// Variables whose names are not UTF-8 are left out: nothing can name them.
+    /// Leaves out variables whose names are not UTF-8: no file can name them.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let named = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         Self(named.map(|(name, value)| (name, value.into_string().map_err(|_| NotText))).collect())

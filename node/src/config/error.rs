@@ -1,5 +1,5 @@
-//! The one error that a bad configuration gives: where, which key, what was written, what is
-//! expected. It shows values as they were written, never what a variable has put into them.
+//! The error of an invalid configuration: its origin, the key, the written value, and a description
+//! of legal values. Shows values as they are written, and never the values of variables.
 
 use super::expansion::ExpansionError;
 use super::origin::Origin;

@@ -1,26 +1,26 @@
-//! `${NAME}` in the text values of the file.
+//! Expands `${NAME}` in the text values of the file.
 //!
 //! ```text
 //! ${NAME}         the variable; an error if it is unset
 //! ${NAME:-text}   the variable; `text` if it is unset or empty. No `${` and no `}` may be in it
 //! $$              a dollar sign
 //! ```
-//! Any other dollar sign stays. What is put in is not looked at again. A value of more than 64 KiB
-//! is refused. Which values are expanded is decided by the caller.
+//! Any other dollar sign stays. Inserted text is not expanded again. A value of more than 64 KiB is
+//! refused. The caller decides which values are expanded.
 
 use std::borrow::Cow;
 
 use super::environment::Environment;
 
-/// No setting takes a longer value. A reference of five bytes may stand for 128 KiB, so that a file
-/// within its own bound could ask for gigabytes.
+/// No setting takes a longer value, in bytes. A reference of five bytes may stand for 128 KiB, so
+/// that a file within its own bound could expand to gigabytes.
 const EXPANDED_BYTES_MAX: usize = 64 << 10;
 
-/// Why a value cannot be expanded. It names variables, and shows no value.
+/// Why a value cannot be expanded. Names variables, and shows no values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpansionError {
     #[error(
-        "the environment variable {variable} is not set; set it, write ${{{variable}:-text}} to go on without it, or $${{ for the characters themselves"
+        "the environment variable {variable} is not set; set it, write ${{{variable}:-text}} to continue without it, or $${{ for the characters themselves"
     )]
     Unset { variable: String },
     #[error("the environment variable {variable} is not UTF-8")]
@@ -33,7 +33,10 @@ pub enum ExpansionError {
     TooLong,
 }
 
-/// Puts variables into a value.
+/// Inserts the values of variables into a value.
+///
+/// # Errors
+/// If a reference is malformed, its variable is unset or not UTF-8, or the result is too long.
 pub fn expand<'a>(text: &'a str, environment: &Environment) -> Result<Cow<'a, str>, ExpansionError> {
     if !text.contains('$') {
         return Ok(Cow::Borrowed(text));
@@ -64,7 +67,7 @@ fn check_length(expanded: &str) -> Result<(), ExpansionError> {
     if expanded.len() > EXPANDED_BYTES_MAX { Err(ExpansionError::TooLong) } else { Ok(()) }
 }
 
-/// The text for what stands between the braces.
+/// The text for the reference between the braces.
 fn resolve<'a>(reference: &'a str, environment: &'a Environment) -> Result<&'a str, ExpansionError> {
     let (variable, fallback) = match reference.split_once(":-") {
         Some((variable, fallback)) => (variable, Some(fallback)),
@@ -72,7 +75,7 @@ fn resolve<'a>(reference: &'a str, environment: &'a Environment) -> Result<&'a s
     };
     let is_name = variable.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
         && variable.starts_with(|first: char| !first.is_ascii_digit());
-    // The next brace would end the reference in the middle of its fallback.
+    // The first closing brace would end the reference in the middle of its fallback.
     let is_nested = fallback.is_some_and(|fallback| fallback.contains("${"));
     if !is_name || is_nested {
         return Err(ExpansionError::Malformed);

@@ -1,5 +1,5 @@
-//! The configuration file: read within bounds, and taken apart into dotted names with their values
-//! and lines. What the names mean is not known here.
+//! The configuration file: reads it within bounds, and parses it into dotted names with their
+//! values and lines. Does not know the settings.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -12,16 +12,16 @@ use toml::de::{DeTable, DeValue};
 use super::error::ConfigError;
 use super::origin::Origin;
 
-/// A configuration is a few kilobytes.
+/// The largest file in bytes; a usual one has a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What may be read as the file.
+/// The kinds of files that may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readable {
-    /// Whatever can be read to its end, such as a pipe.
+    /// Any file that can be read to its end, such as a pipe.
     Anything,
-    /// What can be read again. The second reading of a pipe is empty, which would mean that
-    /// everything has its default.
+    /// Regular files only. A pipe is empty when it is read again, which would reset all settings to
+    /// their defaults.
     Regular,
 }
 
@@ -35,12 +35,16 @@ pub struct Entry {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Text, in which variables may be named.
+    /// Text, which may refer to variables.
     Text(String),
     /// A number, true or false, as text.
     Plain(String),
 }
 
+/// Reads the file.
+///
+/// # Errors
+/// If the file cannot be read, is larger than 1 MiB, or is no TOML of text, numbers and flags.
 pub fn read(path: &Path, readable: Readable) -> Result<Vec<Entry>, ConfigError> {
     let text = contents(path, readable)
         .map_err(|source| ConfigError::Unreadable { path: path.display().to_string(), source })?;
@@ -50,7 +54,7 @@ pub fn read(path: &Path, readable: Readable) -> Result<Vec<Entry>, ConfigError> 
 fn contents(path: &Path, readable: Readable) -> io::Result<String> {
     let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned());
     let file = open(path, readable)?;
-    // The opened file is judged, since another one may have its name by now.
+    // Checks the opened file: another one may have its name by now.
     if readable == Readable::Regular && !file.metadata()?.is_file() {
         return Err(invalid("it is no regular file"));
     }
@@ -66,7 +70,7 @@ fn open(path: &Path, readable: Readable) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     if readable == Readable::Regular {
-        // To open a pipe would wait for its writer.
+        // Otherwise opening a pipe waits for its writer.
         options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     }
     options.open(path)
@@ -116,7 +120,7 @@ fn flatten(
     Ok(())
 }
 
-/// A whole number in decimal digits; as it is written if it is out of all bounds.
+/// A whole number in decimal digits; as it is written if it has more than 128 bits.
 fn whole(digits: &str, radix: u32) -> String {
     i128::from_str_radix(digits, radix).map_or_else(|_| digits.to_owned(), |number| number.to_string())
 }

@@ -1,9 +1,9 @@
-//! Where a value came from, for errors and reports.
+//! The origin of a value, for errors and reports.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from.
+/// The place where a value is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     File { path: PathBuf, line: usize },

@@ -1,5 +1,5 @@
-//! What a person reads of the configuration: the reference page, and what is in force with its
-//! origins.
+//! Texts about the configuration: the reference page of all settings, and the values in force with
+//! their origins.
 
 use std::fmt::Write;
 
@@ -61,7 +61,7 @@ pub fn reference_page() -> String {
     page
 }
 
-/// Every setting in force, one a line, with where it came from.
+/// Every setting with its value in force and the value's origin, one per line.
 #[must_use]
 pub fn effective(sources: &Sources) -> String {
     let mut lines: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
-//! What becomes of the configuration in force when the file is read again: which settings change,
-//! and which are refused because they take effect at a start only. Reads and applies nothing.
+//! Plans a reload of the configuration: which settings change, and which do not because they take
+//! effect at a start only. Reads and applies nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,30 +10,32 @@ use rustmq_settings::{Default, Setting, TakesEffect};
 use super::catalogue::{self, Judged, Key};
 use super::sources::Sources;
 
-/// The values that are in force next, and what differs between those in force and those asked for.
+/// A planned reload.
 #[derive(Debug)]
 pub struct Reload {
+    /// The values that are in force after it.
     pub next: Sources,
+    /// The settings whose values in force differ from those in the file.
     pub differences: Vec<Difference>,
 }
 
-/// A setting that is asked to change. Its values are as logs may show them.
+/// A setting whose value in force differs from the requested one. The values are fit for logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub name: String,
-    /// What was configured before. The data folder may have yet another value of a setting that is
-    /// fixed at creation.
+    /// The configured value before the reload. The data folder may have a third value of a setting
+    /// that is fixed at its creation.
     pub before: String,
     pub asked: String,
     pub verdict: Verdict,
 }
 
-/// What becomes of it.
+/// Whether a setting changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Changes,
     NeedsRestart,
-    /// It belongs to Kafka's settings that admin clients can change.
+    /// One of Kafka's settings that admin clients can change.
     NeedsRestartOrAdmin,
     FixedAtCreation,
 }
@@ -50,7 +52,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Reload {
-    /// Takes from `asked` what may change while the process runs.
+    /// Takes those values from `asked` whose settings may change while the process runs.
     pub fn plan(in_force: &Sources, asked: &Sources) -> Self {
         let names: BTreeSet<&str> = in_force.iter().chain(asked.iter()).map(|(name, _)| name).collect();
         let mut next = in_force.clone();
@@ -85,8 +87,7 @@ fn verdict(key: Key) -> Verdict {
     }
 }
 
-/// The value that counts, whatever its spelling and its source. `None` where the process works it
-/// out.
+/// The value of a setting, given or by default. `None` if the process derives it.
 fn value(sources: &Sources, key: Key, name: &str) -> Option<Judged> {
     let default = || key.accept(key.default()?).ok();
     sources.given(name).map(|given| given.judged.clone()).or_else(default)

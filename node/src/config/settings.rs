@@ -1,4 +1,4 @@
-//! The settings that the process itself reads: its folder, its own HTTP, its end, its log lines.
+//! The settings of the process itself: its folder, its HTTP port, its end, its log lines.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use rustmq_settings::{SettingValue, settings};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 settings! {
-    /// What an operator tells the process.
+    /// The operator's settings of the process.
     pub struct ProcessSettings {
         /// The folder that holds everything the process stores. Made if it is not there.
         #[setting("data_dir", Text { what: "a path", bytes_max: 4096 }, default "./rustmq-data", on restart)]
@@ -42,7 +42,7 @@ settings! {
 }
 
 settings! {
-    /// What an operator tells the log lines.
+    /// The operator's settings of the log lines.
     pub struct LogSettings {
         /// What is logged: error, warn, info, debug, trace, off, or a filter by crate.
         #[setting(
@@ -58,14 +58,14 @@ settings! {
     }
 }
 
-/// Which log lines are written.
+/// The filter of log lines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogFilter(pub Targets);
 
 impl SettingValue for LogFilter {
-    /// The metadata log's library logs each of its steps: only its warnings are written, unless the
-    /// filter names it. A word that is no level is refused: it would count as the name of a crate
-    /// whose lines are the only ones to be written.
+    /// The library of the metadata log logs each of its steps: only its warnings are written,
+    /// unless the filter names it. A word that is no level is refused: it would count as the name
+    /// of a crate, and only the lines of that crate would be written.
     fn parse(canonical: &str) -> Option<Self> {
         let is_clear = |part: &str| part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok();
         let is_filter = canonical.split(',').all(is_clear);
@@ -73,7 +73,7 @@ impl SettingValue for LogFilter {
     }
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,

@@ -1,13 +1,13 @@
-//! Gathers values from the file, the environment and the flags, each over the one before, and
-//! remembers where each came from. Every value is judged when it comes, also one that another
-//! covers.
+//! Gathers values from the file, the environment and the flags, and remembers their origins. A
+//! later source overrides the earlier ones. Each value is checked, even if another one overrides
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use rustmq_settings::Accepted;
 
-use super::catalogue::{self, Judged, KAFKA, Key, Refusal};
+use super::catalogue::{self, Judged, KAFKA, Key, LegalValues};
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::expansion::expand;
@@ -23,7 +23,7 @@ pub struct FlagValue {
     pub text: String,
 }
 
-/// What the process was started with. The file alone may have changed when it is read again.
+/// The inputs of the process's start. Only the content of the file may change until a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     pub file: Option<PathBuf>,
@@ -31,24 +31,24 @@ pub struct Inputs {
     pub flags: Vec<FlagValue>,
 }
 
-/// A value that was given, and accepted by its setting.
+/// A given value that its setting has accepted.
 #[derive(Clone, Debug)]
 pub struct Given {
     pub key: Key,
-    /// As it stands in its source: what logs and errors may show.
+    /// As written in its source. Fit for logs and errors.
     pub written: String,
-    /// With variables put in.
+    /// With the values of variables.
     pub text: String,
     pub judged: Judged,
     pub origin: Origin,
 }
 
-/// Every value that was given, of the strongest source, by the setting's name.
+/// The given values by the names of their settings, each from the last source that has one.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     given: BTreeMap<String, Given>,
-    /// Environment variables with our prefix that name nothing. Orchestrators inject such names for
-    /// services, so they do not stop the start.
+    /// Environment variables with our prefix that set nothing. They do not stop the start, since
+    /// orchestrators add such variables for services.
     pub unknown_environment: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Inputs {
     /// Reads the file, and gathers all values.
     ///
     /// # Errors
-    /// The first value, or the file, that cannot be taken.
+    /// If the file cannot be read, or a value is not legal.
     pub fn gather(&self, readable: Readable) -> Result<Sources, ConfigError> {
         let entries = self.file.as_deref().map_or_else(|| Ok(Vec::new()), |path| file::read(path, readable))?;
         let mut sources = Sources::default();
@@ -76,7 +76,7 @@ impl Sources {
         let mut origins = BTreeMap::new();
         for Entry { name, value, origin } in entries {
             let Some(key) = catalogue::find(&name) else { return Err(unknown(origin, name)) };
-            // One name may be written with and without quotes around its dots.
+            // The same name can be written with and without quotes around its dots.
             if let Some(first) = origins.insert(name.clone(), origin.clone()) {
                 return Err(ConfigError::Twice { name, first, second: origin });
             }
@@ -88,7 +88,7 @@ impl Sources {
                 },
             };
             let is_emptied = text.is_empty() && !written.is_empty();
-            // With `${NAME:-}` an environment leaves out what the process can go without.
+            // With `${NAME:-}`, an unset variable leaves out a setting without a default.
             if !(is_emptied && key.is_optional()) {
                 self.put(judge(key, written, text, origin)?);
             }
@@ -117,24 +117,24 @@ impl Sources {
         Ok(())
     }
 
-    /// Judges what only shows when the values of several settings are seen together.
+    /// Checks the relations between the values of several settings.
     fn judge_together(&self) -> Result<(), ConfigError> {
         let kafka = self.kafka().map(|(name, kept)| (name.to_owned(), kept.to_owned())).collect();
-        let Err((name, refusal)) = catalogue::accept_together(&kafka) else { return Ok(()) };
-        let given = self.given(&name).expect("what is refused was given");
-        Err(refused(given.key, &given.written, &given.text, given.origin.clone(), refusal))
+        let Err((name, legal)) = catalogue::accept_together(&kafka) else { return Ok(()) };
+        let given = self.given(&name).expect("only a setting that was given is refused");
+        Err(refused(given.key, &given.written, given.origin.clone(), legal))
     }
 
     fn put(&mut self, given: Given) {
         self.given.insert(given.key.name(), given);
     }
 
-    /// The value that was given to a setting.
+    /// The given value of a setting.
     pub fn given(&self, name: &str) -> Option<&Given> {
         self.given.get(name)
     }
 
-    /// The value that was given to one of our own settings.
+    /// The given value of one of our own settings.
     pub fn accepted(&self, name: &str) -> Option<Accepted> {
         match &self.given.get(name)?.judged {
             Judged::Ours(accepted) => Some(accepted.clone()),
@@ -142,7 +142,7 @@ impl Sources {
         }
     }
 
-    /// The names of our own settings that were given.
+    /// The names of our own settings with a given value.
     pub fn given_names(&self) -> BTreeSet<&'static str> {
         let ours = |given: &Given| match given.key {
             Key::Ours(setting) => Some(setting.name),
@@ -151,8 +151,7 @@ impl Sources {
         self.given.values().filter_map(ours).collect()
     }
 
-    /// Kafka's settings that were given: their own names, and their values as the catalogue keeps
-    /// them.
+    /// The given settings of Kafka's: their own names, and the canonical forms of their values.
     pub fn kafka(&self) -> impl Iterator<Item = (&str, &str)> {
         self.given.iter().filter_map(|(name, given)| match &given.judged {
             Judged::Kafka(kept) => Some((name.strip_prefix(KAFKA)?, kept.as_str())),
@@ -160,12 +159,12 @@ impl Sources {
         })
     }
 
-    /// Everything that was given, by name.
+    /// All given values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Given)> {
         self.given.iter().map(|(name, given)| (name.as_str(), given))
     }
 
-    /// These values, but for one setting the value that `other` has.
+    /// Replaces the value of one setting with that of `other`.
     pub(super) fn take_from(&mut self, other: &Self, name: &str) {
         match other.given.get(name) {
             Some(given) => self.put(given.clone()),
@@ -190,15 +189,11 @@ fn shown(key: Key, written: &str) -> String {
 fn judge(key: Key, written: String, text: String, origin: Origin) -> Result<Given, ConfigError> {
     match key.accept(&text) {
         Ok(judged) => Ok(Given { key, written, text, judged, origin }),
-        Err(refusal) => Err(refused(key, &written, &text, origin, refusal)),
+        Err(legal) => Err(refused(key, &written, origin, legal)),
     }
 }
 
-fn refused(key: Key, written: &str, text: &str, origin: Origin, refusal: Refusal) -> ConfigError {
-    let Refusal { expected, quotes_value } = refusal;
-    // The words may be a variable's.
-    let must_hide = quotes_value && (key.is_sensitive() || text != written);
-    let expected = if must_hide { "something else".to_owned() } else { expected };
+fn refused(key: Key, written: &str, origin: Origin, LegalValues(expected): LegalValues) -> ConfigError {
     ConfigError::Value { origin, name: key.name(), shown: shown(key, written), expected }
 }
 

@@ -1,32 +1,32 @@
-//! What clients of the port may hold, and for how long.
+//! The limits on the connections, time and memory of the port's clients.
 
 use std::time::Duration;
 
 use rustmq_model::ByteSize;
 use rustmq_net::ConnectionLimits;
 
-/// Connections that are served even if the process has no other descriptors.
+/// The connections that are served even if the process has no other descriptors.
 pub const SERVED_BY_SPARES: usize = 8;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections whose request has not come, or is answered at once: so few bytes that the kernel
-    /// takes them, whatever the client does. `/health` and `/ready` are of these.
+    /// Connections whose request has not arrived, or is answered at once with so few bytes that the
+    /// kernel buffers them: `/health` and `/ready`.
     pub arrivals: ConnectionLimits,
-    /// Connections that ask for `/metrics`, whose clients may be slow to take the page.
+    /// Connections that request `/metrics`, whose clients may receive the page slowly.
     pub scrapes: ConnectionLimits,
     /// How long a request's head may take to arrive.
     pub head_time_max: Duration,
     /// The largest head, in bytes.
     pub head_bytes_max: usize,
-    /// How long a connection may last, from its begin until its answer is taken.
+    /// How long a connection may last, from its beginning until its client has the response.
     pub connection_time_max: Duration,
-    /// The memory of `/metrics` pages above 64 KiB that are not taken yet.
+    /// The memory for `/metrics` pages above 64 KiB that their clients have not received.
     pub page_memory: ByteSize,
 }
 
 impl Default for Limits {
-    /// An orchestrator asks within a second of connecting, and Prometheus gives up after ten.
+    /// An orchestrator sends its request within a second, and Prometheus waits for ten seconds.
     fn default() -> Self {
         Self {
             arrivals: ConnectionLimits { in_all: 192, per_address: 96, evictable_after: Some(Duration::from_secs(1)) },
@@ -40,7 +40,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many descriptors the port's connections may take.
+    /// The most descriptors that the port's connections use.
     pub const fn descriptors_max(&self) -> usize {
         self.arrivals.in_all + self.scrapes.in_all + SERVED_BY_SPARES + 1
     }

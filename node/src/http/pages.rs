@@ -1,5 +1,5 @@
-//! What the port shows: `/health` whether the process needs a restart, `/ready` whether it serves,
-//! `/metrics` how it does (Prometheus text format).
+//! The pages of the port: `/health` says whether the process needs a restart, `/ready` whether it
+//! serves, and `/metrics` has its metrics in Prometheus's text format.
 
 use std::sync::Arc;
 
@@ -19,26 +19,26 @@ use super::limits::Limits;
 use super::status::{Phase, Status};
 use crate::health::Failure;
 
-/// The connection that a request came on.
+/// The connection of a request.
 pub type Visit = Arc<Mutex<Permit>>;
 
-/// What the handlers share.
+/// The state that the handlers share.
 struct Pages {
     status: Arc<Status>,
     scrapes: Scrapes,
 }
 
-/// Connections that ask for `/metrics`, and the memory of their pages.
+/// The connections that request `/metrics`, and the memory of their pages.
 struct Scrapes {
     connections: Admission,
     limits: ConnectionLimits,
     memory: ResponseMemory,
-    /// One page is made at a time. A client that leaves does not end the thread that makes its
-    /// page: without this, clients that ask and leave could have any number of them made.
+    /// One page is generated at a time. The thread that generates a page continues after its client
+    /// has left: without a limit, clients that ask and leave would cause any number of them.
     making: Arc<Semaphore>,
 }
 
-/// A page and its memory, given back when it is written.
+/// A page, and its memory until the page is written.
 struct Page {
     text: String,
     _reserved: Option<Reservation>,
@@ -65,7 +65,10 @@ pub fn router(status: Arc<Status>, limits: &Limits) -> Router {
 }
 
 impl Scrapes {
-    /// Memory for a page. Who has not taken his for long gives way to a newcomer.
+    /// Reserves memory for a page. If there is none, evicts the oldest connection that may be.
+    ///
+    /// # Errors
+    /// If too many pages wait for memory.
     async fn reserve(&self, bytes: usize) -> Result<Option<Reservation>, Exhausted> {
         if let Ok(reserved) = self.memory.try_reserve(bytes) {
             return Ok(reserved);
@@ -75,8 +78,8 @@ impl Scrapes {
     }
 }
 
-/// Only a restart mends a failure, so whoever restarts what is not healthy is asked to. A process
-/// that starts or stops is healthy.
+/// The answer of `/health`. Orchestrators restart an unhealthy process, and only a restart repairs
+/// a failure. A process that starts or stops is healthy.
 fn judge_health(failures: &[Failure]) -> (StatusCode, &'static str) {
     if failures.is_empty() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failed") }
 }
@@ -114,7 +117,7 @@ async fn metrics(State(pages): State<Arc<Pages>>, Extension(visit): Extension<Vi
         return busy(&refusal);
     }
     let turn = Arc::clone(&scrapes.making).acquire_owned().await.expect("it is never closed");
-    // The page may take milliseconds, which connections must not wait for.
+    // Generating the page takes milliseconds, which would delay other connections.
     let status = Arc::clone(status);
     let text = tokio::task::spawn_blocking(move || {
         let _turn = turn;
@@ -132,7 +135,7 @@ async fn metrics(State(pages): State<Arc<Pages>>, Extension(visit): Extension<Vi
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page).into_response()
 }
 
-/// Too many ask at once.
+/// The response to one of too many requests at a time.
 fn busy(reason: &impl ToString) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], reason.to_string()).into_response()
 }

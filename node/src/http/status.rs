@@ -1,5 +1,5 @@
-//! What the process says of itself: whether it starts, serves or stops, which of its parts have
-//! failed, and its metrics. The process writes it; HTTP shows it.
+//! The status of the process: whether it starts, serves or stops, its failed parts, and its
+//! metrics. The process updates it, and HTTP shows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::health::{Health, HealthCollector};
 
-/// Where the process stands between its start and its end.
+/// The phase of the process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Starting = 0,
@@ -28,7 +28,7 @@ impl Phase {
     }
 }
 
-/// What the handlers show; the process writes it.
+/// The status that the handlers show and the process updates.
 pub struct Status {
     pub started: Instant,
     phase: AtomicU8,

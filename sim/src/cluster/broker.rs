@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::{AppendDecision, EpochStart};
 use rustmq_engine_core::replication::{
-    AckLevel, Action, Answer, BatchesRead, BrokerEpoch, ChangeFailure, LogView, Member, Message, Push, Refusal,
+    AckLevel, Action, Answer, BatchesRead, BrokerEpoch, ChangeFailure, LogView, Member, Message, ProposalRefusal, Push,
     Replica, Verdict, WaitRefusal,
 };
 use rustmq_model::batch::BatchHeader;
@@ -182,7 +182,7 @@ impl Broker {
             }
             ControllerUpdate::Assignment(assignment) => drop(replica.handle_assignment(now, &view, assignment)),
             ControllerUpdate::Refused { proposal, refusal } => {
-                let is_fenced = refusal == Refusal::FencedLeaderEpoch;
+                let is_fenced = refusal == ProposalRefusal::FencedLeaderEpoch;
                 if replica.handle_refusal(now, &view, &proposal, refusal).is_ok() && is_fenced {
                     env.events.note(Named::FencedLeader);
                 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use rustmq_engine_core::replication::{
-    Assignment, BrokerEpoch, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Starts,
+    Assignment, BrokerEpoch, Change, InSyncChange, Member, PartitionEpoch, Proposal, ProposalRefusal, Starts,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch};
 
@@ -151,21 +151,21 @@ impl Controller {
     /// # Errors
     /// If the leader's epoch or its view of the partition is stale, or if the joining replica is
     /// not eligible.
-    pub fn propose(&mut self, proposal: &Proposal, events: &mut Events) -> Result<(), Refusal> {
+    pub fn propose(&mut self, proposal: &Proposal, events: &mut Events) -> Result<(), ProposalRefusal> {
         let Proposal { leader_epoch, partition_epoch, change } = *proposal;
         let partition = &mut self.partition;
         if leader_epoch != partition.leader_epoch {
-            return Err(Refusal::FencedLeaderEpoch);
+            return Err(ProposalRefusal::FencedLeaderEpoch);
         }
         match change {
             Change::InSync(_) if partition_epoch != partition.partition_epoch => {
-                return Err(Refusal::StalePartitionEpoch);
+                return Err(ProposalRefusal::StalePartitionEpoch);
             }
             Change::InSync(InSyncChange::Join(member)) => {
                 let known = self.brokers[usize::try_from(member.broker.0).expect("a broker's number")];
                 if known.is_none_or(|known| known.broker_epoch != member.broker_epoch || known.is_fenced) {
                     events.note(Named::JoinRefused);
-                    return Err(Refusal::Ineligible);
+                    return Err(ProposalRefusal::Ineligible);
                 }
                 partition.in_sync.push(member.broker);
                 events.note(Named::InSyncExpand);
@@ -186,7 +186,7 @@ impl Controller {
                 partition.starts.tier_end = to;
                 events.note(Named::TierMoved);
             }
-            Change::LogStart(_) | Change::TierEnd { .. } => return Err(Refusal::StalePartitionEpoch),
+            Change::LogStart(_) | Change::TierEnd { .. } => return Err(ProposalRefusal::StalePartitionEpoch),
         }
         partition.partition_epoch.0 += 1;
         Ok(())

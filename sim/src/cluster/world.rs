@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{
     Assignment, BatchesRead, BrokerEpoch, Change, ChangeFailure, Message, PartitionEpoch, ProduceRefusal, Proposal,
-    Refusal,
+    ProposalRefusal,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
@@ -60,7 +60,7 @@ pub enum ControllerUpdate {
     Registered { number: u32, broker_epoch: BrokerEpoch },
     Lease { broker_epoch: BrokerEpoch, sent_at: Instant, assignment: Assignment },
     Assignment(Assignment),
-    Refused { proposal: Proposal, refusal: Refusal },
+    Refused { proposal: Proposal, refusal: ProposalRefusal },
 }
 
 impl ControllerUpdate {

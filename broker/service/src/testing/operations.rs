@@ -17,9 +17,9 @@ use rustmq_model::{Endpoint, Offset, PartitionId, Timestamp};
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, BrokerLimits, BrokerSettings};
 use crate::configs::{ResourceAlteration, ResourceName};
-use crate::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
+use crate::fetch::{Fetch, FetchError, FetchPartition, FetchedPartition};
 use crate::offsets::{OffsetAt, OffsetQuery};
-use crate::produce::{Acks, ProduceError, ProducePartition, ProduceRequest, Produced};
+use crate::produce::{Acks, Produce, ProduceError, ProducePartition, Produced};
 use crate::session::{Caller, Principal, Session};
 use crate::topics::{Mode, TopicCreation, TopicPlacement};
 use crate::view::TopicRef;
@@ -77,7 +77,7 @@ pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(
 /// The broker's error for the batch.
 pub async fn produce(session: &Session, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
-    let request = ProduceRequest { acks: Acks::All, partitions: vec![partition] };
+    let request = Produce { acks: Acks::All, partitions: vec![partition] };
     session.with_timeout(PATIENCE).produce(request).await.wait().await.remove(0)
 }
 
@@ -91,7 +91,7 @@ pub async fn fetch(session: &Session, topic: &str, partition: i32, from: i64) ->
 
 /// A fetch of the available batches of one partition, without a wait.
 #[must_use]
-pub fn fetch_request(topic: &str, partition: i32, from: i64) -> FetchRequest {
+pub fn fetch_request(topic: &str, partition: i32, from: i64) -> Fetch {
     let partition = FetchPartition {
         topic: named(topic),
         partition: PartitionId(partition),
@@ -100,7 +100,7 @@ pub fn fetch_request(topic: &str, partition: i32, from: i64) -> FetchRequest {
         current_leader_epoch: None,
         last_fetched_epoch: None,
     };
-    FetchRequest {
+    Fetch {
         min_bytes: 1,
         max_bytes: 10 << 20,
         max_wait: Duration::ZERO,

@@ -102,7 +102,7 @@ async fn a_stalled_disk_is_waited_for_no_longer_than_the_request_says() {
     let late = produce(&rig.session, "orders", 0, batch_of(&["a"])).await;
     assert!(matches!(late, Err(ProduceError::TimedOut)), "{late:?}");
     let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records: batch_of(&["b"]) };
-    let request = ProduceRequest { acks: Acks::None, partitions: vec![partition] };
+    let request = Produce { acks: Acks::None, partitions: vec![partition] };
     let unacknowledged = rig.session.produce(request).await;
     let fetched = fetch(&rig.session, "orders", 0, 0).await.unwrap();
     assert!(fetched.batches.is_empty() && fetched.frontiers.high_watermark == Offset(0), "nothing of it is shown");

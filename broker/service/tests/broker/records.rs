@@ -33,7 +33,7 @@ async fn a_long_poll_is_woken_by_a_produce() {
 }
 
 /// A fetch that has begun to wait: batches that are published from now on are new to it.
-async fn waiting_fetch(session: Session, request: FetchRequest) -> Pin<Box<impl Future<Output = Answers> + Send>> {
+async fn waiting_fetch(session: Session, request: Fetch) -> Pin<Box<impl Future<Output = Answers> + Send>> {
     let mut fetch = Box::pin(async move { session.fetch(request).await });
     // Batches in memory are read without a wait, so that the first pending poll waits for new ones.
     assert!(futures_util::poll!(fetch.as_mut()).is_pending());
@@ -211,7 +211,7 @@ async fn one_bad_batch_leaves_the_others_alone() {
         entry("nowhere", 0, batch_of(&["lost"])),
         entry("compacted", 0, keyless.build()),
     ];
-    let request = ProduceRequest { acks: Acks::Leader, partitions };
+    let request = Produce { acks: Acks::Leader, partitions };
     let results = rig.session.produce(request).await.wait().await;
     assert!(matches!(&results[0], Err(ProduceError::Batch(BatchRefusal::Damaged(_)))), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().base_offset, Offset(0));
@@ -232,7 +232,7 @@ async fn requests_take_effect_in_the_order_of_their_first_phases() {
     for number in 0..50 {
         let records = batch_of(&[&number.to_string()]);
         let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records };
-        let request = ProduceRequest { acks: Acks::All, partitions: vec![partition] };
+        let request = Produce { acks: Acks::All, partitions: vec![partition] };
         waits.push(rig.session.produce(request).await);
     }
     // Waited for the other way round: the waiting has no part in the order.
@@ -383,7 +383,7 @@ async fn a_fetch_has_no_more_than_fetch_max_bytes_and_waits_for_no_more() {
     let small = fetch(&rig.session, "small", 0, 0).await.unwrap();
     assert_eq!(small.batches.len(), 1, "two have more than 1,024 bytes");
     produce(&rig.session, "large", 0, batch_of(&[&"v".repeat(1100)])).await.unwrap();
-    let patient = FetchRequest { min_bytes: 1 << 20, max_wait: PATIENCE, ..fetch_request("large", 0, 0) };
+    let patient = Fetch { min_bytes: 1 << 20, max_wait: PATIENCE, ..fetch_request("large", 0, 0) };
     let begun = std::time::Instant::now();
     assert_eq!(rig.session.fetch(patient).await.remove(0).unwrap().batches.len(), 1);
     assert!(begun.elapsed() < PATIENCE, "the answer holds as much as any may");

@@ -1,7 +1,7 @@
 //! The entries of the catalogue.
 
 use super::rule::Rule;
-use super::{ConfigError, VALUE_BYTES_MAX};
+use super::{ConfigError, InvalidConfigReason, VALUE_BYTES_MAX};
 
 /// A config: its name, form and meaning, without a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -151,7 +151,7 @@ impl ConfigEntry {
     /// The value in the form in which it is kept: all spellings of a value have the same form.
     pub(super) fn parse(&self, value: &str) -> Result<String, ConfigError> {
         if value.len() > VALUE_BYTES_MAX {
-            let reason = format_args!("it must be at most {VALUE_BYTES_MAX} bytes long");
+            let reason = InvalidConfigReason::must_be(format!("at most {VALUE_BYTES_MAX} bytes long"));
             return Err(ConfigError::new(self.name, Some(value), reason));
         }
         self.rule.parse(self.kind, value).map_err(|reason| ConfigError::new(self.name, Some(value), reason))

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::InvalidConfigReason;
 use super::entry::ConfigKind;
 
 /// A rule for values, in addition to the form of the config's kind.
@@ -30,29 +31,29 @@ impl Rule {
     /// The value in the form in which it is kept and described, which is Kafka's: without spaces
     /// around the value or its items, and with numbers and flags in their standard form. The error
     /// says why the value is illegal.
-    pub(super) fn parse(self, kind: ConfigKind, value: &str) -> Result<String, String> {
+    pub(super) fn parse(self, kind: ConfigKind, value: &str) -> Result<String, InvalidConfigReason> {
         let value = value.trim();
         match kind {
             ConfigKind::Boolean => match value.to_ascii_lowercase().as_str() {
                 flag @ ("true" | "false") => Ok(flag.to_owned()),
-                _ => Err("it must be true or false".to_owned()),
+                _ => Err(InvalidConfigReason::must_be("true or false")),
             },
             ConfigKind::Short => self.parse_number(value, i64::from(i16::MIN), i64::from(i16::MAX)),
             ConfigKind::Int => self.parse_number(value, i64::from(i32::MIN), i64::from(i32::MAX)),
             ConfigKind::Long => self.parse_number(value, i64::MIN, i64::MAX),
             ConfigKind::Double => match value.parse::<f64>() {
                 Ok(number) if self == Self::Fraction && !(0.0..=1.0).contains(&number) => {
-                    Err("it must be from 0 to 1".to_owned())
+                    Err(InvalidConfigReason::must_be("from 0 to 1"))
                 }
                 Ok(number) if number.is_finite() => Ok(double(number)),
-                Ok(_) | Err(_) => Err("it must be a number".to_owned()),
+                Ok(_) | Err(_) => Err(InvalidConfigReason::must_be("a number")),
             },
             ConfigKind::String | ConfigKind::Class | ConfigKind::Password => self.parse_text(value),
             ConfigKind::List => self.parse_list(value),
         }
     }
 
-    fn parse_number(self, value: &str, least_of_kind: i64, most_of_kind: i64) -> Result<String, String> {
+    fn parse_number(self, value: &str, least_of_kind: i64, most_of_kind: i64) -> Result<String, InvalidConfigReason> {
         let (least, most, or) = match self {
             Self::AtLeast(least) => (least.max(least_of_kind), most_of_kind, None),
             Self::Between(least, most) => (least, most, None),
@@ -68,40 +69,42 @@ impl Rule {
         let or_text = or.map_or_else(String::new, |or| format!(", or {or}"));
         match value.parse::<i64>() {
             Ok(number) if (least..=most).contains(&number) || Some(number) == or => Ok(number.to_string()),
-            Ok(_) => Err(format!("it must be from {least} to {most}{or_text}")),
-            Err(_) => Err(format!("it must be a whole number from {least} to {most}{or_text}")),
+            Ok(_) => Err(InvalidConfigReason::must_be(format!("from {least} to {most}{or_text}"))),
+            Err(_) => Err(InvalidConfigReason::must_be(format!("a whole number from {least} to {most}{or_text}"))),
         }
     }
 
-    fn parse_text(self, value: &str) -> Result<String, String> {
+    fn parse_text(self, value: &str) -> Result<String, InvalidConfigReason> {
         match self {
             Self::OneOf(choices) if !choices.contains(&value) => {
-                Err(format!("it must be one of {}", choices.join(", ")))
+                Err(InvalidConfigReason::must_be(format!("one of {}", choices.join(", "))))
             }
             Self::AddressCounts if address_counts(value).any(|item| item.is_none()) => {
-                Err("it must be a list of address:count, such as 10.0.0.1:50; host names are not looked up".to_owned())
+                Err(InvalidConfigReason::must_be(
+                    "a list of address:count, such as 10.0.0.1:50; host names are not looked up",
+                ))
             }
             _ => Ok(value.to_owned()),
         }
     }
 
-    fn parse_list(self, value: &str) -> Result<String, String> {
+    fn parse_list(self, value: &str) -> Result<String, InvalidConfigReason> {
         if value.is_empty() {
             return Ok(String::new());
         }
         let mut items: Vec<&str> = value.split(',').map(str::trim).collect();
         if items.contains(&"") {
-            return Err("an item of it is empty".to_owned());
+            return Err(InvalidConfigReason::EmptyItem);
         }
         match self {
             Self::ListOf(choices) | Self::SetOf(choices) => {
-                if let Some(stranger) = items.iter().find(|item| !choices.contains(item)) {
-                    return Err(format!("'{stranger}' is not one of {}", choices.join(", ")));
+                if let Some(unknown) = items.iter().find(|item| !choices.contains(item)) {
+                    return Err(InvalidConfigReason::unknown_item(unknown, choices));
                 }
             }
             Self::ThrottledReplicas if items != ["*"] => {
                 if !items.iter().all(|item| is_partition_and_broker(item)) {
-                    return Err("it must be * or a list of partition:broker".to_owned());
+                    return Err(InvalidConfigReason::must_be("* or a list of partition:broker"));
                 }
             }
             Self::Any
@@ -119,7 +122,7 @@ impl Rule {
         } else if matches!(self, Self::ListOf(_))
             && let Some(repeated) = items.iter().find(|item| !seen.insert(**item))
         {
-            return Err(format!("it names '{repeated}' twice"));
+            return Err(InvalidConfigReason::repeated_item(repeated));
         }
         Ok(items.join(","))
     }

@@ -94,9 +94,12 @@ fn a_value_is_kept_in_one_form() {
 fn what_the_file_may_set_has_a_meaning_here_or_does_no_harm() {
     let check = |name: &str, value: &str, hint: Option<&str>| {
         let judged = parse_static_broker_config(name, value);
-        let reason = judged.as_ref().err().map(|error| error.reason.as_str());
+        let reason = judged.as_ref().err().map(|error| error.reason.to_string());
         assert_eq!(reason.is_some(), hint.is_some(), "{name}: {judged:?}");
-        assert!(hint.is_none_or(|hint| reason.is_some_and(|reason| reason.contains(hint))), "{name}: {judged:?}");
+        assert!(
+            hint.is_none_or(|hint| reason.as_ref().is_some_and(|reason| reason.contains(hint))),
+            "{name}: {judged:?}"
+        );
     };
     check("num.partitions", " 3 ", None);
     check("socket.send.buffer.bytes", "102400", None);
@@ -164,7 +167,7 @@ fn addresses_may_have_a_bound_of_their_own() {
     let check = |value: &str, expected: Option<&[(&str, u32)]>| {
         let kept = parse_static_broker_config(NAME, value);
         let Some(expected) = expected else {
-            assert!(kept.unwrap_err().reason.contains("address:count"), "{value}");
+            assert!(kept.unwrap_err().reason.to_string().contains("address:count"), "{value}");
             return;
         };
         let fixed = StaticConfigs::from(configs(&[(NAME, &kept.unwrap())]));

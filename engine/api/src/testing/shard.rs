@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use super::heap::HeapMemory;
 use super::in_memory::{Device, InMemoryOptions};
 use super::store::BatchStore;
-use crate::delivery::{DriverAction, deliver};
+use crate::delivery::{DriverAction, deliver, submit};
 use crate::engine::Directory;
 use crate::request::Request;
 use crate::status::ShardGauges;
@@ -34,11 +34,7 @@ use crate::views::{Channels, Views};
 
 const BLOCK_BYTES: u64 = 4 << 10;
 const SEGMENT_BYTES: u64 = 4 << 20;
-/// As in a shard that runs on threads.
-const GATHERED_BYTES_MAX: usize = 16 << 20;
-const WAITS_MAX: usize = 1 << 19;
-const CHECKPOINT_PIECE_BYTES_MAX: usize = 256 << 10;
-const MOVE_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES_MAX: usize = 4 << 20;
 const PROOF_AFTER: Duration = Duration::from_millis(50);
 const SLOW_COMMIT: Duration = Duration::from_millis(1);
 
@@ -91,10 +87,10 @@ impl InMemoryShard {
             proof_after: PROOF_AFTER,
             retention_interval: options.retention_interval,
             slow_commit: SLOW_COMMIT,
-            gathered_bytes_max: GATHERED_BYTES_MAX,
-            waits_max: WAITS_MAX,
-            read_bytes_max: MOVE_BYTES_MAX,
-            checkpoint_piece_bytes_max: CHECKPOINT_PIECE_BYTES_MAX,
+            gathered_bytes_max: ShardConfig::GATHERED_BYTES_MAX,
+            waits_max: ShardConfig::WAITS_MAX,
+            read_bytes_max: READ_BYTES_MAX,
+            checkpoint_piece_bytes_max: ShardConfig::CHECKPOINT_PIECE_BYTES_MAX,
             limits: log_limits(shape),
             replicas: Replicas::Sole,
         };
@@ -136,7 +132,7 @@ impl InMemoryShard {
         }
         while self.machine.takes_requests() {
             match self.requests.try_recv() {
-                Ok(request) => self.queue(request),
+                Ok(request) => submit(&mut self.machine, request),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => self.on_handles_gone(),
             }
@@ -149,17 +145,6 @@ impl InMemoryShard {
     fn on_handles_gone(&mut self) {
         self.machine.on_handles_gone();
         self.execute_all();
-    }
-
-    fn queue(&mut self, request: Request) {
-        match request {
-            Request::Open { partitions, reply } => self.machine.handle_open(partitions, reply),
-            Request::Configure { id, config, reply } => self.machine.handle_configure(id, config, reply),
-            Request::Append { appends, reply } => self.machine.handle_append(appends, reply),
-            Request::Trim { id, to, reply } => self.machine.handle_trim(id, to, reply),
-            Request::Delete { ids, reply } => self.machine.handle_delete(ids, reply),
-            Request::Shutdown { reply } => self.machine.handle_close(reply),
-        }
     }
 
     fn begin_commits(&mut self) {
@@ -196,7 +181,7 @@ impl InMemoryShard {
         let due = self.clock.point(self.machine.poll_timeout());
         tokio::select! {
             request = self.requests.recv(), if self.machine.awaits_requests() => match request {
-                Some(request) => self.queue(request),
+                Some(request) => submit(&mut self.machine, request),
                 None => self.on_handles_gone(),
             },
             // Fails if the owner of the device has gone: it will not change any more.

@@ -87,7 +87,7 @@ pub struct Proposal {
 
 /// Why the controller refused a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ProposalRefusal {
     /// The leader epoch is over.
     FencedLeaderEpoch,
     /// The partition has changed since. The new assignment is on its way.

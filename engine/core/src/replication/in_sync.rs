@@ -7,7 +7,7 @@
 
 use rustmq_model::{BrokerId, Instant};
 
-use super::assignment::{Assignment, InSyncChange, PartitionEpoch, Refusal};
+use super::assignment::{Assignment, InSyncChange, PartitionEpoch, ProposalRefusal};
 
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -107,9 +107,9 @@ impl InSync {
     /// another copy of the proposal may arrive once the joiner is eligible again. So the joiner
     /// counts until a further change has raised the partition epoch. `now` is when that change is
     /// proposed.
-    pub(super) fn on_refused(&mut self, refusal: Refusal, now: Instant) {
+    pub(super) fn on_refused(&mut self, refusal: ProposalRefusal, now: Instant) {
         let Some(pending) = &mut self.pending else { return };
-        if let (InSyncChange::Join(member), Refusal::Ineligible) = (pending.change, refusal) {
+        if let (InSyncChange::Join(member), ProposalRefusal::Ineligible) = (pending.change, refusal) {
             *pending = Pending { change: InSyncChange::Leave(member.broker), repeat_at: now };
         }
     }
@@ -119,7 +119,7 @@ impl InSync {
 mod tests {
     use rustmq_model::{BrokerId, Instant, LeaderEpoch};
 
-    use super::{InSync, InSyncChange, Refusal};
+    use super::{InSync, InSyncChange, ProposalRefusal};
     use crate::replication::assignment::{Assignment, BrokerEpoch, Member, PartitionEpoch, Starts};
 
     const NOW: Instant = Instant::from_nanos(0);
@@ -160,9 +160,9 @@ mod tests {
         let join = InSyncChange::Join(Member { broker: BrokerId(3), broker_epoch: BrokerEpoch(7) });
         set.propose(join, NOW.plus(std::time::Duration::from_secs(1)));
         assert!(set.is_pending(join, PartitionEpoch(4)) && !set.is_pending(join, PartitionEpoch(3)));
-        set.on_refused(Refusal::StalePartitionEpoch, NOW);
+        set.on_refused(ProposalRefusal::StalePartitionEpoch, NOW);
         assert!(set.is_pending(join, PartitionEpoch(4)));
-        set.on_refused(Refusal::Ineligible, NOW);
+        set.on_refused(ProposalRefusal::Ineligible, NOW);
         assert_eq!(set.repeat(NOW, NOW), Some(InSyncChange::Leave(BrokerId(3))));
         check(&set, &[1, 3], 1);
         assert_eq!(set.required(), 3, "no more members are required than there are replicas");

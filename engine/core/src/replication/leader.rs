@@ -7,7 +7,7 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::ack_level::{AckLevel, synced_by};
 use super::actions::{Action, Ignored, WaitRefusal};
-use super::assignment::{Assignment, Change, InSyncChange, Member, Proposal, Refusal};
+use super::assignment::{Assignment, Change, InSyncChange, Member, Proposal, ProposalRefusal};
 use super::divergence::Resets;
 use super::in_sync::InSync;
 use super::limits::ReplicationLimits;
@@ -76,7 +76,12 @@ impl Leader {
     }
 
     /// The controller has refused a proposal.
-    pub(super) fn on_refused(&mut self, now: Instant, proposal: &Proposal, refusal: Refusal) -> Result<(), Ignored> {
+    pub(super) fn on_refused(
+        &mut self,
+        now: Instant,
+        proposal: &Proposal,
+        refusal: ProposalRefusal,
+    ) -> Result<(), Ignored> {
         let Change::InSync(change) = proposal.change else { return Ok(()) };
         if !self.in_sync.is_pending(change, proposal.partition_epoch) {
             return Err(Ignored::StaleAssignment);

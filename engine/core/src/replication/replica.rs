@@ -24,7 +24,7 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::ack_level::{AckLevel, ProduceRefusal};
 use super::actions::{Action, ChangeFailure, Ignored, WaitRefusal};
-use super::assignment::{Assignment, BrokerEpoch, Change, Member, Proposal, Refusal};
+use super::assignment::{Assignment, BrokerEpoch, Change, Member, Proposal, ProposalRefusal};
 use super::follower::{Follower, Step};
 use super::leader::{BatchesRead, Leader};
 use super::limits::ReplicationLimits;
@@ -130,13 +130,13 @@ impl Replica {
         now: Instant,
         log: &LogView<'_>,
         proposal: &Proposal,
-        refusal: Refusal,
+        refusal: ProposalRefusal,
     ) -> Result<(), Ignored> {
         let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
         if proposal.leader_epoch != leader.epoch() {
             return Err(Ignored::StaleEpoch);
         }
-        if refusal == Refusal::FencedLeaderEpoch {
+        if refusal == ProposalRefusal::FencedLeaderEpoch {
             self.leave_role();
             self.role = Role::Fenced;
         } else {

@@ -7,6 +7,8 @@
 //! Does not order appends among other answers: see [`super::waiting`]; nor the waits of one
 //! partition: see [`super::wait_queue`].
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rustmq_model::Offset;
 
 use super::commits::StagedEnds;
@@ -238,6 +240,48 @@ impl<H: Host> AppendWaits<H> {
                 }
             }
         }
+    }
+
+    /// The waits for each frontier of each partition.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (PartitionKey, AppendFrontier, &WaitQueue)> {
+        self.queues.iter().flat_map(|queues| {
+            let key = queues.key;
+            queues.of.iter().zip(AppendFrontier::ALL).map(move |(queue, frontier)| (key, frontier, queue))
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.request.is_none())
+    }
+
+    /// Panics if the requests and their waits disagree. A request counts the waits that name it, so
+    /// it is answered when the last of them is passed, and not before. A wait may name a request
+    /// that was refused for another batch, but none that still waits under another name.
+    pub(super) fn check_invariants(&self) {
+        let mut waits: BTreeMap<RequestKey, usize> = BTreeMap::new();
+        for (_, _, queue) in self.queues() {
+            queue.check_invariants();
+            queue.iter().for_each(|wait| *waits.entry(wait.request).or_default() += 1);
+        }
+        assert_eq!(waits.values().sum::<usize>(), self.waits, "the count of waits");
+        let (mut batches, mut free) = (0, BTreeSet::new());
+        for (number, slot) in (0..).zip(&self.slots) {
+            let named = waits.get(&RequestKey { slot: number, generation: slot.generation }).copied().unwrap_or(0);
+            match &slot.request {
+                Some(request) => {
+                    assert_eq!(request.left, named, "a request counts the waits that name it");
+                    batches += request.append.results.len();
+                }
+                None => {
+                    assert_eq!(named, 0, "no wait names a request that may still come");
+                    free.insert(number);
+                }
+            }
+        }
+        assert_eq!(batches, self.batches, "the count of waiting batches");
+        assert_eq!(self.free.iter().copied().collect::<BTreeSet<_>>(), free, "the slots without a request are free");
+        assert_eq!(self.free.len(), free.len(), "a slot is free once");
+        assert!(self.reached.is_empty(), "a request whose batches are all passed is answered within the same call");
     }
 
     fn take(&mut self, slot: u32) -> Option<Request<H>> {

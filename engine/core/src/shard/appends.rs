@@ -9,7 +9,7 @@ use super::error::AppendError;
 use super::host::Host;
 use super::now::Now;
 use super::partitions::Partitions;
-use super::placement::Refusal;
+use super::placement::NotStaged;
 use super::request::{Append, Appended};
 use super::staging::Staging;
 use super::waiting::WaitingAppend;
@@ -52,14 +52,14 @@ impl<H: Host> PartialAppend<H> {
     ) -> Progress {
         while let Some(append) = self.appends.get_mut(self.results.len()) {
             let result = match stage_batch(append, partitions, staging, now) {
-                Err(Refusal::Await) => return Progress::Stalled,
+                Err(NotStaged::Await) => return Progress::Stalled,
                 Ok(Outcome::Staged(end, appended)) => {
                     count.batches += 1;
                     count.bytes += append.batch.len() as u64;
                     Ok((end, appended))
                 }
                 Ok(Outcome::Duplicate(end, appended)) => Ok((end, appended)),
-                Err(Refusal::Error(error)) => Err(error),
+                Err(NotStaged::Error(error)) => Err(error),
             };
             // Its memory counts as the client's request: other requests wait for it.
             drop(std::mem::take(&mut append.batch));
@@ -92,8 +92,8 @@ fn stage_batch<M: super::host::ReaderMemory>(
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
     now: Now,
-) -> Result<Outcome, Refusal<AppendError>> {
-    let refused = |error| Err(Refusal::Error(error));
+) -> Result<Outcome, NotStaged<AppendError>> {
+    let refused = |error| Err(NotStaged::Error(error));
     let Append { id, leader_epoch, batch, header, until: frontier } = append;
     if let Some(failure) = staging.poisoned() {
         return refused(AppendError::Storage(failure.clone()));

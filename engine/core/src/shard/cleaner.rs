@@ -207,6 +207,28 @@ impl Cleaner {
         }
         moves
     }
+
+    /// The partition whose batches are being read for a move.
+    pub(super) fn moving(&self) -> Option<PartitionKey> {
+        self.moving.map(|moving| moving.key)
+    }
+
+    /// Whether the oldest segment will be checked again without another event: after a commit, at a
+    /// time, or at the end of a read.
+    pub(super) const fn is_check_due(&self) -> bool {
+        self.check_now || self.check_after.is_some() || self.check_at.is_some() || self.moving.is_some()
+    }
+
+    /// Panics if a check waits for a commit after `last_commit`, the newest one that will begin by
+    /// itself.
+    pub(super) fn check_invariants(&self, last_commit: CommitNumber) {
+        assert!(
+            self.check_after.is_none_or(|commit| commit <= last_commit),
+            "a check waits for a commit that is begun or has frames"
+        );
+        // A read of an earlier move is dropped with its partition, so that its number is unknown.
+        assert!(self.moving.is_none_or(|moving| moving.number == self.newest_read), "one move is read at a time");
+    }
 }
 
 /// A checkpoint that takes several commits stays in the plan until it is staged.

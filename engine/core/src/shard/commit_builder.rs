@@ -306,6 +306,14 @@ impl<M: ReaderMemory> CommitBuilder<M> {
         staged.chain(open.map(|open| open.range.len())).sum::<usize>() as u64
     }
 
+    /// The logs and offsets of the batches that no commit has taken yet, in the order of the log.
+    pub(super) fn staged_offsets(&self) -> impl Iterator<Item = (PartitionKey, LogVersion, Range<Offset>)> {
+        let staged = self.batches.iter();
+        let staged = staged.map(|staged| (staged.key, staged.version, staged.batch.base..staged.batch.next));
+        let open = self.open.iter().flat_map(|open| &open.batches);
+        staged.chain(open.map(|open| (open.key, open.version, open.header.base_offset..open.header.next_offset())))
+    }
+
     // Commits.
 
     fn active_slot(&self) -> Option<SlotId> {

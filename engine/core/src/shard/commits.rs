@@ -124,7 +124,7 @@ impl Commits {
 
     /// Whether the first commit, which puts the WAL session on disk, is durable.
     pub(super) fn is_first_durable(&self) -> bool {
-        self.begun > self.in_flight.len() as CommitNumber
+        self.last_ended() > 0
     }
 
     /// Whether a commit may begin now; `rolls` says whether it starts a segment.
@@ -141,7 +141,8 @@ impl Commits {
         }
     }
 
-    fn batches(&self) -> impl Iterator<Item = &StagedBatch> {
+    /// The batches in flight, in the order of the log.
+    pub(super) fn batches(&self) -> impl Iterator<Item = &StagedBatch> {
         self.in_flight.iter().flat_map(|in_flight| &in_flight.commit.batches)
     }
 
@@ -249,6 +250,39 @@ impl Commits {
     /// There is no memory for the proof, or no segment.
     pub(super) fn delay_proof(&mut self, now: Instant) {
         self.proof_at = now.plus(PROOF_PAUSE);
+    }
+
+    /// The newest commit that is not in flight any more, nor any before it.
+    pub(super) fn last_ended(&self) -> CommitNumber {
+        self.begun - self.in_flight.len() as CommitNumber
+    }
+
+    /// Panics if the commits in flight are inconsistent, with the log durable up to `durable`.
+    pub(super) fn check_invariants(&self, durable: WalPosition) {
+        let in_flight = &self.in_flight;
+        assert!(in_flight.len() <= 2, "at most two commits are in flight");
+        assert!(in_flight.len() < 2 || in_flight.iter().all(|commit| !commit.is_alone), "some commits go alone");
+        assert!(
+            in_flight.iter().is_sorted_by(|one, next| one.commit.number < next.commit.number),
+            "the older commit comes first"
+        );
+        assert!(in_flight.back().is_none_or(|newest| newest.commit.number <= self.begun), "numbers count the commits");
+        // The log's durable end moves when the oldest commit is taken: none ends before it.
+        let ends = in_flight.iter().map(|in_flight| in_flight.commit.end);
+        assert!(std::iter::once(durable).chain(ends).is_sorted(), "each commit continues the log of the one before");
+        assert!(
+            in_flight.front().is_none_or(|oldest| !oldest.is_written),
+            "the oldest commit takes effect in the call that reports it"
+        );
+        if self.are_lost {
+            assert!(
+                in_flight.iter().all(|lost| !lost.is_written && lost.commit.batches.is_empty()),
+                "a lost commit takes no effect"
+            );
+        } else {
+            let next = in_flight.back().map_or(self.begun, |newest| newest.commit.number);
+            assert_eq!(next, self.begun, "no commit is forgotten");
+        }
     }
 
     /// When a proof is due, if nothing is staged before.

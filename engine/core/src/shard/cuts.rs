@@ -27,7 +27,7 @@ use super::host::Host;
 use super::log_rebuild::{LogPrefix, LogRebuild, RebuildError};
 use super::now::Now;
 use super::partitions::{PartitionKey, Partitions};
-use super::placement::Refusal;
+use super::placement::NotStaged;
 use super::placement_change::{Placement, PlacementChange};
 use super::request::{CutLog, CutTo};
 use super::staging::Staging;
@@ -210,6 +210,29 @@ impl<H: Host> Cuts<H> {
         self.requested.keys().copied().collect()
     }
 
+    /// Whether a cut of the partition's log is requested and not staged.
+    pub(super) fn is_requested(&self, key: PartitionKey) -> bool {
+        self.requested.contains_key(&key)
+    }
+
+    /// Panics if a cut and the read for it disagree.
+    pub(super) fn check_invariants(&self) {
+        let numbers: Vec<u64> = self
+            .requested
+            .values()
+            .filter_map(|cut| match cut.step {
+                Step::Rebuilding { number } => Some(number),
+                Step::AwaitingDurable { .. } | Step::Rebuilt(_) | Step::Resetting { .. } => None,
+            })
+            .collect();
+        let under_way = self.rebuilding.as_ref().map(|read| read.number);
+        // A read may outlive its cut: its result is dropped. A cut that waited for no read would
+        // wait for ever.
+        assert!(numbers.iter().all(|number| Some(*number) == under_way), "a cut waits for the read that is under way");
+        assert!(numbers.len() <= 1, "one read is for one cut");
+        assert!(under_way.is_none_or(|number| number <= self.newest_read), "reads are numbered from 1 on");
+    }
+
     /// Starts to read back a log that is durable by now. One at a time: the next one starts after
     /// that cut is staged.
     pub(super) fn begin_rebuild(
@@ -289,11 +312,11 @@ impl<H: Host> Cuts<H> {
                 let cut = self.requested.remove(&key).expect("it was found");
                 Ok(Some(StagedCut { change, end, reply: cut.reply }))
             }
-            Err(Refusal::Await) => {
+            Err(NotStaged::Await) => {
                 self.due_at.get_or_insert(now.at.plus(ROOM_PAUSE));
                 Ok(None)
             }
-            Err(Refusal::Error(error)) => {
+            Err(NotStaged::Error(error)) => {
                 self.refuse(key, error.clone(), actions);
                 Err(error)
             }
@@ -379,15 +402,15 @@ fn stage_truncation<M: super::host::ReaderMemory>(
     now: Timestamp,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<Staged, Refusal<CutError>> {
+) -> Result<Staged, NotStaged<CutError>> {
     let partition = partitions.at(key).expect("a cut of a closed partition is refused with its close");
-    rebuilt.inherit(&partition.log, now).map_err(|rejected| Refusal::Error(rejected.into()))?;
+    rebuilt.inherit(&partition.log, now).map_err(|rejected| NotStaged::Error(rejected.into()))?;
     let Rebuilt { log: remaining, checkpoint_bytes, .. } = rebuilt;
     let end = remaining.end();
     let control = Control::Truncate { end };
     let size = Staging::<M>::size_of_truncation(&control, *checkpoint_bytes);
     if size > staging.table().shape().payload_max() as usize {
-        return Err(Refusal::Error(CutError::CheckpointTooLarge { size }));
+        return Err(NotStaged::Error(CutError::CheckpointTooLarge { size }));
     }
     let room = staging.room(size, Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("making room closes none");
@@ -398,9 +421,9 @@ fn stage_truncation<M: super::host::ReaderMemory>(
 }
 
 /// A cut waits for memory as it waits for a segment: a refusal would waste the read.
-fn refusal(no_room: NoRoom) -> Refusal<CutError> {
+fn refusal(no_room: NoRoom) -> NotStaged<CutError> {
     match no_room {
-        NoRoom::Memory(_) => Refusal::Await,
+        NoRoom::Memory(_) => NotStaged::Await,
         NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full | NoRoom::Poisoned { .. } => no_room.into(),
     }
 }
@@ -410,7 +433,7 @@ fn stage_reset<M: super::host::ReaderMemory>(
     at: Offset,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<Staged, Refusal<CutError>> {
+) -> Result<Staged, NotStaged<CutError>> {
     let control = Control::Open { epoch: LeaderEpoch::NONE, log_start: at };
     let room = staging.room(control.payload_length(), Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("a cut of a closed partition is refused with its close");

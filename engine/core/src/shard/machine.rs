@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rustmq_model::batch::HEADER_LENGTH;
 use rustmq_model::{Instant, TopicIdPartition};
 
 use super::actions::{Action, Actions, Fact, NewView};
@@ -27,9 +28,10 @@ use super::staging::Staging;
 use super::waiting::{Answer, Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::{LogLimits, Replicas};
 use crate::wal::SegmentTable;
+use crate::wal::frame::frame_size;
 
 /// The capacity of the machine's own request queue: one commit takes many requests.
-const REQUESTS_MAX: usize = 256;
+pub(super) const REQUESTS_MAX: usize = 256;
 
 /// The configuration of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,34 @@ pub struct ShardConfig {
     pub replicas: Replicas,
 }
 
+/// The bounds of a shard in production.
+impl ShardConfig {
+    /// For [`Self::gathered_bytes_max`].
+    pub const GATHERED_BYTES_MAX: usize = 16 << 20;
+    /// For [`Self::checkpoint_piece_bytes_max`]: the producers of all partitions wait for the
+    /// commit that writes a piece.
+    pub const CHECKPOINT_PIECE_BYTES_MAX: usize = 256 << 10;
+    /// For [`Self::waits_max`]. Larger than the number of the smallest batches that three commits
+    /// hold, two of them in flight. It bounds the duplicates that wait for their originals, because
+    /// duplicates take no room in a commit.
+    pub const WAITS_MAX: usize = 1 << 19;
+}
+
+/// The least bytes of a batch: a header, and the smallest record with its length.
+const BATCH_BYTES_MIN: usize = HEADER_LENGTH + 7;
+
+const _: () = {
+    use ShardConfig as Bounds;
+    assert!(
+        Bounds::CHECKPOINT_PIECE_BYTES_MAX < Bounds::GATHERED_BYTES_MAX,
+        "a commit has room for more than a checkpoint's piece"
+    );
+    assert!(
+        Bounds::WAITS_MAX > 3 * Bounds::GATHERED_BYTES_MAX / frame_size(BATCH_BYTES_MIN),
+        "three commits of batches may wait"
+    );
+};
+
 /// The logs of a shard's partitions and the write-ahead log that they share, as a machine without
 /// I/O.
 ///
@@ -66,6 +96,32 @@ pub struct ShardConfig {
 /// none is left. [`Self::poll_commit`] begins the next commit when the driver can execute one, and
 /// [`Self::on_committed`] ends it; while the disk is slow there may be two, which end in any order.
 /// [`Self::poll_timeout`] says when the next turn is due if no event comes before. No call blocks.
+///
+/// A turn of a driver, without events and requests:
+///
+/// ```
+/// use rustmq_engine_core::shard::{Action, CommitSteps, Host, Now, Shard};
+///
+/// fn turn<H: Host>(
+///     shard: &mut Shard<H>,
+///     now: Now,
+///     execute: impl Fn(Action<H>),
+///     write: impl Fn(CommitSteps),
+/// ) {
+///     shard.handle_time(now);
+///     while let Some(action) = shard.poll_action() {
+///         execute(action);
+///     }
+///     shard.stage(now);
+///     while let Some(action) = shard.poll_action() {
+///         execute(action);
+///     }
+///     // The driver reports the end of the commit with `on_committed`.
+///     if let Some(commit) = shard.poll_commit(now) {
+///         write(commit);
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Shard<H: Host> {
     pub(super) config: ShardConfig,
@@ -137,34 +193,34 @@ impl<H: Host> Shard<H> {
         self.repair = RepairCheckpoints::of_all(&self.partitions);
     }
 
-    // Requests, each only while the machine accepts another one. A turn stages them, in order; the
-    // reply is an action once the request is refused or its commit is durable.
+    // Requests, each only while [`Self::takes_requests`]: otherwise the call panics. A turn stages
+    // them, in order; the reply is an action once the request is refused or its commit is durable.
 
     /// Creates partitions, or leads existing ones in a leader epoch that is not lower.
     pub fn handle_open(&mut self, partitions: Vec<OpenPartition>, reply: H::OpenReply) {
-        self.backlog.push(Job::Open { partitions, reply });
+        self.accept(Job::Open { partitions, reply });
     }
 
     pub fn handle_configure(&mut self, id: TopicIdPartition, config: LogConfig, reply: H::DoneReply) {
-        self.backlog.push(Job::Configure { id, config, reply });
+        self.accept(Job::Configure { id, config, reply });
     }
 
     pub fn handle_append(&mut self, appends: Vec<Append>, reply: H::AppendReply) {
-        self.backlog.push(Job::Append(PartialAppend::new(appends, reply)));
+        self.accept(Job::Append(PartialAppend::new(appends, reply)));
     }
 
     pub fn handle_trim(&mut self, id: TopicIdPartition, to: TrimTo, reply: H::TrimReply) {
-        self.backlog.push(Job::Trim { id, to, reply });
+        self.accept(Job::Trim { id, to, reply });
     }
 
     pub fn handle_delete(&mut self, ids: Vec<TopicIdPartition>, reply: H::DeleteReply) {
-        self.backlog.push(Job::Delete { ids, reply });
+        self.accept(Job::Delete { ids, reply });
     }
 
     /// Closes the shard after the earlier requests are done and their commits are proved. The
     /// driver answers after it has released the folder.
     pub fn handle_close(&mut self, reply: H::DoneReply) {
-        self.backlog.push(Job::Close { reply });
+        self.accept(Job::Close { reply });
     }
 
     /// Whether the machine accepts another request now.
@@ -280,6 +336,7 @@ impl<H: Host> Shard<H> {
         }
     }
 
+    /// Completes a wait that is due. Drops a change whose log is not there any more.
     pub(super) fn complete(&mut self, waiting: Waiting<H>) {
         match &waiting {
             Waiting::Change(change) if change.is_stale(&self.partitions) => {
@@ -289,30 +346,39 @@ impl<H: Host> Shard<H> {
                 }
                 return;
             }
-            Waiting::Change(PlacementChange { key, what: Placement::Close, .. }) => {
-                // Its frontiers never move again, and another partition may take its slot from here
-                // on.
-                for append in self.waiting.take_above(*key, None) {
-                    append.refuse(&AppendError::UnknownPartition, &mut self.actions);
-                }
-            }
-            Waiting::Change(PlacementChange { key, what: Placement::Cut(_), .. }) => {
-                let partition = self.partitions.at_mut(*key).expect("the change is not stale");
-                if partition.log.end_cut() {
-                    self.waiting.advance(*key, &partition.frontiers());
-                    self.waiting.order_reached();
-                }
-            }
-            _ => {}
+            Waiting::Change(change) => self.prepare_change(change),
+            Waiting::Append(_) | Waiting::Answer(_) => {}
         }
         if waiting.complete(&mut self.partitions, &mut self.staging, &self.commits, &mut self.actions) {
             self.cleaner.check_now();
         }
     }
 
-    /// Panics if the machine's state is inconsistent.
-    pub fn check_invariants(&self) {
-        self.staging.table().check_invariants();
-        self.partitions.iter().for_each(|partition| partition.log.check_invariants());
+    /// The consequences of a change for the appends that wait, before it is applied.
+    fn prepare_change(&mut self, change: &PlacementChange) {
+        match change.what {
+            Placement::Close => {
+                // The partition's frontiers never move again, and another partition may take its
+                // slot from here on.
+                for append in self.waiting.take_above(change.key, None) {
+                    append.refuse(&AppendError::UnknownPartition, &mut self.actions);
+                }
+            }
+            Placement::Cut(_) => {
+                let partition = self.partitions.at_mut(change.key).expect("the change is not stale");
+                if partition.log.end_cut() {
+                    self.waiting.advance(change.key, &partition.frontiers());
+                    self.waiting.order_reached();
+                }
+            }
+            // No frontier that appends wait for moves.
+            Placement::Trim(_) | Placement::Move(_) | Placement::Lead(_) => {}
+        }
+    }
+
+    /// Queues a request for [`Self::stage`].
+    fn accept(&mut self, job: Job<H>) {
+        assert!(self.takes_requests(), "the caller asks before each request whether the machine accepts it");
+        self.backlog.push(job);
     }
 }

@@ -305,6 +305,11 @@ impl Partitions {
         self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)?.partition.as_mut()
     }
 
+    /// The number of partitions whose close has not ended.
+    pub(super) fn closing_count(&self) -> usize {
+        self.slots.len() - self.free.len() - self.len()
+    }
+
     /// The keys in the order of ids.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = PartitionKey> {
         self.in_order.values().copied()

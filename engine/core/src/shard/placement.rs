@@ -18,7 +18,7 @@ use crate::wal::segments::Purpose;
 use crate::wal::{Control, LocationMap};
 
 /// Why a change is not staged.
-pub(super) enum Refusal<E> {
+pub(super) enum NotStaged<E> {
     /// The caller tries again when there may be room.
     Await,
     Error(E),
@@ -38,9 +38,9 @@ pub(super) fn open<H: Host>(
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
-) -> Result<PlacementChange, Refusal<OpenError>> {
+) -> Result<PlacementChange, NotStaged<OpenError>> {
     if let Some(failure) = staging.poisoned() {
-        return Err(Refusal::Error(OpenError::Storage(failure.clone())));
+        return Err(NotStaged::Error(OpenError::Storage(failure.clone())));
     }
     match partitions.key(open.id) {
         Some(key) => lead(key, open, partitions, staging),
@@ -54,7 +54,7 @@ fn create<H: Host>(
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
-) -> Result<PlacementChange, Refusal<OpenError>> {
+) -> Result<PlacementChange, NotStaged<OpenError>> {
     let OpenPartition { id, leader_epoch, config } = open;
     let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
     let room = staging.room(control.payload_length(), Purpose::Append, partitions)?;
@@ -71,13 +71,14 @@ fn lead<M: ReaderMemory>(
     open: OpenPartition,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<PlacementChange, Refusal<OpenError>> {
+) -> Result<PlacementChange, NotStaged<OpenError>> {
     let OpenPartition { id, leader_epoch, config } = open;
     let partition = partitions.at_mut(key).expect("the caller found it");
     partition.config = config;
     let begun = partition.log.prepare_lead(leader_epoch);
-    let begun = begun
-        .map_err(|RejectedEpoch { given, current }| Refusal::Error(OpenError::FencedLeaderEpoch { given, current }))?;
+    let begun = begun.map_err(|RejectedEpoch { given, current }| {
+        NotStaged::Error(OpenError::FencedLeaderEpoch { given, current })
+    })?;
     if let Some(EpochStart { epoch, start }) = begun {
         let control = Control::EpochStart { epoch, start };
         let room = staging.room(control.payload_length(), Purpose::Append, partitions)?;
@@ -104,18 +105,18 @@ pub(super) fn trim<M: ReaderMemory>(
     to: TrimTo,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<Trimmed, Refusal<TrimError>> {
+) -> Result<Trimmed, NotStaged<TrimError>> {
     if let Some(failure) = staging.poisoned() {
-        return Err(Refusal::Error(TrimError::Storage(failure.clone())));
+        return Err(NotStaged::Error(TrimError::Storage(failure.clone())));
     }
-    let partition = partitions.find(id).ok_or(Refusal::Error(TrimError::UnknownPartition))?;
+    let partition = partitions.find(id).ok_or(NotStaged::Error(TrimError::UnknownPartition))?;
     let high_watermark = partition.log.frontiers().high_watermark;
     let requested = match to {
         TrimTo::HighWatermark => high_watermark,
         TrimTo::Offset(offset) => offset,
     };
     if requested > high_watermark {
-        return Err(Refusal::Error(TrimError::AboveHighWatermark { requested, high_watermark }));
+        return Err(NotStaged::Error(TrimError::AboveHighWatermark { requested, high_watermark }));
     }
     let (key, log_start) = (partition.key, partition.log.decided_log_start().max(requested));
     Ok(Trimmed { log_start, change: trim_to(key, requested, partitions, staging)? })
@@ -228,7 +229,7 @@ impl WithoutRoom for CutError {
     }
 }
 
-impl<E: WithoutRoom> From<NoRoom> for Refusal<E> {
+impl<E: WithoutRoom> From<NoRoom> for NotStaged<E> {
     fn from(no_room: NoRoom) -> Self {
         match no_room {
             NoRoom::AwaitSlot | NoRoom::AwaitCommit => Self::Await,

@@ -1,5 +1,6 @@
 //! Expires records and producers by the clock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustmq_model::Instant;
@@ -35,6 +36,12 @@ impl Retention {
 
     pub(super) const fn due_at(&self) -> Instant {
         self.due_at
+    }
+
+    /// Panics if a partition is checked twice in an interval.
+    pub(super) fn check_invariants(&self) {
+        let distinct: BTreeSet<_> = self.rest.iter().collect();
+        assert_eq!(distinct.len(), self.rest.len(), "each partition is checked once in an interval");
     }
 
     /// Checks the next few partitions. Returns the staged trims.

@@ -398,6 +398,10 @@ impl<M: ReaderMemory> Staging<M> {
         self.builder.staged_bytes(partition.key, partition.version)
     }
 
+    pub(super) const fn builder(&self) -> &CommitBuilder<M> {
+        &self.builder
+    }
+
     pub(super) const fn builder_mut(&mut self) -> &mut CommitBuilder<M> {
         &mut self.builder
     }

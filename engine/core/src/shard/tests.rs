@@ -18,6 +18,7 @@ mod closing;
 mod commits;
 mod cut_waits;
 mod eviction;
+mod invariants;
 mod poison;
 mod preparation;
 mod reopening;

@@ -19,7 +19,7 @@ use super::log_rebuild::RebuildError;
 use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
-use super::placement::{self, Deleted, NewLog, Refusal, Trimmed};
+use super::placement::{self, Deleted, NewLog, NotStaged, Trimmed};
 use super::publication;
 use super::request::CutLog;
 use super::retention::RetentionStep;
@@ -153,8 +153,8 @@ impl<H: Host> Shard<H> {
                             }
                             results.push(Ok(led));
                         }
-                        Err(Refusal::Await) => return Some(Job::Open { partitions, reply }),
-                        Err(Refusal::Error(error)) => results.push(Err(error)),
+                        Err(NotStaged::Await) => return Some(Job::Open { partitions, reply }),
+                        Err(NotStaged::Error(error)) => results.push(Err(error)),
                     }
                 }
                 let keys =
@@ -171,8 +171,8 @@ impl<H: Host> Shard<H> {
                 Ok(Trimmed { log_start, change }) => {
                     self.answer_when_durable(change, Answer::Trim { log_start, reply });
                 }
-                Err(Refusal::Await) => return Some(Job::Trim { id, to, reply }),
-                Err(Refusal::Error(error)) => self.actions.push(Action::AnswerTrim { reply, result: Err(error) }),
+                Err(NotStaged::Await) => return Some(Job::Trim { id, to, reply }),
+                Err(NotStaged::Error(error)) => self.actions.push(Action::AnswerTrim { reply, result: Err(error) }),
             },
             Job::Delete { ids, reply } => {
                 let Some(Deleted { closed, results }) =

@@ -87,6 +87,17 @@ impl WaitQueue {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Wait> {
+        self.rising.iter().chain(&self.repeated)
+    }
+
+    /// Panics if the queue is out of order: [`Self::pop_passed`] and [`Self::pop_above`] stop at
+    /// the first wait that they do not take.
+    pub(super) fn check_invariants(&self) {
+        assert!(self.rising.iter().is_sorted_by_key(|wait| wait.end), "the waits are in the order of their ends");
+        assert_eq!(self.awaited, None, "an end is queued within the call that announces it");
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.rising.capacity()

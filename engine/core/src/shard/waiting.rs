@@ -17,7 +17,8 @@ use super::partitions::{Partition, PartitionKey, Partitions};
 use super::placement_change::PlacementChange;
 use super::request::Appended;
 use super::staging::Staging;
-use crate::log::Frontiers;
+use super::wait_queue::WaitQueue;
+use crate::log::{AppendFrontier, Frontiers};
 use crate::wal::WalPosition;
 
 /// The order in which requests were staged.
@@ -155,6 +156,41 @@ impl<H: Host> WaitingAnswers<H> {
     /// A log is cut to `end`, or dropped: takes the appends that lose a batch.
     pub(super) fn take_above(&mut self, key: PartitionKey, end: Option<Offset>) -> Vec<WaitingAppend<H>> {
         self.appends.cut(key, end)
+    }
+
+    /// The append waits for each frontier of each partition.
+    pub(super) fn append_queues(&self) -> impl Iterator<Item = (PartitionKey, AppendFrontier, &WaitQueue)> {
+        self.appends.queues()
+    }
+
+    /// The changes that are not durable, in the order in which they were staged.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &PlacementChange> {
+        self.staged.iter().filter_map(|staged| match &staged.waiting {
+            Waiting::Change(change) => Some(change),
+            Waiting::Append(_) | Waiting::Answer(_) => None,
+        })
+    }
+
+    /// The positions of the first and the last group that a change or an answer waits for.
+    pub(super) fn staged_range(&self) -> Option<(WalPosition, WalPosition)> {
+        Some((self.staged.front()?.at, self.staged.back()?.at))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.staged.is_empty() && self.appends.is_empty()
+    }
+
+    /// Panics if the waits are inconsistent. [`Self::take_due`] takes staged ones from the front,
+    /// and [`Self::take_lost`] from a position on: both need the order.
+    pub(super) fn check_invariants(&self) {
+        self.appends.check_invariants();
+        assert!(
+            self.staged.iter().is_sorted_by(|one, next| one.at <= next.at && one.order < next.order),
+            "positions rise in the order of staging"
+        );
+        assert!(self.staged.back().is_none_or(|last| last.order <= self.newest), "each wait has a number of its own");
+        let appends = self.staged.iter().filter(|staged| matches!(staged.waiting, Waiting::Append(_))).count();
+        assert_eq!(appends, 0, "appends wait for frontiers, and not for a group");
     }
 
     /// The log has failed: takes those that wait for a group at or after `end`, or for batches

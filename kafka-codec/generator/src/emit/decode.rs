@@ -10,10 +10,11 @@ use crate::schema::{Direction, Field, Type};
 impl Emitter<'_> {
     pub(super) fn decoder(self) -> String {
         let gate = if self.message.direction == Direction::Response { "#[cfg(feature = \"client\")]\n" } else { "" };
+        let name = &self.structure.name;
         let mut code = format!(
-            "{gate}impl Decode for {} {{\nfn decode(r: &mut Reader) -> Result<Self, DecodeError> {{\n\
-             let version = r.version();\nlet mut it = Self {{\n",
-            self.structure.name
+            "{gate}impl Sealed for {name} {{}}\n\
+             {gate}impl Decode for {name} {{\nfn decode(r: &mut Reader) -> Result<Self, DecodeError> {{\n\
+             let version = r.version();\nlet mut it = Self {{\n"
         );
         for field in self.fields() {
             let _ = writeln!(code, "{}: {},", names::field(&field.name), self.initial(field));

@@ -7,7 +7,8 @@ use rustmq_model::Offset;
 
 use super::peers::{LIMITS, Peer, assignment, at, batches, following, member, shake_hands};
 use crate::replication::{
-    Ack, AckLevel, Action, Change, Ignored, InSyncChange, Message, ProduceRefusal, Proposal, Refusal, WaitRefusal,
+    Ack, AckLevel, Action, Change, Ignored, InSyncChange, Message, ProduceRefusal, Proposal, ProposalRefusal,
+    WaitRefusal,
 };
 
 /// The next ISR change that a leader proposes.
@@ -142,9 +143,9 @@ fn a_replica_that_lags_leaves_and_one_that_has_caught_up_joins() {
     // propose it again at once.
     let refuse =
         |leader: &mut Peer, refusal| leader.with(|replica, log| replica.handle_refusal(at(110), log, &join, refusal));
-    refuse(&mut leader, Refusal::Ineligible).unwrap();
+    refuse(&mut leader, ProposalRefusal::Ineligible).unwrap();
     assert_eq!(proposed(&mut leader).change, Change::InSync(InSyncChange::Leave(member(2).broker)));
-    assert_eq!(refuse(&mut leader, Refusal::Ineligible), Err(Ignored::StaleAssignment));
+    assert_eq!(refuse(&mut leader, ProposalRefusal::Ineligible), Err(Ignored::StaleAssignment));
     leader.assign(at(111), &assignment(5, 4, 1, &[1])).unwrap();
     assert!(proposes_nothing(&leader));
     leader.with(|replica, log| replica.handle_timeout(at(110).plus(LIMITS.retry_interval), log));

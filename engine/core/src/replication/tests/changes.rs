@@ -5,7 +5,7 @@ use rustmq_model::{Instant, LeaderEpoch, Offset};
 use super::peers::{LIMITS, Peer, assignment, at, following, member};
 use crate::replication::{
     Action, Answer, Assignment, BrokerEpoch, Change, ChangeFailure, Ignored, InSyncChange, Member, Message, Proposal,
-    Refusal, Replica, RoleName, Starts, Verdict, WaitRefusal,
+    ProposalRefusal, Replica, RoleName, Starts, Verdict, WaitRefusal,
 };
 
 /// Broker 2, which broker 1, the leader of epoch 5, has told to cut its log at 8.
@@ -187,7 +187,9 @@ fn a_leader_that_the_controller_fences_stops_leading() {
     let change = Change::LogStart(Offset(1));
     let proposal = |epoch| Proposal { leader_epoch: LeaderEpoch(epoch), partition_epoch: Default::default(), change };
     let refuse = |leader: &mut Peer, epoch| {
-        leader.with(|replica, log| replica.handle_refusal(at(1), log, &proposal(epoch), Refusal::FencedLeaderEpoch))
+        leader.with(|replica, log| {
+            replica.handle_refusal(at(1), log, &proposal(epoch), ProposalRefusal::FencedLeaderEpoch)
+        })
     };
     assert_eq!(refuse(&mut leader, 4), Err(Ignored::StaleEpoch));
     assert_eq!(leader.replica.role(), RoleName::Leader);

@@ -158,7 +158,6 @@ fn a_full_log_that_goes_on_in_a_new_segment_keeps_it_for_what_frees_space() {
 fn all_close_requests_are_answered_at_the_end() {
     let mut driver = Driver::with(1, Setting::default());
     let first = driver.close();
-    driver.turn();
     let appended = driver.append(0, &[10]);
     let second = driver.close();
     driver.settle();

@@ -1,5 +1,6 @@
 //! A driver without files and threads: the test runs turns, and decides when commits, preparations
-//! and reads end. Checks that the machine names only partitions with an open view.
+//! and reads end. Checks the machine's invariants after each turn and failure, and that the machine
+//! names only partitions with an open view.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -328,6 +329,7 @@ impl Driver {
     pub fn end_younger_commit(&mut self) {
         assert_eq!(self.in_flight.len(), 2);
         self.end_commit_at(1);
+        self.shard.check_invariants();
     }
 
     fn end_commit_at(&mut self, at: usize) {
@@ -351,6 +353,7 @@ impl Driver {
         let number = self.in_flight.remove(at).unwrap().number;
         self.shard.on_committed(self.now, number, Err(broken_disk()));
         self.execute();
+        self.shard.check_invariants();
     }
 
     /// Runs a turn and its commit, and returns whether there was one.

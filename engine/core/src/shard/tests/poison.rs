@@ -94,6 +94,5 @@ fn no_frame_is_written_after_a_failure() {
     driver.fail_commit();
     // Even if a frame is staged after the failure.
     driver.shard.staging.builder_mut().stage_proof().unwrap();
-    driver.turn();
     assert!(!driver.begin_commit());
 }

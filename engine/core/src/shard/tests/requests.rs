@@ -103,6 +103,7 @@ impl Driver {
         let cut = CutLog { id: id(number), leader_epoch: LeaderEpoch(epoch), to };
         self.shard.handle_cut(cut, reply.clone());
         self.execute();
+        self.shard.check_invariants();
         reply
     }
 
@@ -110,6 +111,7 @@ impl Driver {
     pub fn acknowledge(&mut self, number: i32, end: i64) {
         self.shard.handle_watermark(id(number), Offset(end));
         self.execute();
+        self.shard.check_invariants();
     }
 
     pub fn delete(&mut self, numbers: &[i32]) -> Answers<(), DeleteError> {

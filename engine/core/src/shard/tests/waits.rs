@@ -4,29 +4,9 @@ use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
 use super::host::Event;
-use super::requests::{Answers, batch, batch_of};
-use crate::log::AppendFrontier;
-use crate::shard::append_waits::AwaitedEnd;
+use super::requests::{batch, batch_of};
+use crate::log::{AppendFrontier, Replicas};
 use crate::shard::error::AppendError;
-use crate::shard::partitions::LogVersion;
-use crate::shard::request::Appended;
-use crate::shard::waiting::WaitingAppend;
-
-impl Driver {
-    /// An append that waits for an offset beyond this shard's log, as if other replicas were
-    /// behind.
-    fn wait_for(&mut self, number: i32, end: i64) -> Answers<Appended, AppendError> {
-        let (key, reply) = (self.key(number), self.reply());
-        let frontier = AppendFrontier::HighWatermark;
-        let append = WaitingAppend {
-            ends: vec![AwaitedEnd { key, version: LogVersion::ZERO, frontier, end: Offset(end), batches: 1 }],
-            results: vec![Ok(Appended { base_offset: Offset::ZERO, log_start: Offset::ZERO, duplicate_of: None })],
-            reply: reply.clone(),
-        };
-        assert!(self.shard.waiting.push_append(append, &self.shard.partitions).is_none());
-        reply
-    }
-}
 
 #[test]
 fn a_repeated_durable_batch_does_not_wait_for_others() {
@@ -163,9 +143,12 @@ fn a_request_that_loses_a_part_to_a_failure_is_refused_once() {
 
 #[test]
 fn appends_to_a_closed_partition_are_refused_before_another_one_has_its_slot() {
-    let mut driver = Driver::with(2, Setting::default());
+    let setting = Setting { replicas: Replicas::Several, until: AppendFrontier::HighWatermark, ..Setting::default() };
+    let mut driver = Driver::with(2, setting);
     let key = driver.key(0);
-    let (left, other) = (driver.wait_for(0, 3), driver.wait_for(1, 1));
+    let (left, other) = (driver.append(0, &[1]), driver.append(1, &[1]));
+    driver.settle();
+    assert!(!left.is_answered() && !other.is_answered(), "no other replica has acknowledged them");
     let deleted = driver.delete(&[0]);
     driver.turn();
     driver.events.clear();
@@ -178,8 +161,8 @@ fn appends_to_a_closed_partition_are_refused_before_another_one_has_its_slot() {
     assert_eq!(driver.key(2).slot(), key.slot());
     driver.append(2, &[1; 3]);
     driver.settle();
+    driver.acknowledge(2, 3);
     assert!(!other.is_answered());
-    driver.append(1, &[1]);
-    driver.settle();
+    driver.acknowledge(1, 1);
     assert!(other.answer().unwrap()[0].is_ok());
 }

@@ -16,7 +16,7 @@
 //! [`starting`] replays the recovered partitions. [`partitions`] holds the open logs, [`backlog`]
 //! the requests that wait for a turn, [`memory`] the buffers, and [`tail`] the order in which
 //! batches leave memory. [`error`] lists why requests are refused, [`failure`] the failures of the
-//! disk and of memory among that.
+//! disk and of memory among that. [`invariants`] states the relations between these parts.
 
 pub mod actions;
 mod append_waits;
@@ -33,6 +33,7 @@ pub mod disk_step;
 pub mod error;
 pub mod failure;
 pub mod host;
+mod invariants;
 pub mod location;
 mod log_rebuild;
 mod machine;

@@ -7,56 +7,26 @@
 mod broker;
 mod effective;
 mod entry;
+mod error;
 mod layers;
 mod rule;
 mod topic;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 pub use broker::broker_configs;
 pub use effective::{CleanupPolicy, EffectiveBrokerConfig, EffectiveTopicConfig, TimestampType};
 pub use entry::{ConfigEntry, ConfigKind, Effect, TopicConfigEntry, Update};
+pub use error::{ConfigError, InvalidConfigReason};
 pub use layers::{ConfigLayers, ConfigSource, DescribedConfig, StaticConfigs, Synonym};
 pub use topic::TOPIC_CONFIGS;
 
-use crate::{ConfigResource, Configs, Rejection};
+use crate::{ConfigResource, Configs};
 
 /// The most bytes of a config's value, as in Kafka. Configs are part of the cluster's state, which
 /// every node holds in memory.
 pub const VALUE_BYTES_MAX: usize = 32_767;
-
-/// The most bytes of a value that an error shows.
-const QUOTED_BYTES_MAX: usize = 128;
-
-/// Why a value is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
-pub struct ConfigError {
-    pub name: String,
-    pub value: Option<String>,
-    pub reason: String,
-}
-
-impl ConfigError {
-    fn new(name: &str, value: Option<&str>, reason: impl fmt::Display) -> Self {
-        // A refused value may have any length.
-        let quoted = |value: &str| match value.floor_char_boundary(QUOTED_BYTES_MAX) {
-            end if end < value.len() => format!("{}...", &value[..end]),
-            _ => value.to_owned(),
-        };
-        Self { name: name.to_owned(), value: value.map(quoted), reason: reason.to_string() }
-    }
-
-    pub(crate) fn into_rejection(self) -> Rejection {
-        Rejection::InvalidConfig { name: self.name, value: self.value, reason: self.reason }
-    }
-
-    /// The rejection of a broker's value. Kafka has another error for a topic's value.
-    pub(crate) fn into_broker_rejection(self) -> Rejection {
-        Rejection::InvalidBrokerConfig { name: self.name, value: self.value, reason: self.reason }
-    }
-}
 
 /// The brokers that a dynamic config is set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +70,7 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     };
     let (least, most) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
     if value(least) > value(most) {
-        let reason = format!("it must not be above {most}");
+        let reason = InvalidConfigReason::must_be(format!("no greater than {most}"));
         return Err(ConfigError::new(least, configs.get(least).map(String::as_str), reason));
     }
     Ok(())
@@ -116,7 +86,8 @@ pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigErro
     let per_address = configs.get(bound).and_then(|value| value.parse().ok());
     let of_addresses = configs.get(overrides).map_or_else(BTreeMap::new, |value| rule::bounds_of_addresses(value));
     if per_address.is_some_and(|per_address| rule::keep_everybody_out(per_address, &of_addresses)) {
-        let reason = format!("it must be at least 1 unless {overrides}, set beside it, lets some address connect");
+        let legal = format!("at least 1 unless {overrides}, set beside it, lets some address connect");
+        let reason = InvalidConfigReason::must_be(legal);
         return Err(ConfigError::new(bound, configs.get(bound).map(String::as_str), reason));
     }
     Ok(())
@@ -130,13 +101,13 @@ pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigErro
 /// value.
 pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
-    let refuse = |reason: String| Err(ConfigError::new(name, Some(value), reason));
-    match entry.effect {
-        Effect::Applied | Effect::KeptOnly => entry.parse(value),
-        Effect::Absent => refuse("it must be nothing: RustMQ does not have what it belongs to".to_owned()),
-        Effect::RuledBy(setting) => refuse(format!("it must be nothing: set {setting} instead")),
-        Effect::WorkedOut => refuse("it must be nothing: it cannot be set".to_owned()),
-    }
+    let legal: Cow<'static, str> = match entry.effect {
+        Effect::Applied | Effect::KeptOnly => return entry.parse(value),
+        Effect::Absent => "nothing: RustMQ does not have what it belongs to".into(),
+        Effect::RuledBy(setting) => format!("nothing: set {setting} instead").into(),
+        Effect::WorkedOut => "nothing: it cannot be set".into(),
+    };
+    Err(ConfigError::new(name, Some(value), InvalidConfigReason::must_be(legal)))
 }
 
 /// Checks a dynamic broker-wide config. Returns the value in the form in which it is kept.
@@ -146,7 +117,7 @@ pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, Con
 /// run, or for an illegal value.
 pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
-    let refuse = |reason: &str| Err(ConfigError::new(name, Some(value), reason));
+    let refuse = |reason| Err(ConfigError::new(name, Some(value), InvalidConfigReason::NotSettable(reason)));
     match (entry.update, scope) {
         (Update::ReadOnly, _) => refuse("it cannot be changed while the broker runs"),
         (Update::PerListener, _) => {
@@ -164,7 +135,8 @@ pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<Stri
 pub fn list_default(resource: &ConfigResource, name: &str) -> Result<&'static str, ConfigError> {
     let entry = entry_of(resource, name)?;
     if entry.kind != ConfigKind::List {
-        return Err(ConfigError::new(name, None, "items can be added to and removed from a list only"));
+        let reason = "items can be added to and removed from a list only";
+        return Err(ConfigError::new(name, None, InvalidConfigReason::NotSettable(reason)));
     }
     Ok(entry.default.unwrap_or(""))
 }
@@ -181,11 +153,11 @@ fn entry_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigEntr
 }
 
 fn unknown_topic_config(name: &str) -> ConfigError {
-    ConfigError::new(name, None, "there is no topic config of this name")
+    ConfigError::new(name, None, InvalidConfigReason::NotSettable("there is no topic config of this name"))
 }
 
 fn unknown_broker_config(name: &str) -> ConfigError {
-    ConfigError::new(name, None, "there is no broker config of this name")
+    ConfigError::new(name, None, InvalidConfigReason::NotSettable("there is no broker config of this name"))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ mod window;
 pub use ack_level::{AckLevel, ProduceRefusal};
 pub use actions::{Action, ChangeFailure, Ignored, WaitRefusal};
 pub use assignment::{
-    Assignment, BrokerEpoch, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Starts,
+    Assignment, BrokerEpoch, Change, InSyncChange, Member, PartitionEpoch, Proposal, ProposalRefusal, Starts,
 };
 pub use leader::BatchesRead;
 pub use limits::ReplicationLimits;

@@ -1,5 +1,5 @@
-//! One file per Kafka API: a request in the broker's words, and the broker's answer as a response.
-//! Nothing is decided here.
+//! One file per Kafka API. A handler translates the request into the broker's types, and the
+//! broker's answer into the response; it decides nothing.
 
 pub mod alter_configs;
 pub mod api_versions;
