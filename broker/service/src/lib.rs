@@ -18,7 +18,7 @@
 //! ```
 //! use rustmq_broker_service::testing::operations::{self, batch_of};
 //! use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
-//! use rustmq_broker_service::{Acks, ProducePartition, ProduceRequest, TopicRef};
+//! use rustmq_broker_service::{Acks, Produce, ProducePartition, TopicRef};
 //! use rustmq_model::{Offset, PartitionId};
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -29,7 +29,7 @@
 //!
 //! let topic = TopicRef::Name("orders".to_owned());
 //! let batch = ProducePartition { topic, partition: PartitionId(0), records: batch_of(&["a value"]) };
-//! let request = ProduceRequest { acks: Acks::All, partitions: vec![batch] };
+//! let request = Produce { acks: Acks::All, partitions: vec![batch] };
 //! // The first wait ends when the engine has the batch, the second when it is synced.
 //! let results = session.produce(request).await.wait().await;
 //! assert_eq!(results[0].as_ref().map(|produced| produced.base_offset), Ok(Offset(0)));
