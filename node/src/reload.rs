@@ -13,8 +13,8 @@ use crate::config::{Config, Difference, Inputs, Readable, Reload, Sources, Verdi
 use crate::logs::LogLines;
 
 /// The configuration in force, and its sources. One task owns it, so that one reload ends before
-/// the next begins. A panic in a reload ends the task: the process then has a failed part, and its
-/// configuration does not change any more.
+/// the next begins. A panic while a configuration is applied ends the task: the process then has a
+/// failed part, and its configuration does not change any more.
 #[derive(Debug)]
 pub struct Reloader {
     pub inputs: Arc<Inputs>,

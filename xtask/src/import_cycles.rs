@@ -202,7 +202,7 @@ mod tests {
         let root = ("lib.rs", "mod wal; mod disk;");
         let cycle = [
             root,
-            ("wal/mod.rs", "pub mod group; pub mod frame; pub use group::{Group as Whole, Part};"),
+            ("wal.rs", "pub mod group; pub mod frame; pub use group::{Group as Whole, Part};"),
             ("wal/group.rs", "use crate::disk::{self, Disk};"),
             ("wal/frame.rs", "use super::{Whole, frame::Other};"),
             ("disk.rs", "fn f() -> u32 { crate::wal::frame::LENGTH }"),

@@ -57,12 +57,12 @@ fn check_name(path: &str) -> Option<Finding> {
     if EMPTY_NAMES.contains(&stem) {
         return Some(Finding::of_file(path, format!("'{stem}' names nothing: call the file after the noun in it")));
     }
-    // In a folder `tests`, Cargo takes any file but `mod.rs` for a test of its own.
-    if stem == "mod" && !file.components().any(|part| part.as_os_str() == "tests") {
+    // In a crate's folder `tests`, Cargo takes any file but `mod.rs` for a test of its own.
+    let has_folder = |name: &str| file.components().any(|part| part.as_os_str() == name);
+    if stem == "mod" && (has_folder("src") || !has_folder("tests")) {
         return Some(Finding::of_file(path, "one style of modules: `name.rs` beside the folder `name`"));
     }
-    let numbered = stem.ends_with(|last: char| last.is_ascii_digit())
-        && !file.components().any(|part| part.as_os_str() == "tests");
+    let numbered = stem.ends_with(|last: char| last.is_ascii_digit()) && !has_folder("tests");
     numbered.then(|| Finding::of_file(path, "a trailing digit is no name: say what differs"))
 }
 

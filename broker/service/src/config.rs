@@ -62,17 +62,17 @@ pub struct BrokerLimits {
     /// are refused as retriable. Default 100,000.
     pub coordinator_requests_waiting_max: usize,
     /// A coordinator's log is shortened when it holds at least this many bytes, and twice the bytes
-    /// of its live records. A restart replays the log before the coordinator answers, and reads for
-    /// it a larger part of the write-ahead log: single commits lie blocks apart there, among the
-    /// records of other partitions. Default 256 KiB.
+    /// that the last shortening wrote again. A restart replays the log before the coordinator
+    /// answers, and reads for it a larger part of the write-ahead log: single commits lie blocks
+    /// apart there, among the records of other partitions. Default 256 KiB.
     pub coordinator_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,
 }
 
-/// The most bytes of appends that one coordinator may have pending. A coordinator reaches it only
-/// if its log commits nothing for long: the log is full, or too few replicas are in sync. Further
-/// requests are then refused as retriable.
+/// The most bytes of appends that one coordinator may have pending. A coordinator reaches it if
+/// its log commits nothing for long (it is full, or too few replicas are in sync), or in a burst of
+/// very large records. Further requests are then refused as retriable.
 const COORDINATOR_PENDING_BYTES_MAX: usize = 16 << 20;
 
 impl BrokerLimits {

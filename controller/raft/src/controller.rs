@@ -62,7 +62,7 @@ pub enum OpenError {
 pub struct RaftController {
     raft: Raft<MetadataRaft>,
     database: Arc<Database>,
-    published: Arc<Published>,
+    pub(crate) published: Arc<Published>,
     pub(crate) turns: Arc<Turns>,
     failure: watch::Sender<Option<String>>,
     config: Arc<ControllerConfig>,
@@ -74,8 +74,8 @@ impl RaftController {
     /// caller's tokio runtime.
     ///
     /// # Errors
-    /// [`OpenError`] says which of these steps has failed. A log that was lost is never replaced by
-    /// a new one.
+    /// [`OpenError`] says which of these steps has failed. With `must_exist`, a log that was lost
+    /// is not replaced by a new one.
     pub async fn open(dir: &Path, config: ControllerConfig) -> Result<Self, OpenError> {
         let (folder, settings) = (dir.to_owned(), config.clone());
         let opened = tokio::task::spawn_blocking(move || open_files(&folder, &settings)).await;
@@ -109,6 +109,20 @@ impl RaftController {
             self.raft.trigger().snapshot().await.map_err(|error| stopped(error.to_string()))?;
         }
         Ok(written.data.expect("a command's entry is answered with what became of it"))
+    }
+
+    /// As [`Self::write`], but ends when the log fails: openraft never answers the commands that
+    /// the task that applies entries had when it panicked, and notices that only with a later one.
+    async fn write_unless_failed(&self, command: Command) -> Result<Applied, SubmitError> {
+        let mut failure = self.failure();
+        tokio::select! {
+            // The answer comes first: a command that was applied is not told to have failed.
+            biased;
+            written = self.write(command) => written,
+            reason = async { failure.wait_for(Option::is_some).await.map_or(None, |reason| reason.clone()) } => {
+                Err(SubmitError::Stopped { reason: reason.unwrap_or_default() })
+            }
+        }
     }
 
     /// Why the metadata log accepts no more commands until the process starts again, once it does
@@ -147,7 +161,7 @@ impl Controller for RaftController {
             let controller = self.clone();
             let mut writing = Box::pin(async move {
                 let _turn = turn;
-                controller.write(command).await
+                controller.write_unless_failed(command).await
             });
             // The first poll passes the command to openraft, so that commands keep the order of
             // these polls.

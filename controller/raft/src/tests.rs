@@ -197,6 +197,22 @@ async fn a_state_machine_that_panics_is_told() {
     assert!(failure.borrow().is_some());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_a_command_is_applied_ends_its_turn_and_refuses_later_commands() {
+    let dir = TempDir::new().unwrap();
+    let controller = founded(dir.path(), ControllerConfig { submissions_max: 1, ..ControllerConfig::default() }).await;
+    // A state that claims a later place in the log makes the next entry panic.
+    controller.published.change(1_000_000, |_| (None::<()>, Vec::new()));
+    let submission = controller.submit(create(1), None);
+    let stopped = |answer| matches!(answer, Err(SubmitError::Stopped { .. }));
+    assert!(stopped(tokio::time::timeout(Duration::from_secs(20), submission).await.unwrap()));
+    assert!(controller.failure().borrow().is_some());
+    // The turn of the first is free again, or this one would wait for ever.
+    let later = controller.submit(create(2), None);
+    assert!(stopped(tokio::time::timeout(Duration::from_secs(20), later).await.unwrap()));
+    controller.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_folder_in_use_and_a_foreign_format_are_refused() {
     let dir = TempDir::new().unwrap();

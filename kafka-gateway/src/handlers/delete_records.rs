@@ -35,10 +35,9 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
                 low_watermark: words::NO_OFFSET,
                 ..DeleteRecordsPartitionResult::default()
             };
-            match results.next() {
-                Some(Ok(log_start)) => DeleteRecordsPartitionResult { low_watermark: log_start.0, ..answer },
-                Some(Err(error)) => DeleteRecordsPartitionResult { error_code: error_map::code(&error), ..answer },
-                None => DeleteRecordsPartitionResult { error_code: error_map::UNKNOWN_TOPIC_OR_PARTITION, ..answer },
+            match results.next().expect("each partition of the request has a result") {
+                Ok(log_start) => DeleteRecordsPartitionResult { low_watermark: log_start.0, ..answer },
+                Err(error) => DeleteRecordsPartitionResult { error_code: error_map::code(&error), ..answer },
             }
         });
         DeleteRecordsTopicResult { partitions: partitions.collect(), name: topic.name }

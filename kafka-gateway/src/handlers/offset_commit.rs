@@ -36,8 +36,8 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         let mut results = wait.await.into_iter();
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
-                let result = results.next();
-                let error_code = result.map_or(error_map::UNKNOWN_TOPIC_OR_PARTITION, |one| code(&one, version));
+                let result = results.next().expect("each partition of the request has a result");
+                let error_code = code(&result, version);
                 OffsetCommitResponsePartition { partition_index: partition.partition_index, error_code }
             });
             let partitions = partitions.collect();

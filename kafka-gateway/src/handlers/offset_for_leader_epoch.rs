@@ -31,13 +31,10 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
                 end_offset: words::NO_OFFSET,
                 ..EpochEndOffset::default()
             };
-            match results.next() {
-                Some(Ok(Some(end))) => {
-                    EpochEndOffset { leader_epoch: end.epoch.0, end_offset: end.end_offset.0, ..answer }
-                }
-                Some(Ok(None)) => answer,
-                Some(Err(error)) => EpochEndOffset { error_code: error_map::code(&error), ..answer },
-                None => EpochEndOffset { error_code: error_map::UNKNOWN_TOPIC_OR_PARTITION, ..answer },
+            match results.next().expect("each partition of the request has a result") {
+                Ok(Some(end)) => EpochEndOffset { leader_epoch: end.epoch.0, end_offset: end.end_offset.0, ..answer },
+                Ok(None) => answer,
+                Err(error) => EpochEndOffset { error_code: error_map::code(&error), ..answer },
             }
         });
         OffsetForLeaderTopicResult { partitions: partitions.collect(), topic: topic.topic }

@@ -116,16 +116,15 @@ fn response(outline: Outline, results: Vec<Result<Produced, ProduceError>>) -> P
         if let Some(code) = refusal {
             return refused(index, code);
         }
-        match results.next() {
-            Some(Ok(produced)) => PartitionProduceResponse {
+        match results.next().expect("each partition that was accepted has a result") {
+            Ok(produced) => PartitionProduceResponse {
                 index,
                 base_offset: produced.base_offset.0,
                 log_append_time_ms: produced.log_append_time.0,
                 log_start_offset: produced.log_start.0,
                 ..PartitionProduceResponse::default()
             },
-            Some(Err(error)) => failed(index, &error),
-            None => refused(index, error_map::UNKNOWN_TOPIC_OR_PARTITION),
+            Err(error) => failed(index, &error),
         }
     })
 }

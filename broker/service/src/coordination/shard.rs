@@ -101,7 +101,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         self.settle(&mut hosted);
     }
 
-    /// Replaces the limits. They hold for records that are appended from now on.
+    /// Replaces the limits. They hold for records that are given to the log from now on.
     pub(super) fn set_limits(&self, limits: ShardLimits) {
         let mut hosted = self.hosted.lock();
         hosted.limits = limits;

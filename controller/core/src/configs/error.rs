@@ -14,8 +14,8 @@ const QUOTED_BYTES_MAX: usize = 128;
 #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
 pub struct ConfigError {
     pub name: String,
-    /// The value, or as much of it as an error shows. `None` if the name is refused, whatever the
-    /// value.
+    /// The value, or as much of it as an error shows. `None` for an unknown name, and for an edit
+    /// of the items of a config that is no list.
     pub value: Option<String>,
     pub reason: InvalidConfigReason,
 }
@@ -89,6 +89,21 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::InvalidConfigReason;
+    use crate::configs::{broker_configs, parse_static_broker_config};
+
+    #[test]
+    fn legal_values_quote_nothing_of_the_refused_value() {
+        let mut refused = 0;
+        for config in broker_configs() {
+            for value in ["a-secret", "a-secret,a-secret", "a-secret:-1", "[a-secret"] {
+                let Err(error) = parse_static_broker_config(config.name, value) else { continue };
+                refused += 1;
+                let legal = error.reason.legal_values();
+                assert!(!legal.contains("a-secret"), "{}: {legal}", config.name);
+            }
+        }
+        assert!(refused > 100, "only {refused} values were refused");
+    }
 
     #[test]
     fn an_error_quotes_a_bounded_part_of_an_item_and_the_legal_values_quote_none() {

@@ -1,7 +1,7 @@
 //! The relations between the parts of a shard that hold between any two calls to it. Each is a
-//! function with the argument for it; relations within one part are checked by that part. Tests and
-//! the simulator check all of them after each turn; production does not, since the time grows with
-//! the partitions and the waits.
+//! function with the argument for it; relations within one part are checked by that part. Tests
+//! check all of them after each turn, the simulator after some; production does not, since the time
+//! grows with the partitions and the waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Each relation between the parts of a shard is found to be broken when it is.
+//! Relations between the parts of a shard are found to be broken when they are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
