@@ -6,6 +6,7 @@
 //! real tree; its crates have another version and its programs other names, so that neither
 //! replaces the real ones.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -128,20 +129,36 @@ fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Copies the files of the repository, new ones included, over those of an earlier run. Unchanged
-/// files keep their modification time, so that cargo does not compile them again.
+/// Copies the files of the repository, new ones included, over those of an earlier run, and removes
+/// all others. Unchanged files keep their modification time, so that cargo does not compile them
+/// again.
 fn copy(root: &Path, tree: &Path) -> Result<()> {
     let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
     ensure!(listed.status.success(), "git could not list the files");
+    let mut copied = BTreeSet::new();
     for file in String::from_utf8(listed.stdout)?.lines() {
         let (from, to) = (root.join(file), tree.join(file));
         // Git still lists a file whose removal is not committed.
         let Ok(bytes) = fs::read(&from) else { continue };
+        copied.insert(to.clone());
         if fs::read(&to).is_ok_and(|there| there == bytes) {
             continue;
         }
         fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
         fs::write(to, bytes)?;
+    }
+    remove_others(tree, &copied)
+}
+
+/// Removes the files below `folder` that are not among `kept`.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_others(&entry.path(), kept)?;
+        } else if !kept.contains(&entry.path()) {
+            fs::remove_file(entry.path())?;
+        }
     }
     Ok(())
 }
@@ -156,6 +173,27 @@ fn execute(command: &mut Command) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_has_no_file_that_the_repository_has_lost() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let (root, tree) = (folder.path().join("root"), folder.path().join("tree"));
+        fs::create_dir_all(root.join("src")).expect("a folder can be made");
+        execute(Command::new("git").args(["init", "-q"]).current_dir(&root)).expect("git works");
+        let files = |tree: &Path| -> BTreeSet<String> {
+            let listed = fs::read_dir(tree.join("src")).expect("it can be listed");
+            listed.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
+        };
+        for names in [["wal.rs", "mod.rs"], ["wal.rs", "disk.rs"]] {
+            fs::remove_dir_all(root.join("src")).expect("it is there");
+            fs::create_dir(root.join("src")).expect("a folder can be made");
+            for name in names {
+                fs::write(root.join("src").join(name), name).expect("it can be written");
+            }
+            copy(&root, &tree).expect("it can be copied");
+            assert_eq!(files(&tree), names.map(str::to_owned).into());
+        }
+    }
 
     /// A bug whose patch no longer applies is never tried.
     #[test]
