@@ -49,7 +49,8 @@
 //! let Some(Action::Append { append, records, .. }) = coordinator.poll_action() else { panic!("an append") };
 //! assert_eq!((records.len(), coordinator.poll_action()), (1, None));
 //!
-//! // The driver appends the record, and reports when it is committed. Then the request is answered.
+//! // The driver appends the record, and reports when it is committed. Then the request is
+//! // answered.
 //! coordinator.on_append_completed(now, append, Ok(Committed { next_offset: Offset(1), bytes: 80 }));
 //! let Some(Action::Reply(reply)) = coordinator.poll_action() else { panic!("a reply") };
 //! assert_eq!(reply.token, ReplyToken(1));

@@ -12,16 +12,12 @@ use crate::words;
 
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: AlterConfigsRequest = call.decode(body)?;
-    let alterations = request.resources.iter().map(replacement);
-    let results = alter(&call, alterations, request.validate_only).await;
-    let responses = words::paired(request.resources, results).map(|(resource, result)| {
-        let (error_code, error_message) = ApiError::code_and_message(result);
-        AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        }
+    let altered = alter(&call, request.resources, replacement, request.validate_only).await;
+    let responses = altered.map(|(resource, (error_code, error_message))| AlterConfigsResourceResponse {
+        error_code,
+        error_message,
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
     });
     let response = AlterConfigsResponse { responses: responses.collect(), ..AlterConfigsResponse::default() };
     call.answer(&response)
@@ -48,13 +44,16 @@ pub fn alteration(kind: i8, name: &str, change: ConfigChange) -> Result<Resource
     Ok(ResourceAlteration { resource, change })
 }
 
-/// Sends the legal alterations to the broker. Returns a result for each alteration, in their order.
-pub async fn alter(
+/// Sends the legal alterations of these resources to the broker. Returns each resource with the
+/// code and the text of its result, in their order.
+pub async fn alter<R>(
     call: &Call,
-    alterations: impl Iterator<Item = Result<ResourceAlteration, ApiError>>,
+    resources: Vec<R>,
+    alteration_of: fn(&R) -> Result<ResourceAlteration, ApiError>,
     validate_only: bool,
-) -> Vec<Result<(), ApiError>> {
-    let (legal, refusals) = Refusals::split(alterations);
+) -> impl Iterator<Item = (R, (i16, Option<String>))> {
+    let (legal, refusals) = Refusals::split(resources.iter().map(alteration_of));
     let results = call.session.alter_configs(legal, words::mode(validate_only)).await;
-    refusals.join(Ok(results.into_iter().map(|result| result.map_err(|error| ApiError::of(&error)))))
+    let results = refusals.join(Ok(results.into_iter().map(|result| result.map_err(|error| ApiError::of(&error)))));
+    words::paired(resources, results).map(|(resource, result)| (resource, ApiError::code_and_message(result)))
 }

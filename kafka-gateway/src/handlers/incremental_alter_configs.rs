@@ -8,20 +8,15 @@ use rustmq_kafka_codec_messages::{IncrementalAlterConfigsRequest, IncrementalAlt
 use super::alter_configs::{alter, alteration};
 use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map::ApiError;
-use crate::words;
 
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: IncrementalAlterConfigsRequest = call.decode(body)?;
-    let alterations = request.resources.iter().map(resource_alteration);
-    let results = alter(&call, alterations, request.validate_only).await;
-    let responses = words::paired(request.resources, results).map(|(resource, result)| {
-        let (error_code, error_message) = ApiError::code_and_message(result);
-        AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        }
+    let altered = alter(&call, request.resources, resource_alteration, request.validate_only).await;
+    let responses = altered.map(|(resource, (error_code, error_message))| AlterConfigsResourceResponse {
+        error_code,
+        error_message,
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
     });
     let response = IncrementalAlterConfigsResponse {
         responses: responses.collect(),

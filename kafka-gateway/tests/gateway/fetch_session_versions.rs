@@ -1,10 +1,9 @@
 //! A fetch session that continues in another version of the request.
 
 use crate::fixture::GatewayFixture;
-use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::fetch_request::{FetchPartition, FetchTopic};
 use rustmq_kafka_codec_messages::fetch_response::{EpochEndOffset, PartitionData};
-use rustmq_kafka_codec_messages::{CreateTopicsRequest, FetchRequest, FetchResponse};
+use rustmq_kafka_codec_messages::{FetchRequest, FetchResponse};
 
 const NONE: i16 = 0;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -26,14 +25,7 @@ fn partition_of(response: &FetchResponse) -> &PartitionData {
 async fn a_session_that_continues_in_an_older_version_tells_of_no_diverging_epoch() {
     let fixture = GatewayFixture::open(|_| {}).await;
     let mut client = fixture.client().await;
-    let topic = CreatableTopic {
-        name: "orders".to_owned(),
-        num_partitions: 1,
-        replication_factor: 1,
-        ..CreatableTopic::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    assert_eq!(client.ask(7, request).await.topics[0].error_code, NONE);
+    client.create_topic("orders", 1).await;
 
     // The log is empty, so epoch 0 ends at offset 0, below the reader's position.
     let partition = FetchPartition {

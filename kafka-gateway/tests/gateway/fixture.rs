@@ -11,7 +11,10 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::{Broker, Session};
-use rustmq_kafka_codec_messages::{ApiKey, Decode, Encode, Message, Reader, Request, encode_request, for_each_api};
+use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
+use rustmq_kafka_codec_messages::{
+    ApiKey, CreateTopicsRequest, Decode, Encode, Message, Reader, Request, encode_request, for_each_api,
+};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -124,6 +127,17 @@ impl Client {
     }
 
     /// The next response: its correlation id, and what follows it.
+    pub async fn create_topic(&mut self, name: &str, num_partitions: i32) {
+        let topic = CreatableTopic {
+            name: name.to_owned(),
+            num_partitions,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+        assert_eq!(self.ask(7, request).await.topics[0].error_code, 0, "{name} is created");
+    }
+
     pub async fn receive(&mut self) -> Option<(i32, Vec<u8>)> {
         let mut length = [0; 4];
         let read = timeout(PATIENCE, self.stream.read_exact(&mut length)).await.expect("an answer in time");

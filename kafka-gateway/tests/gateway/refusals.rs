@@ -101,10 +101,7 @@ async fn an_address_has_the_connections_that_the_settings_give_it() {
 async fn a_page_of_partitions_ends_where_the_setting_says() {
     let fixture = GatewayFixture::open_with(&[("max.request.partition.size.limit", "3")], |_| {}).await;
     let mut client = fixture.client().await;
-    let topic =
-        CreatableTopic { name: text("pages"), num_partitions: 5, replication_factor: 1, ..CreatableTopic::default() };
-    let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    client.ask(7, creation).await;
+    client.create_topic("pages", 5).await;
     let mut cursor = None;
     let mut pages = Vec::new();
     loop {

@@ -2,9 +2,8 @@
 
 use crate::fixture::{Client, GatewayFixture, framed};
 use bytes::Bytes;
-use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
-use rustmq_kafka_codec_messages::{ApiVersionsRequest, CreateTopicsRequest, ProduceRequest};
+use rustmq_kafka_codec_messages::{ApiVersionsRequest, ProduceRequest};
 use rustmq_model::Timestamp;
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
@@ -30,14 +29,7 @@ async fn produce(client: &mut Client, size: usize) {
 async fn what_the_engine_holds_without_an_answer_is_counted() {
     let fixture = GatewayFixture::open(|_| {}).await;
     let mut client = fixture.client().await;
-    let topic = CreatableTopic {
-        name: "orders".to_owned(),
-        num_partitions: 1,
-        replication_factor: 1,
-        ..CreatableTopic::default()
-    };
-    let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    client.ask(5, creation).await;
+    client.create_topic("orders", 1).await;
 
     fixture.stall();
     for size in [LARGE; COUNT].into_iter().chain([1]) {

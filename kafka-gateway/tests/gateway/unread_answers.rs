@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::fixture::{GatewayFixture, framed};
-use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
+use rustmq_kafka_codec_messages::MetadataRequest;
 use rustmq_kafka_codec_messages::metadata_request::MetadataRequestTopic;
-use rustmq_kafka_codec_messages::{CreateTopicsRequest, CreateTopicsResponse, MetadataRequest};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
@@ -19,17 +18,7 @@ const HANDLED_MAX: usize = 100;
 async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() {
     let fixture = GatewayFixture::open(|config| config.transfer_stall_max = Duration::from_millis(500)).await;
     let name = "wide".to_owned();
-    let topic = CreatableTopic {
-        name: name.clone(),
-        num_partitions: PARTITIONS,
-        replication_factor: 1,
-        ..CreatableTopic::default()
-    };
-    let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    let mut client = fixture.client().await;
-    client.send(&framed(5, 0, &creation)).await;
-    client.answer::<CreateTopicsResponse>(5, 0).await;
-    drop(client);
+    fixture.client().await.create_topic(&name, PARTITIONS).await;
 
     let asked = MetadataRequestTopic { name: Some(name), ..MetadataRequestTopic::default() };
     let request = MetadataRequest { topics: Some(vec![asked]), ..MetadataRequest::default() };
