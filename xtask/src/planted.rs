@@ -65,6 +65,9 @@ fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
 fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     // All bugs share one tree, so that unchanged crates are compiled once.
     let tree = std::env::temp_dir().join("rustmq-planted");
+    // Another checkout's run would change the tree while it is compiled. The lock ends with `lock`.
+    let lock = fs::File::create(tree.with_extension("lock")).context("making the lock of the planted tree")?;
+    lock.lock().context("waiting for another run with planted bugs")?;
     copy(root, &tree)?;
     execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
     // Cargo identifies a workspace's crates by name, version and path within the workspace, but not
@@ -135,29 +138,33 @@ fn target_folder(root: &Path) -> PathBuf {
 fn copy(root: &Path, tree: &Path) -> Result<()> {
     let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
     ensure!(listed.status.success(), "git could not list the files");
-    let mut copied = BTreeSet::new();
-    for file in String::from_utf8(listed.stdout)?.lines() {
-        let (from, to) = (root.join(file), tree.join(file));
-        // Git still lists a file whose removal is not committed.
-        let Ok(bytes) = fs::read(&from) else { continue };
-        copied.insert(to.clone());
+    let listed = String::from_utf8(listed.stdout)?;
+    // Git still lists a file whose removal is not committed.
+    let files: Vec<&str> = listed.lines().filter(|file| root.join(file).is_file()).collect();
+    fs::create_dir_all(tree).with_context(|| format!("making {}", tree.display()))?;
+    remove_others(tree, &files.iter().map(|file| tree.join(file)).collect())?;
+    for file in files {
+        let (bytes, to) = (fs::read(root.join(file))?, tree.join(file));
         if fs::read(&to).is_ok_and(|there| there == bytes) {
             continue;
         }
         fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
         fs::write(to, bytes)?;
     }
-    remove_others(tree, &copied)
+    Ok(())
 }
 
-/// Removes the files below `folder` that are not among `kept`.
+/// Removes the files below `folder` that are not among `kept`, and folders without any other.
 fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_others(&entry.path(), kept)?;
-        } else if !kept.contains(&entry.path()) {
-            fs::remove_file(entry.path())?;
+        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        if kind.is_dir() {
+            remove_others(&path, kept)?;
+            if fs::read_dir(&path)?.next().is_none() {
+                fs::remove_dir(path)?;
+            }
+        } else if !kept.contains(&path) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())
@@ -180,18 +187,17 @@ mod tests {
         let (root, tree) = (folder.path().join("root"), folder.path().join("tree"));
         fs::create_dir_all(root.join("src")).expect("a folder can be made");
         execute(Command::new("git").args(["init", "-q"]).current_dir(&root)).expect("git works");
-        let files = |tree: &Path| -> BTreeSet<String> {
-            let listed = fs::read_dir(tree.join("src")).expect("it can be listed");
-            listed.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
-        };
-        for names in [["wal.rs", "mod.rs"], ["wal.rs", "disk.rs"]] {
+        // A file in place of a folder, and the other way around, among them.
+        for names in [["wal/mod.rs", "disk"], ["wal", "disk/file.rs"], ["wal/mod.rs", "wal/disk"]] {
             fs::remove_dir_all(root.join("src")).expect("it is there");
-            fs::create_dir(root.join("src")).expect("a folder can be made");
             for name in names {
-                fs::write(root.join("src").join(name), name).expect("it can be written");
+                let file = root.join("src").join(name);
+                fs::create_dir_all(file.parent().expect("it lies in a folder")).expect("a folder can be made");
+                fs::write(file, name).expect("it can be written");
             }
             copy(&root, &tree).expect("it can be copied");
-            assert_eq!(files(&tree), names.map(str::to_owned).into());
+            let same = Command::new("diff").args(["-r", "root/src", "tree/src"]).current_dir(folder.path()).status();
+            assert!(same.expect("diff works").success(), "{names:?}");
         }
     }
 

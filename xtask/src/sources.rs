@@ -149,3 +149,16 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check_name;
+
+    #[test]
+    fn only_the_folder_beside_src_has_tests_of_its_own() {
+        assert!(check_name("wal/tests/fixture/mod.rs").is_none());
+        for file in ["wal/src/tests/fixture/mod.rs", "wal/src/disk/mod.rs"] {
+            assert!(check_name(file).is_some(), "{file}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use rustmq_controller_api::{
 };
 use rustmq_controller_core::Command;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use crate::config::ControllerConfig;
 use crate::database::{Database, StoreError};
@@ -60,7 +61,7 @@ pub enum OpenError {
 /// The embedded controller. Clones share one controller.
 #[derive(Clone)]
 pub struct RaftController {
-    raft: Raft<MetadataRaft>,
+    pub(crate) raft: Raft<MetadataRaft>,
     database: Arc<Database>,
     pub(crate) published: Arc<Published>,
     pub(crate) turns: Arc<Turns>,
@@ -106,21 +107,28 @@ impl RaftController {
         })?;
         if let Some(bytes) = self.database.log_bytes_due(self.config.snapshot_log_bytes) {
             tracing::debug!(bytes, "the metadata log is long enough for a snapshot");
-            self.raft.trigger().snapshot().await.map_err(|error| stopped(error.to_string()))?;
+            // The command is applied, whatever becomes of the snapshot.
+            if let Err(error) = self.raft.trigger().snapshot().await {
+                tracing::warn!(%error, "no snapshot of the metadata log was begun");
+            }
         }
         Ok(written.data.expect("a command's entry is answered with what became of it"))
     }
 
-    /// As [`Self::write`], but ends when the log fails: openraft never answers the commands that
-    /// the task that applies entries had when it panicked, and notices that only with a later one.
+    /// As [`Self::write`], but refuses a command after the log has failed, and ends when it fails:
+    /// openraft never answers the commands that the task that applies entries had when it panicked.
     async fn write_unless_failed(&self, command: Command) -> Result<Applied, SubmitError> {
         let mut failure = self.failure();
+        if let Some(reason) = failure.borrow().clone() {
+            return Err(SubmitError::Stopped { reason });
+        }
         tokio::select! {
-            // The answer comes first: a command that was applied is not told to have failed.
+            // An answer that is already here comes first.
             biased;
             written = self.write(command) => written,
-            reason = async { failure.wait_for(Option::is_some).await.map_or(None, |reason| reason.clone()) } => {
-                Err(SubmitError::Stopped { reason: reason.unwrap_or_default() })
+            failed = failure.wait_for(Option::is_some) => {
+                let failed = failed.expect("the controller holds the sender");
+                Err(SubmitError::Stopped { reason: failed.clone().expect("it was waited for") })
             }
         }
     }
@@ -156,7 +164,9 @@ impl RaftController {
 
 impl Controller for RaftController {
     fn submit(&self, command: Command, start_within: Option<Duration>) -> Submission<'_> {
-        Box::pin(async move {
+        // Without tokio's budget for a task: a task that has spent it would ask for its turn, or
+        // pass its command on, only after its first poll.
+        Box::pin(unconstrained(async move {
             let turn = self.turns.take(start_within).await?;
             let controller = self.clone();
             let mut writing = Box::pin(async move {
@@ -175,7 +185,7 @@ impl Controller for RaftController {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(cancelled) => Err(SubmitError::Stopped { reason: cancelled.to_string() }),
             })
-        })
+        }))
     }
 
     fn snapshot(&self) -> ClusterSnapshot {

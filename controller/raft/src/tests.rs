@@ -6,8 +6,11 @@
 mod crash;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use openraft::storage::RaftLogStorage;
@@ -201,6 +204,7 @@ async fn a_state_machine_that_panics_is_told() {
 async fn a_panic_while_a_command_is_applied_ends_its_turn_and_refuses_later_commands() {
     let dir = TempDir::new().unwrap();
     let controller = founded(dir.path(), ControllerConfig { submissions_max: 1, ..ControllerConfig::default() }).await;
+    let before = controller.snapshot().index;
     // A state that claims a later place in the log makes the next entry panic.
     controller.published.change(1_000_000, |_| (None::<()>, Vec::new()));
     let submission = controller.submit(create(1), None);
@@ -210,6 +214,34 @@ async fn a_panic_while_a_command_is_applied_ends_its_turn_and_refuses_later_comm
     // The turn of the first is free again, or this one would wait for ever.
     let later = controller.submit(create(2), None);
     assert!(stopped(tokio::time::timeout(Duration::from_secs(20), later).await.unwrap()));
+    // openraft handles requests in their order, and notices the panic with the next command: it has
+    // had none.
+    controller.raft.with_raft_state(|_| ()).await.unwrap();
+    let last = controller.raft.metrics().borrow().last_log_index;
+    assert_eq!(last, Some(before + 1), "what was refused after the failure is not in the log");
+    controller.shutdown().await;
+}
+
+/// tokio lets a task poll so often before it must yield.
+#[tokio::test]
+async fn commands_keep_their_order_in_a_task_that_has_no_budget_left() {
+    let dir = TempDir::new().unwrap();
+    let controller = founded(dir.path(), ControllerConfig::default()).await;
+    for (spent, number) in (110..150).zip((0..).step_by(2)) {
+        tokio::task::yield_now().await;
+        for _ in 0..spent {
+            tokio::task::consume_budget().await;
+        }
+        let mut first = controller.submit(create(number), None);
+        let mut second = tokio::task::unconstrained(controller.submit(create(number + 1), None));
+        let polled = poll_fn(|context| {
+            let first = first.as_mut().poll(context);
+            Poll::Ready((first, Pin::new(&mut second).poll(context)))
+        });
+        let (Poll::Pending, Poll::Pending) = polled.await else { panic!("neither has an answer on this thread") };
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(first.index < second.index, "{} before {} after {spent} polls", first.index, second.index);
+    }
     controller.shutdown().await;
 }
 
