@@ -7,7 +7,7 @@
 //! replaces the real ones.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,20 +65,35 @@ fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
 fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     // All bugs share one tree, so that unchanged crates are compiled once.
     let tree = std::env::temp_dir().join("rustmq-planted");
-    // Another checkout's run would change the tree while it is compiled. The lock ends with `lock`.
-    let lock = fs::File::create(tree.with_extension("lock")).context("making the lock of the planted tree")?;
-    lock.lock().context("waiting for another run with planted bugs")?;
+    // Another run would change the tree or the program meanwhile. This run holds the lock until
+    // `_lock` is dropped.
+    let _lock = lock(&tree.with_extension("lock"))?;
     copy(root, &tree)?;
     execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
     // Cargo identifies a workspace's crates by name, version and path within the workspace, but not
     // by the path of the workspace.
     replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
-    let text = fs::read_to_string(patch)?;
+    let text = fs::read_to_string(patch).with_context(|| format!("reading {}", patch.display()))?;
     let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
     match finder.split_once(" within ") {
         Some((scenario, seeds)) => simulate(root, &tree, scenario, seeds.parse().context("a number of seeds")?),
         None => test(root, &tree, finder),
     }
+}
+
+/// Locks the file, and says so if it must wait for that.
+fn lock(path: &Path) -> Result<fs::File> {
+    let file = fs::File::create(path).with_context(|| format!("making {}", path.display()))?;
+    let locked = match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            println!("another run holds {}: waiting until it ends", path.display());
+            file.lock()
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    };
+    locked.with_context(|| format!("locking {}", path.display()))?;
+    Ok(file)
 }
 
 /// Builds the program from the copy, under another name.
@@ -123,48 +138,55 @@ fn test(root: &Path, tree: &Path, name: &str) -> Result<String> {
 }
 
 fn replace(file: &Path, old: &str, new: &str) -> Result<()> {
-    let text = fs::read_to_string(file)?;
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     ensure!(text.contains(old), "{} has no {old:?}", file.display());
-    Ok(fs::write(file, text.replace(old, new))?)
+    fs::write(file, text.replace(old, new)).with_context(|| format!("writing {}", file.display()))
 }
 
 fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Copies the files of the repository, new ones included, over those of an earlier run, and removes
-/// all others. Unchanged files keep their modification time, so that cargo does not compile them
-/// again.
+/// Removes what the repository does not have, then copies its files, new ones included. Unchanged
+/// files keep their modification time, so that cargo does not compile them again.
 fn copy(root: &Path, tree: &Path) -> Result<()> {
     let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
     ensure!(listed.status.success(), "git could not list the files");
     let listed = String::from_utf8(listed.stdout)?;
     // Git still lists a file whose removal is not committed.
     let files: Vec<&str> = listed.lines().filter(|file| root.join(file).is_file()).collect();
-    fs::create_dir_all(tree).with_context(|| format!("making {}", tree.display()))?;
+    make_folder(tree)?;
     remove_others(tree, &files.iter().map(|file| tree.join(file)).collect())?;
     for file in files {
-        let (bytes, to) = (fs::read(root.join(file))?, tree.join(file));
+        let (from, to) = (root.join(file), tree.join(file));
+        let bytes = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
         if fs::read(&to).is_ok_and(|there| there == bytes) {
             continue;
         }
-        fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
-        fs::write(to, bytes)?;
+        make_folder(to.parent().context("a file lies in a folder")?)?;
+        fs::write(&to, bytes).with_context(|| format!("writing {}", to.display()))?;
     }
     Ok(())
 }
 
-/// Removes the files below `folder` that are not among `kept`, and folders without any other.
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))
+}
+
+/// Removes the files below `folder` that are not among `kept`, and the folders that are then
+/// empty.
 fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
-        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+    let listing = || format!("listing {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(listing)? {
+        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))).with_context(listing)?;
+        let removing = || format!("removing {}", path.display());
         if kind.is_dir() {
             remove_others(&path, kept)?;
-            if fs::read_dir(&path)?.next().is_none() {
-                fs::remove_dir(path)?;
+            if fs::read_dir(&path).with_context(removing)?.next().is_none() {
+                fs::remove_dir(&path).with_context(removing)?;
             }
         } else if !kept.contains(&path) {
-            fs::remove_file(path)?;
+            fs::remove_file(&path).with_context(removing)?;
         }
     }
     Ok(())
@@ -187,7 +209,7 @@ mod tests {
         let (root, tree) = (folder.path().join("root"), folder.path().join("tree"));
         fs::create_dir_all(root.join("src")).expect("a folder can be made");
         execute(Command::new("git").args(["init", "-q"]).current_dir(&root)).expect("git works");
-        // A file in place of a folder, and the other way around, among them.
+        // A file takes the place of a folder, and a folder that of a file.
         for names in [["wal/mod.rs", "disk"], ["wal", "disk/file.rs"], ["wal/mod.rs", "wal/disk"]] {
             fs::remove_dir_all(root.join("src")).expect("it is there");
             for name in names {

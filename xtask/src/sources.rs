@@ -155,7 +155,7 @@ mod tests {
     use super::check_name;
 
     #[test]
-    fn only_the_folder_beside_src_has_tests_of_its_own() {
+    fn mod_files_are_allowed_only_in_the_folder_tests_beside_src() {
         assert!(check_name("wal/tests/fixture/mod.rs").is_none());
         for file in ["wal/src/tests/fixture/mod.rs", "wal/src/disk/mod.rs"] {
             assert!(check_name(file).is_some(), "{file}");

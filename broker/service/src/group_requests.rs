@@ -129,7 +129,8 @@ impl Session {
     /// Joins a group. `new_member` is overwritten here.
     ///
     /// # Errors
-    /// The [`GroupError`] with which the group's coordinator refuses the member.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the coordinator refuses the member.
     pub fn join_group(&self, request: JoinRequest) -> GroupWait<Joined> {
         let stem = request.instance.as_ref().map_or(request.client.id.as_str(), InstanceId::as_str);
         let new_member = MemberId::from(format!("{stem}-{}", uuid::Uuid::new_v4()));
@@ -144,7 +145,8 @@ impl Session {
     /// Waits for the assignment of the current generation, which the leader's request carries.
     ///
     /// # Errors
-    /// The [`GroupError`] with which the group's coordinator refuses the member.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the coordinator refuses the member.
     pub fn sync_group(&self, request: SyncRequest) -> GroupWait<Synced> {
         let group = request.group.clone();
         self.broker.coordinators.request(&group, GroupRequest::Sync(request), |outcome| match outcome {
@@ -156,8 +158,9 @@ impl Session {
     /// Renews the session of a member.
     ///
     /// # Errors
-    /// The [`GroupError`] with which the group's coordinator refuses the member;
-    /// [`GroupError::RebalanceInProgress`] tells it to join again.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the coordinator refuses the member. [`GroupError::RebalanceInProgress`] tells
+    /// the member to join again.
     pub fn heartbeat(&self, request: &HeartbeatRequest) -> GroupWait<()> {
         self.broker.coordinators.request(&request.group, GroupRequest::Heartbeat(request.clone()), |outcome| {
             match outcome {
@@ -167,11 +170,13 @@ impl Session {
         })
     }
 
-    /// Removes members from a group. An outcome for each, in the order of the request.
+    /// Removes members from a group. The answer has an outcome for each member, in the order of the
+    /// request.
     ///
     /// # Errors
-    /// The outer [`GroupError`] refuses the whole request; each member has an error of its own
-    /// besides.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the coordinator refuses the whole request. Otherwise each member has a result
+    /// of its own.
     pub fn leave_group(&self, request: LeaveRequest) -> GroupWait<Vec<LeftMember>> {
         let group = request.group.clone();
         self.broker.coordinators.request(&group, GroupRequest::Leave(request), |outcome| match outcome {
@@ -289,7 +294,9 @@ impl Session {
     /// Deletes a group without members, with its offsets.
     ///
     /// # Errors
-    /// [`GroupError::NonEmptyGroup`] for one with members, and the coordinator's other refusals.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the coordinator refuses the deletion. [`GroupError::NonEmptyGroup`] says that
+    /// the group has members.
     pub fn delete_group(&self, group: &GroupId) -> GroupWait<()> {
         self.broker.coordinators.request(group, GroupRequest::DeleteGroup(group.clone()), |outcome| match outcome {
             ReplyOutcome::DeleteGroup(answer) => Some(answer),

@@ -16,7 +16,7 @@ use rustmq_controller_api::{
 };
 use rustmq_controller_core::Command;
 use tokio::sync::watch;
-use tokio::task::unconstrained;
+use tokio::task::coop::unconstrained;
 
 use crate::config::ControllerConfig;
 use crate::database::{Database, StoreError};
@@ -108,8 +108,10 @@ impl RaftController {
         if let Some(bytes) = self.database.log_bytes_due(self.config.snapshot_log_bytes) {
             tracing::debug!(bytes, "the metadata log is long enough for a snapshot");
             // The command is applied, whatever becomes of the snapshot.
-            if let Err(error) = self.raft.trigger().snapshot().await {
-                tracing::warn!(%error, "no snapshot of the metadata log was begun");
+            match self.raft.trigger().snapshot().await {
+                Ok(()) => {}
+                Err(Fatal::Stopped) => tracing::debug!("the metadata log was shut down before its snapshot"),
+                Err(error) => tracing::warn!(%error, "no snapshot of the metadata log was begun"),
             }
         }
         Ok(written.data.expect("a command's entry is answered with what became of it"))
@@ -164,10 +166,10 @@ impl RaftController {
 
 impl Controller for RaftController {
     fn submit(&self, command: Command, start_within: Option<Duration>) -> Submission<'_> {
-        // Without tokio's budget for a task: a task that has spent it would ask for its turn, or
-        // pass its command on, only after its first poll.
-        Box::pin(unconstrained(async move {
-            let turn = self.turns.take(start_within).await?;
+        Box::pin(async move {
+            // The submission ignores tokio's budget for a task. If the task has spent it, the first
+            // poll of this future would neither ask for the turn nor pass the command on.
+            let turn = unconstrained(self.turns.take(start_within)).await?;
             let controller = self.clone();
             let mut writing = Box::pin(async move {
                 let _turn = turn;
@@ -175,7 +177,7 @@ impl Controller for RaftController {
             });
             // The first poll passes the command to openraft, so that commands keep the order of
             // these polls.
-            let polled = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await;
+            let polled = unconstrained(poll_fn(|context| Poll::Ready(writing.as_mut().poll(context)))).await;
             if let Poll::Ready(result) = polled {
                 return result;
             }
@@ -185,7 +187,7 @@ impl Controller for RaftController {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(cancelled) => Err(SubmitError::Stopped { reason: cancelled.to_string() }),
             })
-        }))
+        })
     }
 
     fn snapshot(&self) -> ClusterSnapshot {

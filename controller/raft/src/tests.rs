@@ -24,6 +24,7 @@ use rustmq_controller_core::{
 };
 use rustmq_model::{BrokerId, ByteSize, Timestamp, TopicId};
 use tempfile::TempDir;
+use tokio::task::{coop, yield_now};
 
 use crate::database::Database;
 use crate::log_store::LogStore;
@@ -217,23 +218,33 @@ async fn a_panic_while_a_command_is_applied_ends_its_turn_and_refuses_later_comm
     // openraft handles requests in their order, and notices the panic with the next command: it has
     // had none.
     controller.raft.with_raft_state(|_| ()).await.unwrap();
-    let last = controller.raft.metrics().borrow().last_log_index;
-    assert_eq!(last, Some(before + 1), "what was refused after the failure is not in the log");
     controller.shutdown().await;
+    let database = Database::open(&dir.path().join("metadata.redb"), ByteSize::mib(1)).unwrap();
+    let last = database.last_entry().unwrap().expect("the cluster was founded").log_id.index;
+    assert_eq!(last, before + 1, "what was refused after the failure is not in the log");
 }
 
-/// tokio lets a task poll so often before it must yield.
+/// tokio makes a task yield after a limited number of polls. This must not change the order of its
+/// commands.
 #[tokio::test]
 async fn commands_keep_their_order_in_a_task_that_has_no_budget_left() {
     let dir = TempDir::new().unwrap();
     let controller = founded(dir.path(), ControllerConfig::default()).await;
-    for (spent, number) in (110..150).zip((0..).step_by(2)) {
-        tokio::task::yield_now().await;
+    // Each poll of a task begins with the whole budget.
+    yield_now().await;
+    let mut budget = 0;
+    while coop::has_budget_remaining() {
+        coop::consume_budget().await;
+        budget += 1;
+    }
+    for (spent, number) in [(budget, 0), (budget - 1, 2)] {
+        yield_now().await;
         for _ in 0..spent {
-            tokio::task::consume_budget().await;
+            coop::consume_budget().await;
         }
+        assert_eq!(coop::has_budget_remaining(), spent < budget, "after {spent} polls");
         let mut first = controller.submit(create(number), None);
-        let mut second = tokio::task::unconstrained(controller.submit(create(number + 1), None));
+        let mut second = coop::unconstrained(controller.submit(create(number + 1), None));
         let polled = poll_fn(|context| {
             let first = first.as_mut().poll(context);
             Poll::Ready((first, Pin::new(&mut second).poll(context)))

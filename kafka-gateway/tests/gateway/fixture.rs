@@ -126,7 +126,7 @@ impl Client {
         self.answer(version, CORRELATION).await
     }
 
-    /// The next response: its correlation id, and what follows it.
+    /// Creates a topic with one replica for each partition, and checks that it was created.
     pub async fn create_topic(&mut self, name: &str, num_partitions: i32) {
         let topic = CreatableTopic {
             name: name.to_owned(),
@@ -138,6 +138,7 @@ impl Client {
         assert_eq!(self.ask(7, request).await.topics[0].error_code, 0, "{name} is created");
     }
 
+    /// The next response: its correlation id, and what follows it.
     pub async fn receive(&mut self) -> Option<(i32, Vec<u8>)> {
         let mut length = [0; 4];
         let read = timeout(PATIENCE, self.stream.read_exact(&mut length)).await.expect("an answer in time");
