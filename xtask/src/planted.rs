@@ -33,8 +33,13 @@ pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<(
         patches.retain(|patch| names.contains(&name(patch)));
     }
     ensure!(!patches.is_empty(), "no planted bug of that name");
+    // All bugs share one tree, so that unchanged crates are compiled once.
+    let tree = std::env::temp_dir().join("rustmq-planted");
+    // Another run would change the tree or the program meanwhile. This run holds the lock until it
+    // has tried its last bug.
+    let _lock = lock(&tree.with_extension("lock"))?;
     for patch in patches {
-        println!("{}: {}", name(&patch), try_patch(root, &patch).with_context(|| name(&patch))?);
+        println!("{}: {}", name(&patch), try_patch(root, &tree, &patch).with_context(|| name(&patch))?);
     }
     Ok(())
 }
@@ -55,29 +60,25 @@ fn commit_number(root: &Path) -> Result<usize> {
 }
 
 fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
-    let listed = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
-    let mut patches = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let listing = || format!("listing {}", folder.display());
+    let listed = fs::read_dir(folder).with_context(listing)?;
+    let mut patches = listed.map(|entry| Ok(entry.with_context(listing)?.path())).collect::<Result<Vec<_>>>()?;
     patches.sort();
     Ok(patches)
 }
 
 /// Returns how the bug was found. Fails if it was not.
-fn try_patch(root: &Path, patch: &Path) -> Result<String> {
-    // All bugs share one tree, so that unchanged crates are compiled once.
-    let tree = std::env::temp_dir().join("rustmq-planted");
-    // Another run would change the tree or the program meanwhile. This run holds the lock until
-    // `_lock` is dropped.
-    let _lock = lock(&tree.with_extension("lock"))?;
-    copy(root, &tree)?;
-    execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
+fn try_patch(root: &Path, tree: &Path, patch: &Path) -> Result<String> {
+    copy(root, tree)?;
+    execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(tree))?;
     // Cargo identifies a workspace's crates by name, version and path within the workspace, but not
     // by the path of the workspace.
     replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
     let text = fs::read_to_string(patch).with_context(|| format!("reading {}", patch.display()))?;
     let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
     match finder.split_once(" within ") {
-        Some((scenario, seeds)) => simulate(root, &tree, scenario, seeds.parse().context("a number of seeds")?),
-        None => test(root, &tree, finder),
+        Some((scenario, seeds)) => simulate(root, tree, scenario, seeds.parse().context("a number of seeds")?),
+        None => test(root, tree, finder),
     }
 }
 

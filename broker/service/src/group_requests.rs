@@ -109,8 +109,8 @@ impl Session {
     /// offsets.
     ///
     /// # Errors
-    /// [`FindCoordinatorError`] if the topic of committed offsets cannot be created, or if no
-    /// coordinator serves the group now. Both may be temporary.
+    /// This fails with a [`FindCoordinatorError`] if the topic of committed offsets cannot be
+    /// created, or if no coordinator serves the group now. Both may be temporary.
     pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
         if self.topic_id(OFFSETS_TOPIC).is_none() {
             let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
@@ -222,8 +222,8 @@ impl Session {
     /// topics are not shown.
     ///
     /// # Errors
-    /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
-    /// the group id is too long.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the group id is too long.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
         let shard = self.broker.coordinators.of_group(group)?;
         let fetch = |selection: &OffsetSelection| shard.read(|groups| groups.fetch_offsets(group, selection))?;
@@ -277,8 +277,8 @@ impl Session {
     /// A group with its members. One that does not exist is described as dead.
     ///
     /// # Errors
-    /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
-    /// the group id is too long.
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the group id is too long.
     pub fn describe_group(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
         self.broker.coordinators.of_group(group)?.read(|groups| groups.describe(group))?
     }
@@ -286,7 +286,8 @@ impl Session {
     /// All groups that are coordinated here.
     ///
     /// # Errors
-    /// [`GroupError::CoordinatorLoadInProgress`] while one of the coordinators is loading.
+    /// This fails with [`GroupError::CoordinatorLoadInProgress`] while one of the coordinators is
+    /// loading.
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, GroupError> {
         self.broker.coordinators.list()
     }
@@ -307,7 +308,7 @@ impl Session {
     /// Deletes committed offsets. An outcome per partition, in the order of the request.
     ///
     /// # Errors
-    /// The outer error refuses the whole request; each partition has an error of its own besides.
+    /// The outer error refuses the whole request. Otherwise each partition has a result of its own.
     pub fn delete_offsets(
         &self,
         group: GroupId,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop::unconstrained;
 
 use crate::controller::SubmitError;
 
@@ -26,13 +27,14 @@ impl Turns {
     }
 
     /// Waits for a turn: at most for `start_within`, not at all if that is zero, and without a
-    /// limit for `None`.
+    /// limit for `None`. The first poll asks for the turn, whatever the task has left of tokio's
+    /// budget, so that commands keep the order of their first polls.
     ///
     /// # Errors
     /// [`SubmitError::Late`] if the turn did not come in time, [`SubmitError::Stopped`] after
     /// [`Self::close`].
     pub async fn take(&self, start_within: Option<Duration>) -> Result<Turn, SubmitError> {
-        let acquire = Arc::clone(&self.0).acquire_owned();
+        let acquire = unconstrained(Arc::clone(&self.0).acquire_owned());
         let permit = match start_within {
             Some(Duration::ZERO) => return Err(SubmitError::Late),
             Some(limit) => tokio::time::timeout(limit, acquire).await.map_err(|_| SubmitError::Late)?,

@@ -106,15 +106,21 @@ impl RaftController {
             RaftError::Fatal(error) => stopped(error.to_string()),
         })?;
         if let Some(bytes) = self.database.log_bytes_due(self.config.snapshot_log_bytes) {
-            tracing::debug!(bytes, "the metadata log is long enough for a snapshot");
-            // The command is applied, whatever becomes of the snapshot.
-            match self.raft.trigger().snapshot().await {
-                Ok(()) => {}
-                Err(Fatal::Stopped) => tracing::debug!("the metadata log was shut down before its snapshot"),
-                Err(error) => tracing::warn!(%error, "no snapshot of the metadata log was begun"),
-            }
+            self.begin_snapshot(bytes).await;
         }
         Ok(written.data.expect("a command's entry is answered with what became of it"))
+    }
+
+    /// Begins a snapshot, if the log still runs: the command that made it due is applied in any
+    /// case.
+    async fn begin_snapshot(&self, log_bytes: u64) {
+        // openraft logs an error if the log has ended, even if it was told to. So its state is
+        // looked at first.
+        let is_running = self.raft.metrics().borrow().running_state.is_ok();
+        if is_running {
+            tracing::debug!(log_bytes, "the metadata log is long enough for a snapshot");
+            let _logged_by_openraft = self.raft.trigger().snapshot().await;
+        }
     }
 
     /// As [`Self::write`], but refuses a command after the log has failed, and ends when it fails:
@@ -167,16 +173,15 @@ impl RaftController {
 impl Controller for RaftController {
     fn submit(&self, command: Command, start_within: Option<Duration>) -> Submission<'_> {
         Box::pin(async move {
-            // The submission ignores tokio's budget for a task. If the task has spent it, the first
-            // poll of this future would neither ask for the turn nor pass the command on.
-            let turn = unconstrained(self.turns.take(start_within)).await?;
+            let turn = self.turns.take(start_within).await?;
             let controller = self.clone();
             let mut writing = Box::pin(async move {
                 let _turn = turn;
                 controller.write_unless_failed(command).await
             });
             // The first poll passes the command to openraft, so that commands keep the order of
-            // these polls.
+            // these polls. It ignores tokio's budget for a task, like the wait for the turn: a task
+            // that has spent its budget would not pass the command on.
             let polled = unconstrained(poll_fn(|context| Poll::Ready(writing.as_mut().poll(context)))).await;
             if let Poll::Ready(result) = polled {
                 return result;

@@ -6,11 +6,8 @@
 mod crash;
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use openraft::storage::RaftLogStorage;
@@ -24,7 +21,6 @@ use rustmq_controller_core::{
 };
 use rustmq_model::{BrokerId, ByteSize, Timestamp, TopicId};
 use tempfile::TempDir;
-use tokio::task::{coop, yield_now};
 
 use crate::database::Database;
 use crate::log_store::LogStore;
@@ -222,38 +218,6 @@ async fn a_panic_while_a_command_is_applied_ends_its_turn_and_refuses_later_comm
     let database = Database::open(&dir.path().join("metadata.redb"), ByteSize::mib(1)).unwrap();
     let last = database.last_entry().unwrap().expect("the cluster was founded").log_id.index;
     assert_eq!(last, before + 1, "what was refused after the failure is not in the log");
-}
-
-/// tokio makes a task yield after a limited number of polls. This must not change the order of its
-/// commands.
-#[tokio::test]
-async fn commands_keep_their_order_in_a_task_that_has_no_budget_left() {
-    let dir = TempDir::new().unwrap();
-    let controller = founded(dir.path(), ControllerConfig::default()).await;
-    // Each poll of a task begins with the whole budget.
-    yield_now().await;
-    let mut budget = 0;
-    while coop::has_budget_remaining() {
-        coop::consume_budget().await;
-        budget += 1;
-    }
-    for (spent, number) in [(budget, 0), (budget - 1, 2)] {
-        yield_now().await;
-        for _ in 0..spent {
-            coop::consume_budget().await;
-        }
-        assert_eq!(coop::has_budget_remaining(), spent < budget, "after {spent} polls");
-        let mut first = controller.submit(create(number), None);
-        let mut second = coop::unconstrained(controller.submit(create(number + 1), None));
-        let polled = poll_fn(|context| {
-            let first = first.as_mut().poll(context);
-            Poll::Ready((first, Pin::new(&mut second).poll(context)))
-        });
-        let (Poll::Pending, Poll::Pending) = polled.await else { panic!("neither has an answer on this thread") };
-        let (first, second) = (first.await.unwrap(), second.await.unwrap());
-        assert!(first.index < second.index, "{} before {} after {spent} polls", first.index, second.index);
-    }
-    controller.shutdown().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A request that names one thing many times: the thing is refused, or answered once.
 
-use crate::fixture::{Client, GatewayFixture};
+use crate::fixture::GatewayFixture;
 use rustmq_kafka_codec_messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rustmq_kafka_codec_messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use rustmq_kafka_codec_messages::describe_configs_request::DescribeConfigsResource;
@@ -22,24 +22,12 @@ fn text(value: &str) -> String {
     value.to_owned()
 }
 
-async fn create(client: &mut Client, topic: CreatableTopic) -> i16 {
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
-    let created = client.ask(7, request).await;
-    created.topics[0].error_code
-}
-
-async fn create_counted(client: &mut Client, name: &'static str) {
-    let topic =
-        CreatableTopic { name: text(name), num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
-    assert_eq!(create(client, topic).await, NONE);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_that_is_altered_twice_is_refused() {
     let fixture = GatewayFixture::open(|_| {}).await;
     let mut client = fixture.client().await;
     for name in ["twice", "once"] {
-        create_counted(&mut client, name).await;
+        client.create_topic(name, 1).await;
     }
     let config = AlterableConfig { name: text("retention.ms"), value: Some(text("1000")) };
     let resource = |name: &'static str| AlterConfigsResource {
@@ -77,7 +65,7 @@ async fn a_resource_that_is_altered_twice_is_refused() {
 async fn a_kind_of_resources_is_listed_once() {
     let fixture = GatewayFixture::open(|_| {}).await;
     let mut client = fixture.client().await;
-    create_counted(&mut client, "listed").await;
+    client.create_topic("listed", 1).await;
     let request = ListConfigResourcesRequest { resource_types: vec![TOPIC, BROKER, TOPIC, TOPIC, BROKER] };
     let listed = client.ask(1, request).await;
     let listed: Vec<_> =
@@ -147,6 +135,7 @@ async fn a_partition_that_is_assigned_twice_is_refused() {
         assignments: vec![assignment.clone(), assignment],
         ..CreatableTopic::default()
     };
-    assert_eq!(create(&mut client, topic).await, INVALID_REPLICA_ASSIGNMENT);
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    assert_eq!(client.ask(7, request).await.topics[0].error_code, INVALID_REPLICA_ASSIGNMENT);
     fixture.close().await;
 }

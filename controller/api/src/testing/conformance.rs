@@ -12,8 +12,9 @@ use rustmq_controller_core::{
     NewPartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
 };
 use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
+use tokio::task::coop;
 
-use crate::controller::{Controller, SubmitError};
+use crate::controller::{Controller, Submission, SubmitError};
 use crate::subscription::{ClusterSnapshot, DeltaBatch, Update};
 use crate::testing::Bounds;
 use crate::turns::Turns;
@@ -40,6 +41,7 @@ pub async fn check_all<S: Subject>(open: impl AsyncFn(Bounds) -> S) {
     a_subscriber_that_lags_resynchronizes(&open(Bounds { batches_max: 4, ..BOUNDS }).await).await;
     commands_in_flight_take_effect_one_after_the_other(&open(Bounds { commands_max: 4, ..BOUNDS }).await).await;
     commands_take_effect_in_the_order_of_their_first_polls(&open(BOUNDS).await).await;
+    commands_keep_their_order_in_a_task_without_budget(&open(BOUNDS).await).await;
     a_late_command_has_no_effect_and_a_started_one_is_answered(&open(Bounds { commands_max: 1, ..BOUNDS }).await).await;
     a_submission_that_is_dropped_takes_effect(&open(BOUNDS).await).await;
     the_end_refuses_commands_and_ends_subscriptions(&open(Bounds { commands_max: 1, ..BOUNDS }).await).await;
@@ -208,7 +210,26 @@ async fn commands_take_effect_in_the_order_of_their_first_polls(subject: &impl S
     const COMMANDS: u32 = 40;
     let controller = subject.controller();
     founded(&*controller).await;
-    let mut submissions: Vec<_> = (0..COMMANDS).map(|number| controller.submit(create(number), None)).collect();
+    let submissions = (0..COMMANDS).map(|number| controller.submit(create(number), None)).collect();
+    assert_order_of_first_polls(&*controller, submissions).await;
+    subject.close().await;
+}
+
+/// tokio makes a task yield after a limited number of polls. This must not change the order of its
+/// commands.
+async fn commands_keep_their_order_in_a_task_without_budget(subject: &impl Subject) {
+    let controller = subject.controller();
+    founded(&*controller).await;
+    let first = controller.submit(create(0), None);
+    let second = Box::pin(coop::unconstrained(controller.submit(create(1), None)));
+    while coop::has_budget_remaining() {
+        coop::consume_budget().await;
+    }
+    assert_order_of_first_polls(&*controller, vec![first, second]).await;
+    subject.close().await;
+}
+
+async fn assert_order_of_first_polls(controller: &dyn Controller, mut submissions: Vec<Submission<'_>>) {
     let before = controller.snapshot().index;
     // A quick controller may answer within a first poll.
     let polled: Vec<_> = submissions.iter_mut().map(|submission| poll_once(submission.as_mut())).collect();
@@ -222,7 +243,6 @@ async fn commands_take_effect_in_the_order_of_their_first_polls(subject: &impl S
         assert!(index > last, "command {number} is at {index}, the one before at {last}");
         last = index;
     }
-    subject.close().await;
 }
 
 async fn a_late_command_has_no_effect_and_a_started_one_is_answered(subject: &impl Subject) {
