@@ -19,8 +19,10 @@
 //! 2. After each input it calls [`Coordinator::poll_action`] until there is no more action. It
 //!    executes appends in their order, each as one batch under the leader epoch, and reports each
 //!    result to [`Coordinator::on_append_completed`], in any order.
-//! 3. It calls [`Coordinator::handle_timeout`] at the time of [`Coordinator::poll_timeout`].
-//! 4. It calls [`Coordinator::resign`] when the leadership ends. Then it answers the callers that
+//! 3. It starts tasks, which are work outside of the log, and reports each result to
+//!    [`Coordinator::on_task_done`]. It drops the tasks of a coordinator that has resigned.
+//! 4. It calls [`Coordinator::handle_timeout`] at the time of [`Coordinator::poll_timeout`].
+//! 5. It calls [`Coordinator::resign`] when the leadership ends. Then it answers the callers that
 //!    still wait: the coordinator has forgotten them.
 //!
 //! The token of each request comes back in exactly one reply, unless the coordinator resigns first.
@@ -43,7 +45,7 @@ mod timers;
 
 use rustmq_model::{Instant, LeaderEpoch};
 
-pub use self::action::{Action, AppendFailure, AppendId, Committed, CoordinatorRecord, Reply, TrimFailed};
+pub use self::action::{Action, AppendFailure, AppendId, Committed, CoordinatorRecord, Reply, TaskId, TrimFailed};
 pub use self::limits::CoordinatorLimits;
 pub use self::loader::{Loader, LogNotLocal, LogRange, ReplayFault};
 pub use self::machine::{
@@ -200,6 +202,13 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         self.shorten();
     }
 
+    /// Takes the result of a task. A coordinator that is not active ignores it.
+    pub fn on_task_done(&mut self, now: Now, task: TaskId, result: M::TaskResult) {
+        if let Phase::Active(machine) = &mut self.phase {
+            machine.on_task_done(now, task, result, &mut self.outbox);
+        }
+    }
+
     /// Takes the result of [`Action::TrimLog`].
     pub fn on_trimmed(&mut self, result: Result<(), TrimFailed>) {
         if matches!(self.phase, Phase::Active(_)) {
@@ -215,7 +224,7 @@ impl<M: CoordinatorMachine> Coordinator<M> {
     }
 
     /// The next action for the driver, in order.
-    pub fn poll_action(&mut self) -> Option<Action<M::Outcome>> {
+    pub fn poll_action(&mut self) -> Option<Action<M::Outcome, M::Task>> {
         self.outbox.poll_action()
     }
 

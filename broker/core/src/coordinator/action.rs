@@ -9,6 +9,11 @@ use super::machine::ReplyToken;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppendId(pub u64);
 
+/// Names a task. A coordinator gives each id once, so that the result of a task that the machine
+/// has given up is not taken for that of another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u64);
+
 /// One record for the coordinator's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoordinatorRecord {
@@ -37,16 +42,22 @@ pub struct Reply<O> {
 
 /// An action for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action<O> {
+pub enum Action<O, T> {
     Reply(Reply<O>),
+    /// Carry out work outside of the log. Report its result under the id. Tasks run beside each
+    /// other and beside the appends, in any order. The machine bounds their number.
+    Start {
+        task: TaskId,
+        work: T,
+    },
     /// Append the records as one batch, after all earlier appends. Report the result under the id:
     /// success once the batch is committed.
     Append {
         append: AppendId,
         records: Vec<CoordinatorRecord>,
-        /// The log held these records before. The topic's limit on batches does not hold for them,
-        /// because it may have been lowered since: only the engine may refuse them.
-        is_rewrite: bool,
+        /// The topic's limit on batches does not hold for these records: only the engine may refuse
+        /// them. The log held them before, or they end work that began under an earlier limit.
+        is_exempt: bool,
     },
     /// The log is no longer needed below this offset.
     TrimLog {

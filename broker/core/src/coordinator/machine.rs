@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use rustmq_model::{Instant, Offset, Timestamp};
 
-use super::action::{AppendFailure, AppendId, CoordinatorRecord};
+use super::action::{AppendFailure, AppendId, CoordinatorRecord, TaskId};
 use super::outbox::Outbox;
 
 /// Names one waiting request. The driver chooses it.
@@ -96,6 +96,11 @@ pub trait CoordinatorMachine: Debug + Sized {
     type Timer: Debug + Clone + Ord;
     /// The change of the state that a committed append makes.
     type Effect: Debug;
+    /// Work outside of the log, which [`Outbox::start_task`] hands to the driver. A machine without
+    /// such work has an uninhabited type here.
+    type Task: Debug;
+    /// The result of a task.
+    type TaskResult: Debug;
     type ReplayError: std::error::Error;
 
     /// Replays one record of the log. Records of kinds that this machine does not keep are skipped.
@@ -119,6 +124,12 @@ pub trait CoordinatorMachine: Debug + Sized {
     fn handle_request(&mut self, now: Now, token: ReplyToken, request: Self::Request, outbox: &mut Outbox<Self>);
 
     fn on_event(&mut self, now: Now, event: Self::Event, outbox: &mut Outbox<Self>);
+
+    /// A task has ended. Tasks are not in the log: after a load, `activate` starts again those that
+    /// the state still needs. A result may never come, because the driver or its peer has lost it;
+    /// a machine that cannot go on without it sets a timer. The machine ignores the result of a
+    /// task that it has given up.
+    fn on_task_done(&mut self, now: Now, task: TaskId, result: Self::TaskResult, outbox: &mut Outbox<Self>);
 
     /// A timer has fired, and is no longer set. No limit applies to the appends of timers and
     /// events; the state bounds them: while such an append is pending, a machine must not append

@@ -1,10 +1,10 @@
-//! The output of a machine: answers, appends and timers.
+//! The output of a machine: answers, appends, tasks and timers.
 
 use std::collections::VecDeque;
 
 use rustmq_model::{Instant, Offset};
 
-use super::action::{Action, AppendId, CoordinatorRecord, Reply};
+use super::action::{Action, AppendId, CoordinatorRecord, Reply, TaskId};
 use super::machine::{CoordinatorMachine, ReplyToken};
 use super::pending::{PendingAppends, Purpose};
 use super::timers::Timers;
@@ -12,16 +12,23 @@ use super::timers::Timers;
 /// The output of a [`CoordinatorMachine`], which gets it with each input.
 #[derive(Debug)]
 pub struct Outbox<M: CoordinatorMachine> {
-    actions: VecDeque<Action<M::Outcome>>,
+    actions: VecDeque<Action<M::Outcome, M::Task>>,
     pub(super) pending: PendingAppends<M::Effect>,
     pub(super) timers: Timers<M::Timer>,
     /// The number of requests without an answer.
     waiting: usize,
+    next_task: TaskId,
 }
 
 impl<M: CoordinatorMachine> Outbox<M> {
     pub(super) fn new() -> Self {
-        Self { actions: VecDeque::new(), pending: PendingAppends::new(), timers: Timers::new(), waiting: 0 }
+        Self {
+            actions: VecDeque::new(),
+            pending: PendingAppends::new(),
+            timers: Timers::new(),
+            waiting: 0,
+            next_task: TaskId(0),
+        }
     }
 
     /// Answers a request. A request has one answer.
@@ -39,20 +46,48 @@ impl<M: CoordinatorMachine> Outbox<M> {
     /// # Panics
     /// If there are no records.
     pub fn append(&mut self, records: Vec<CoordinatorRecord>, effect: M::Effect) -> AppendId {
-        self.append_for(Purpose::Decision(effect), records)
+        self.append_for(Purpose::Decision(effect), records, false)
     }
 
-    pub(super) fn append_for(&mut self, purpose: Purpose<M::Effect>, records: Vec<CoordinatorRecord>) -> AppendId {
+    /// Appends records to which the topic's limit on batches does not apply: they end work that
+    /// began when a batch of their size was allowed. The effect comes back as that of
+    /// [`Self::append`].
+    ///
+    /// # Panics
+    /// If there are no records.
+    pub fn append_exempt(&mut self, records: Vec<CoordinatorRecord>, effect: M::Effect) -> AppendId {
+        self.append_for(Purpose::Decision(effect), records, true)
+    }
+
+    /// The log held these records before.
+    pub(super) fn append_again(&mut self, records: Vec<CoordinatorRecord>) -> AppendId {
+        self.append_for(Purpose::Rewrite, records, true)
+    }
+
+    fn append_for(
+        &mut self,
+        purpose: Purpose<M::Effect>,
+        records: Vec<CoordinatorRecord>,
+        is_exempt: bool,
+    ) -> AppendId {
         assert!(!records.is_empty(), "an append has records");
         let bytes = records.iter().map(CoordinatorRecord::size).sum();
-        let is_rewrite = matches!(purpose, Purpose::Rewrite);
         let append = self.pending.begin(purpose, bytes);
-        self.actions.push_back(Action::Append { append, records, is_rewrite });
+        self.actions.push_back(Action::Append { append, records, is_exempt });
         append
     }
 
     pub(super) fn trim_log(&mut self, below: Offset) {
         self.actions.push_back(Action::TrimLog { below });
+    }
+
+    /// Hands work outside of the log to the driver. Its result comes back under the id in
+    /// [`CoordinatorMachine::on_task_done`], or never.
+    pub fn start_task(&mut self, work: M::Task) -> TaskId {
+        let task = self.next_task;
+        self.next_task = TaskId(task.0 + 1);
+        self.actions.push_back(Action::Start { task, work });
+        task
     }
 
     /// Sets a timer to a new time; None clears it.
@@ -87,7 +122,7 @@ impl<M: CoordinatorMachine> Outbox<M> {
         self.waiting += 1;
     }
 
-    pub(super) fn poll_action(&mut self) -> Option<Action<M::Outcome>> {
+    pub(super) fn poll_action(&mut self) -> Option<Action<M::Outcome, M::Task>> {
         self.actions.pop_front()
     }
 
@@ -100,13 +135,13 @@ impl<M: CoordinatorMachine> Outbox<M> {
     }
 
     /// Nothing is left of an active coordinator: no timer, no append, no request that waits, and no
-    /// work for the log. While a coordinator loads, each request is refused at once; a resignation
-    /// forgets the rest. Only replies may still be handed out.
+    /// work for the driver. While a coordinator loads, each request is refused at once; a
+    /// resignation forgets the rest. Only replies may still be handed out.
     pub(super) fn check_is_idle(&self) {
         assert!(self.timers.is_empty(), "no clock runs unless the coordinator is active");
         assert!(self.pending.is_empty(), "nothing is pending unless the coordinator is active");
         assert_eq!(self.waiting, 0, "no request waits unless the coordinator is active");
-        let has_log_work = self.actions.iter().any(|action| !matches!(action, Action::Reply(_)));
-        assert!(!has_log_work, "the log is left alone unless the coordinator is active");
+        let has_work = self.actions.iter().any(|action| !matches!(action, Action::Reply(_)));
+        assert!(!has_work, "the log is left alone, and no task starts, unless the coordinator is active");
     }
 }

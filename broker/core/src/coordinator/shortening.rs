@@ -26,7 +26,6 @@ use super::limits::CoordinatorLimits;
 use super::loader::LoadedLog;
 use super::machine::{CoordinatorMachine, LiveRecords, RewritePoint};
 use super::outbox::Outbox;
-use super::pending::Purpose;
 
 /// Bytes that are rewritten in one step; the next step begins when they are committed.
 const REWRITE_BYTES: usize = 256 << 10;
@@ -205,7 +204,7 @@ impl<K> Rewriting<K> {
                 LiveRecords::Records(records) => {
                     for batch in batches(records, batch_bytes_max) {
                         bytes += batch.iter().map(CoordinatorRecord::size).sum::<usize>();
-                        outbox.append_for(Purpose::Rewrite, batch);
+                        outbox.append_again(batch);
                         self.pending += 1;
                     }
                 }

@@ -86,6 +86,28 @@ fn a_resigned_coordinator_has_forgotten_everything() {
 }
 
 #[test]
+fn a_task_has_an_id_of_its_own_and_a_late_result_changes_nothing() {
+    let mut rig = Rig::active(LIMITS);
+    let asked = [rig.ask(Ask::Fetch("a".to_owned())), rig.ask(Ask::Fetch("a".to_owned()))];
+    let [(first, _), (second, _)] = rig.tasks[..] else { panic!("two tasks") };
+    assert!(first < second);
+    rig.coordinator.on_task_done(START, second, "2".to_owned());
+    rig.coordinator.on_task_done(START, second, "again".to_owned());
+    rig.settle();
+    assert_eq!(rig.pending(), 1);
+    rig.commit(0);
+    assert_eq!(
+        (rig.answer(asked[0]), rig.answer(asked[1]), rig.value("a").as_deref()),
+        (None, Some(Ok(())), Some("2"))
+    );
+    rig.coordinator.handle_request(START, ReplyToken(77), Ask::Fetch("b".to_owned()));
+    rig.coordinator.resign();
+    rig.coordinator.on_task_done(START, first, "1".to_owned());
+    rig.settle();
+    assert_eq!((rig.tasks.len(), rig.pending()), (2, 0), "no task of a coordinator that has resigned starts or ends");
+}
+
+#[test]
 fn a_load_that_ends_after_the_resignation_starts_nothing() {
     let mut rig = Rig::loading(LIMITS);
     rig.coordinator.resign();

@@ -342,6 +342,7 @@ impl Rig {
         while let Some(action) = self.coordinator.poll_action() {
             match action {
                 Action::Reply(reply) => self.receive(&reply),
+                Action::Start { work, .. } => match work {},
                 Action::Append { append, records, .. } => {
                     self.in_flight.push_back(Append { append, records, next_offset: None, is_answered: false });
                 }

@@ -12,6 +12,7 @@ mod offset;
 mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use super::records::{RecordError, encode_group_metadata_key, encode_group_metada
 use super::request::{GroupEvent, GroupRequest, ReplyOutcome};
 use crate::coordinator::{
     AppendFailure, AppendId, Coordinator, CoordinatorError, CoordinatorMachine, CoordinatorRecord, LiveRecords, Now,
-    Outbox, ReplayedRecord, ReplyToken, RewritePoint,
+    Outbox, ReplayedRecord, ReplyToken, RewritePoint, TaskId,
 };
 
 /// The coordinator of the groups of one partition.
@@ -122,6 +123,8 @@ impl CoordinatorMachine for Groups {
     type Key = GroupId;
     type Timer = GroupTimer;
     type Effect = Effect;
+    type Task = Infallible;
+    type TaskResult = Infallible;
     type ReplayError = RecordError;
 
     fn replay(&mut self, record: ReplayedRecord<'_>) -> Result<(), RecordError> {
@@ -181,6 +184,10 @@ impl CoordinatorMachine for Groups {
             GroupEvent::TopicDeleted(topic) => self.forget_topic(&topic, outbox),
             GroupEvent::TopicsMissing(topics) => self.forget_missing(&topics, outbox),
         }
+    }
+
+    fn on_task_done(&mut self, _now: Now, _task: TaskId, result: Infallible, _outbox: &mut Outbox<Self>) {
+        match result {}
     }
 
     fn on_timer(&mut self, now: Now, timer: GroupTimer, outbox: &mut Outbox<Self>) {

@@ -102,6 +102,7 @@ impl Scenario {
                     Action::Reply(reply) => {
                         assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                     }
+                    Action::Start { work, .. } => match work {},
                     Action::Append { append, records, .. } => self.appends.push_back((append, records)),
                     Action::TrimLog { below } => panic!("the log is not to be trimmed below {below}"),
                 }

@@ -1,5 +1,5 @@
-//! The task of one coordinator: loads it, executes its appends and trims, and calls it at its
-//! timeouts. It makes no decisions.
+//! The task of one coordinator: loads it, executes its appends, trims and tasks, and calls it at
+//! its timeouts. It makes no decisions.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -12,14 +12,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use rustmq_broker_core::coordinator::{
-    AppendFailure, AppendId, Committed, CoordinatorMachine, CoordinatorRecord, CoordinatorState, TrimFailed,
+    AppendFailure, AppendId, Committed, CoordinatorRecord, CoordinatorState, TaskId, TrimFailed,
 };
 use rustmq_engine_api::{Append, AppendError, AppendFrontier, Appended, Engine, PartitionReader, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, TopicId, TopicIdPartition, TopicName};
 
-use super::kind::CoordinatorKind;
+use super::kind::{CoordinatorKind, TaskResultOf};
 use super::load::load;
 use super::log_reader::LONG_WAIT;
 use super::shard::{CoordinatorShard, LogWork};
@@ -107,11 +107,11 @@ async fn host<K: CoordinatorKind>(parts: &Parts<K>) -> Requests {
         parts.shard.resign();
         return Requests::new();
     };
-    let Parts { shard, engine, view, .. } = parts;
+    let Parts { kind, shard, engine, view, .. } = parts;
     shard.activate(loader);
     report_missing_topics::<K>(shard, view);
-    let requests = Requests::new();
-    Driver { shard: Arc::clone(shard), requests }.run(engine).await
+    let (kind, shard) = (Arc::clone(kind), Arc::clone(shard));
+    Driver { kind, shard, requests: Requests::new(), tasks: FuturesUnordered::new() }.run(engine).await
 }
 
 /// Reports to the coordinator which topics of its state are deleted, also if new topics have their
@@ -146,15 +146,22 @@ struct Sent {
     bytes: u64,
 }
 
-struct Driver<M: CoordinatorMachine> {
-    shard: Arc<CoordinatorShard<M>>,
+/// A task that runs, with its result.
+type RunningTask<K> = BoxFuture<'static, (TaskId, TaskResultOf<K>)>;
+
+struct Driver<K: CoordinatorKind> {
+    kind: Arc<K>,
+    shard: Arc<CoordinatorShard<K::Machine>>,
     requests: Requests,
+    /// Dropped with the driver: a coordinator that begins anew gets no result of an earlier one.
+    tasks: FuturesUnordered<RunningTask<K>>,
 }
 
-impl<M: CoordinatorMachine> Driver<M> {
+impl<K: CoordinatorKind> Driver<K> {
     /// Runs until the coordinator has resigned.
     async fn run(mut self, engine: &Engine) -> Requests {
         loop {
+            self.start_tasks();
             self.execute(engine).await;
             if !self.is_active() {
                 return self.requests;
@@ -175,7 +182,16 @@ impl<M: CoordinatorMachine> Driver<M> {
             // Also while no more requests may be made: a resignation must be noticed even if the
             // log answers none of them.
             () = self.shard.news.notified() => {}
+            Some((task, result)) = self.tasks.next(), if !self.tasks.is_empty() => self.shard.on_task_done(task, result),
             () = timeout => self.shard.handle_timeout(),
+        }
+        self.start_tasks();
+    }
+
+    fn start_tasks(&self) {
+        for (task, work) in self.shard.take_tasks() {
+            let running = self.kind.run_task(work);
+            self.tasks.push(Box::pin(async move { (task, running.await) }));
         }
     }
 
@@ -190,9 +206,9 @@ impl<M: CoordinatorMachine> Driver<M> {
             let (mut sent, mut appends) = (Vec::with_capacity(work.len()), Vec::with_capacity(work.len()));
             for one in work {
                 match one {
-                    LogWork::Append { append, records, is_rewrite } => {
+                    LogWork::Append { append, records, is_exempt } => {
                         let batch = build(&records);
-                        if !is_rewrite && batch.len() > batch_bytes_max {
+                        if !is_exempt && batch.len() > batch_bytes_max {
                             self.shard.on_append_completed(append, Err(AppendFailure::TooLarge));
                             continue;
                         }

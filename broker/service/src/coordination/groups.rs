@@ -1,11 +1,13 @@
 //! The kind of coordinator for consumer groups, whose topic is `__consumer_offsets`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorState};
 use rustmq_broker_core::groups::config::PROTOCOLS_PER_MEMBER;
 use rustmq_broker_core::groups::request::GroupListing;
@@ -13,7 +15,7 @@ use rustmq_broker_core::groups::{
     ClassicState, GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, Groups, ReplyOutcome,
 };
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
-use rustmq_model::{TopicId, TopicName};
+use rustmq_model::{LeaderEpoch, TopicId, TopicName};
 
 use super::Coordinators;
 use super::kind::CoordinatorKind;
@@ -37,7 +39,7 @@ impl CoordinatorKind for GroupKind {
 
     const NAME: &'static str = "groups";
 
-    fn machine(&self, batch_bytes_max: usize) -> Groups {
+    fn machine(&self, _leader_epoch: LeaderEpoch, batch_bytes_max: usize) -> Groups {
         let protocol_bytes_max = batch_bytes_max.saturating_mul(PROTOCOLS_PER_MEMBER);
         Groups::new(GroupConfig { protocol_bytes_max, ..self.config.clone() })
     }
@@ -48,6 +50,10 @@ impl CoordinatorKind for GroupKind {
 
     fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> GroupEvent {
         GroupEvent::TopicsMissing(topics)
+    }
+
+    fn run_task(&self, work: Infallible) -> BoxFuture<'static, Infallible> {
+        match work {}
     }
 }
 

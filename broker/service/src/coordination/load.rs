@@ -79,7 +79,7 @@ async fn replay<K: CoordinatorKind>(
         Some(begun) => begun,
         None => {
             let log = LogReader::new(parts.reader.clone());
-            let machine = parts.kind.machine(parts.shard.batch_bytes_max());
+            let machine = parts.kind.machine(parts.shard.leader_epoch(), parts.shard.batch_bytes_max());
             let loader = Loader::new(machine, log.range(), parts.decompressed_bytes_max)?;
             (log, loader)
         }

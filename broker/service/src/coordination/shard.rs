@@ -1,6 +1,6 @@
 //! One coordinator with its callers. A request takes effect on its caller's thread, under a lock
 //! that is held only for one step of the machine. Appends and trims go into a queue for the driver,
-//! in order.
+//! in order; tasks into another one.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use rustmq_broker_core::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorError, CoordinatorLimits, CoordinatorMachine,
-    CoordinatorRecord, CoordinatorState, Loader, Now, Reply, ReplyToken, TrimFailed,
+    CoordinatorRecord, CoordinatorState, Loader, Now, Reply, ReplyToken, TaskId, TrimFailed,
 };
 use rustmq_model::{Instant, LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::{Notify, oneshot};
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 /// Work on the log, which the driver takes in order.
 #[derive(Debug)]
 pub(super) enum LogWork {
-    Append { append: AppendId, records: Vec<CoordinatorRecord>, is_rewrite: bool },
+    Append { append: AppendId, records: Vec<CoordinatorRecord>, is_exempt: bool },
     Trim { below: Offset },
 }
 
@@ -40,6 +40,8 @@ struct Hosted<M: CoordinatorMachine> {
     next_token: u64,
     /// Bounded by the coordinator's limit on pending appends.
     work: VecDeque<LogWork>,
+    /// Bounded by the machine.
+    tasks: Vec<(TaskId, M::Task)>,
     /// The timeout that the driver was last notified of.
     timeout: Option<Instant>,
 }
@@ -62,6 +64,7 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
             callers: HashMap::new(),
             next_token: 0,
             work: VecDeque::new(),
+            tasks: Vec::new(),
             timeout: None,
         };
         Self { id, clock, news: Notify::new(), leader_epoch, hosted: Mutex::new(hosted) }
@@ -125,8 +128,9 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
                         tracing::trace!(partition = %self.id, "a request was answered after its connection had gone");
                     }
                 }
-                Action::Append { append, records, is_rewrite } => {
-                    hosted.work.push_back(LogWork::Append { append, records, is_rewrite });
+                Action::Start { task, work } => hosted.tasks.push((task, work)),
+                Action::Append { append, records, is_exempt } => {
+                    hosted.work.push_back(LogWork::Append { append, records, is_exempt });
                 }
                 Action::TrimLog { below } => hosted.work.push_back(LogWork::Trim { below }),
             }
@@ -134,12 +138,12 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         let has_resigned = hosted.coordinator.state() == CoordinatorState::Resigned;
         if has_resigned {
             // Dropping a caller's sender answers it with `Resigned`.
-            (hosted.callers, hosted.work) = (HashMap::new(), VecDeque::new());
+            (hosted.callers, hosted.work, hosted.tasks) = (HashMap::new(), VecDeque::new(), Vec::new());
         }
         let waiting = hosted.coordinator.waiting_count();
         assert_eq!(hosted.callers.len(), waiting, "a caller waits here for each request that waits in the coordinator");
         let timeout = hosted.coordinator.poll_timeout();
-        if has_resigned || !hosted.work.is_empty() || timeout != hosted.timeout {
+        if has_resigned || !hosted.work.is_empty() || !hosted.tasks.is_empty() || timeout != hosted.timeout {
             hosted.timeout = timeout;
             self.news.notify_one();
         }
@@ -199,6 +203,15 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
         let mut hosted = self.hosted.lock();
         let count = count.min(hosted.work.len());
         hosted.work.drain(..count).collect()
+    }
+
+    /// Takes all tasks that have not been started.
+    pub(super) fn take_tasks(&self) -> Vec<(TaskId, M::Task)> {
+        std::mem::take(&mut self.hosted.lock().tasks)
+    }
+
+    pub(super) fn on_task_done(&self, task: TaskId, result: M::TaskResult) {
+        self.step(|coordinator, now| coordinator.on_task_done(now, task, result));
     }
 
     pub(super) fn on_append_completed(&self, append: AppendId, result: Result<Committed, AppendFailure>) {

@@ -21,6 +21,8 @@ pub(super) enum Ask {
     Get(String),
     /// Sets the value to `alarm` after a while.
     Alarm(String, Duration),
+    /// Sets the value to the result of a task.
+    Fetch(String),
     Refused(CoordinatorError),
     NotStored(AppendFailure),
 }
@@ -44,6 +46,7 @@ pub(super) struct Nameless;
 pub(super) struct Cells {
     values: BTreeMap<String, (String, Option<AppendId>)>,
     pending: BTreeMap<String, usize>,
+    fetches: BTreeMap<TaskId, (String, ReplyToken)>,
 }
 
 impl Cells {
@@ -73,6 +76,8 @@ impl CoordinatorMachine for Cells {
     type Key = String;
     type Timer = String;
     type Effect = Write;
+    type Task = String;
+    type TaskResult = String;
     type ReplayError = Nameless;
 
     fn replay(&mut self, record: ReplayedRecord<'_>) -> Result<(), Nameless> {
@@ -95,7 +100,7 @@ impl CoordinatorMachine for Cells {
     }
 
     fn may_wait(request: &Ask) -> bool {
-        matches!(request, Ask::Set(..))
+        matches!(request, Ask::Set(..) | Ask::Fetch(_))
     }
 
     fn handle_request(&mut self, now: Now, token: ReplyToken, request: Ask, outbox: &mut Outbox<Self>) {
@@ -105,6 +110,10 @@ impl CoordinatorMachine for Cells {
                 outbox.set_timer(name, Some(now.instant.plus(delay)));
                 outbox.reply(token, Ok(()));
             }
+            Ask::Fetch(name) => {
+                let task = outbox.start_task(name.clone());
+                self.fetches.insert(task, (name, token));
+            }
             Ask::Get(_) | Ask::Refused(_) | Ask::NotStored(_) => outbox.reply(token, Ok(())),
         }
     }
@@ -112,6 +121,12 @@ impl CoordinatorMachine for Cells {
     /// The name goes.
     fn on_event(&mut self, _: Now, name: String, outbox: &mut Outbox<Self>) {
         self.write(name, None, None, outbox);
+    }
+
+    fn on_task_done(&mut self, _: Now, task: TaskId, result: String, outbox: &mut Outbox<Self>) {
+        if let Some((name, token)) = self.fetches.remove(&task) {
+            self.write(name, Some(result), Some(token), outbox);
+        }
     }
 
     fn on_timer(&mut self, _: Now, name: String, outbox: &mut Outbox<Self>) {
@@ -159,7 +174,7 @@ impl CoordinatorMachine for Cells {
         }
         assert_eq!(self.pending, pending, "writes are counted");
         let waiting = outbox.pending_effects().filter(|effect| effect.token.is_some()).count();
-        assert_eq!(outbox.waiting_count(), waiting, "a request waits for its write");
+        assert_eq!(outbox.waiting_count(), waiting + self.fetches.len(), "a request waits for its write or its task");
     }
 }
 
@@ -198,6 +213,7 @@ pub(super) struct Rig {
     /// The values that a replay of all records ever written would give.
     pub(super) written: BTreeMap<String, String>,
     appends: VecDeque<Pending>,
+    pub(super) tasks: Vec<(TaskId, String)>,
     answers: BTreeMap<ReplyToken, Result<(), Ask>>,
     trim: Option<Offset>,
     next_token: u64,
@@ -214,6 +230,7 @@ impl Rig {
             next_offset: 0,
             written: BTreeMap::new(),
             appends: VecDeque::new(),
+            tasks: Vec::new(),
             answers: BTreeMap::new(),
             trim: None,
             next_token: 1 << 40,
@@ -262,6 +279,7 @@ impl Rig {
                 Action::Reply(reply) => {
                     assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                 }
+                Action::Start { task, work } => self.tasks.push((task, work)),
                 Action::Append { append, records, .. } => {
                     assert_eq!(records.len(), 1, "one record, by the limit of a rewritten batch");
                     self.appends.push_back(Pending { append, records, next_offset: None });
