@@ -112,6 +112,16 @@ impl Attributes {
     }
 
     #[must_use]
+    pub const fn with_transactional(self) -> Self {
+        Self(self.0 | TRANSACTIONAL)
+    }
+
+    #[must_use]
+    pub const fn with_control(self) -> Self {
+        Self(self.0 | CONTROL)
+    }
+
+    #[must_use]
     pub const fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {
         match timestamp_type {
             TimestampType::CreateTime => Self(self.0 & !LOG_APPEND_TIME),

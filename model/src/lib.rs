@@ -31,6 +31,7 @@ mod endpoint;
 mod ids;
 mod quantity;
 pub mod record;
+mod transaction;
 pub mod varint;
 
 pub use endpoint::{Endpoint, EndpointError};
@@ -39,3 +40,6 @@ pub use ids::{
     TopicName, TopicNameError, TopicPartition,
 };
 pub use quantity::{ByteSize, ByteSizeError, Instant, Timestamp};
+pub use transaction::{
+    ProducerKey, TransactionEnd, TransactionMarker, TransactionVersion, TransactionalId, TransactionalIdError,
+};

@@ -99,6 +99,13 @@ impl BatchBuilder {
         self
     }
 
+    /// Sets the attribute bits, but for the codec.
+    #[must_use]
+    pub const fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes.with_codec(self.codec);
+        self
+    }
+
     /// Adds a record. A batch holds at most `i32::MAX` records.
     pub fn push(
         &mut self,

@@ -27,7 +27,7 @@ pub use aborted_index::{AbortedIndex, AbortedTransaction};
 pub use append::AppendDecision;
 pub use checkpoint::CheckpointError;
 pub use cutting::RejectedTruncation;
-pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
+pub use end_marker::{EndMarker, EndMarkerError};
 pub use epochs::{EpochEnd, EpochStart, end_offset_for};
 pub(crate) use epochs::{end_before, is_rising};
 pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier, Replicas, WatermarkRule};

@@ -1,7 +1,8 @@
 //! The batches that clients make. The log reads only headers, so a batch is its header, and the
 //! checksum identifies it.
 
-use rustmq_engine_core::log::{EndMarker, TransactionEnd};
+use rustmq_engine_core::log::EndMarker;
+use rustmq_model::TransactionEnd;
 use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 

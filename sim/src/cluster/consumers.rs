@@ -3,8 +3,9 @@
 //! it was notified never goes back, and the log of the controller's leader never ends below its
 //! position.
 
-use rustmq_engine_core::log::{Frontiers, TransactionEnd};
+use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::replication::{Assignment, Replica};
+use rustmq_model::TransactionEnd;
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::batches::Batch;

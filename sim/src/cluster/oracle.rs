@@ -16,8 +16,8 @@
 
 use std::collections::BTreeMap;
 
-use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{AckLevel, Member};
+use rustmq_model::TransactionEnd;
 use rustmq_model::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
 use super::batches::Batch;

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::AckLevel;
+use rustmq_model::TransactionEnd;
 use rustmq_model::{Instant, ProducerEpoch, ProducerId, Sequence};
 
 use super::batches::{Author, Batch};

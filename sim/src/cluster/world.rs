@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{
     Assignment, BatchesRead, BrokerEpoch, Change, ChangeFailure, Message, PartitionEpoch, ProduceRefusal, Proposal,
     ProposalRefusal,
 };
+use rustmq_model::TransactionEnd;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::Report;

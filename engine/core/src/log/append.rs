@@ -4,12 +4,13 @@
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
-use super::end_marker::{EndMarker, TransactionEnd};
+use super::end_marker::EndMarker;
 use super::epochs::EpochStart;
 use super::partition::PartitionLog;
 use super::producers::SequenceCheck;
 use super::rejection::{AppendRejection, BatchRejection, TransactionRejection};
 use super::transactions::EndedTransaction;
+use rustmq_model::TransactionEnd;
 
 /// The decision about a batch that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

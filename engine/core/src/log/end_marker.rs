@@ -3,18 +3,11 @@
 
 use bytes::{Buf, Bytes};
 use rustmq_model::record::{self, RecordError};
+use rustmq_model::{TransactionEnd, TransactionMarker};
 
 /// The most bytes of a control batch's records: a marker takes about 80, and a much larger control
 /// batch is malformed.
 const RECORDS_BYTES_MAX: usize = 4096;
-const ABORT: i16 = 0;
-const COMMIT: i16 = 1;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransactionEnd {
-    Commit,
-    Abort,
-}
 
 /// The record of a transaction's control batch. The batch's header names the producer and its
 /// epoch.
@@ -47,8 +40,8 @@ impl EndMarker {
         let cut = |_| malformed("its key is cut off");
         let (_version, kind) = (key.try_get_i16().map_err(cut)?, key.try_get_i16().map_err(cut)?);
         let end = match kind {
-            ABORT => TransactionEnd::Abort,
-            COMMIT => TransactionEnd::Commit,
+            TransactionMarker::ABORT_TYPE => TransactionEnd::Abort,
+            TransactionMarker::COMMIT_TYPE => TransactionEnd::Commit,
             _ => return Ok(None),
         };
         let cut = |_| malformed("its value is cut off");

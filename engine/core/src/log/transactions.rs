@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rustmq_model::{Offset, ProducerEpoch, ProducerId};
 
 use super::aborted_index::{AbortedIndex, AbortedTransaction};
-use super::end_marker::TransactionEnd;
+use rustmq_model::TransactionEnd;
 
 /// A transaction whose marker is not below the high watermark yet, so that its records are not
 /// stable.

@@ -341,9 +341,10 @@ mod tests {
 
     use super::{Partition, PartitionKey, Partitions};
     use crate::log::tests::batches::{marker, transactional};
-    use crate::log::{AbortedIndex, EndMarker, LogLimits, PartitionLog, TransactionEnd, WatermarkRule};
+    use crate::log::{AbortedIndex, EndMarker, LogLimits, PartitionLog, WatermarkRule};
     use crate::shard::request::LogConfig;
     use crate::shard::tests::id;
+    use rustmq_model::TransactionEnd;
 
     fn open(partitions: &mut Partitions, number: i32) -> PartitionKey {
         let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset::ZERO);

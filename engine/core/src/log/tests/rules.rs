@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustmq_model::TransactionEnd;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 

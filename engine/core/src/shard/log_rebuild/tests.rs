@@ -5,10 +5,11 @@ use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::{LogPrefix, Prefix};
-use crate::log::{EndMarker, EpochStart, LogLimits, PartitionLog, TransactionEnd};
+use crate::log::{EndMarker, EpochStart, LogLimits, PartitionLog};
 use crate::shard::tests::id;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent};
 use crate::wal::{CheckpointPiece, Control, SegmentGeneration, WalPosition};
+use rustmq_model::TransactionEnd;
 
 const TRANSACTIONAL: Attributes = Attributes(0x10);
 const MARKER: Attributes = Attributes(0x30);

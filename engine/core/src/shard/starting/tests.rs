@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use crate::log::{EndMarker, PartitionLog, TransactionEnd};
+use crate::log::{EndMarker, PartitionLog};
 use crate::wal::SegmentShape;
+use rustmq_model::TransactionEnd;
 use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 

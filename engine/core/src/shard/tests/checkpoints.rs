@@ -8,13 +8,14 @@ use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::driver::{Driver, Setting};
 use super::requests::{batch_of, id};
-use crate::log::{EndMarker, LogLimits, PartitionLog, TransactionEnd};
+use crate::log::{EndMarker, LogLimits, PartitionLog};
 use crate::shard::Shard;
 use crate::shard::request::TrimTo;
 use crate::wal::SegmentGeneration;
 use crate::wal::recovery::CorruptionPolicy;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::segments::Purpose;
+use rustmq_model::TransactionEnd;
 
 const ABORT: EndMarker = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 7 };
 

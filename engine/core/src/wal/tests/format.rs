@@ -4,13 +4,14 @@ use proptest::prelude::*;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::disk::{BLOCK, WAL, partition, shape};
-use crate::log::{EndMarker, TransactionEnd};
+use crate::log::EndMarker;
 use crate::wal::index::IndexError;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::{
     CheckpointPiece, Control, DamagedRange, FormatVersion, GroupKind, GroupWriter, SegmentGeneration, SegmentIndex,
     SegmentShape, WalPosition, WalSession, frame,
 };
+use rustmq_model::TransactionEnd;
 
 const GENERATION: SegmentGeneration = SegmentGeneration(4);
 
