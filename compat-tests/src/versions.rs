@@ -65,6 +65,7 @@ pub fn case(key: ApiKey) -> Option<Case> {
         ApiKey::FindCoordinator => cluster::find_coordinator,
         ApiKey::InitProducerId => cluster::init_producer_id,
         ApiKey::DescribeCluster => cluster::describe_cluster,
+        ApiKey::UpdateFeatures => cluster::update_features,
         _ => return None,
     };
     Some(case)

@@ -10,6 +10,7 @@ const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "org.apache.kafka.tools.ConfigCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+const FEATURES: &str = "org.apache.kafka.tools.FeatureCommand";
 
 fn run(class: &str, arguments: &[&str]) -> String {
     run_with_input(class, arguments, "")
@@ -52,6 +53,19 @@ fn configs_of_topics_and_brokers_are_described_and_altered() {
     assert!(all.contains("max.message.bytes=1048588") && all.contains("retention.ms=604800000"), "{all}");
     let broker = run(CONFIGS, &["--entity-type", "brokers", "--entity-name", "0", "--describe", "--all"]);
     assert!(broker.contains("num.partitions=1") && broker.contains("message.max.bytes=1048588"), "{broker}");
+}
+
+#[test]
+fn features_are_described_and_an_unknown_one_is_refused() {
+    run(FEATURES, &["describe"]);
+    let bootstrap = shared().bootstrap();
+    let refused = |arguments: &[&str]| {
+        let all = [&["--bootstrap-server", &bootstrap], arguments].concat();
+        tool::run(FEATURES, &all).unwrap_err().to_string()
+    };
+    let error = refused(&["upgrade", "--feature", "nothing.version=1"]);
+    assert!(error.contains("Could not upgrade nothing.version to 1"), "{error}");
+    assert!(error.contains("1 out of 1 operation(s) failed"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rustmq_broker_service::Session;
+use rustmq_broker_service::{Session, SupportedFeature};
 use rustmq_kafka_codec_messages::{ApiKey, RequestHeader};
 
 use crate::call::{Call, CallError, Handling, Peer, RequestBody};
@@ -79,10 +79,15 @@ pub static APIS: &[Api] = apis! {
     DeleteGroups 0 - 3 delete_groups,
     IncrementalAlterConfigs 0 - 1 incremental_alter_configs,
     OffsetDelete 0 - 0 offset_delete,
+    UpdateFeatures 0 - 2 update_features,
     DescribeCluster 0 - 2 describe_cluster,
     ListConfigResources 0 - 1 list_config_resources,
     DescribeTopicPartitions 0 - 0 describe_topic_partitions,
 };
+
+/// The features that clients are offered, by name. A level is here once each API that it concerns
+/// is served in the versions that clients use on that level.
+pub static FEATURES: &[SupportedFeature] = &[];
 
 /// Reads a frame's header and finds its API.
 ///

@@ -8,7 +8,7 @@ use rustmq_broker_service::{
     AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
     DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, FetchError, FindCoordinatorError, GroupOffsetError,
     ListOffsetsError, LocateError, MetadataError, ProduceError, ProducerIdError, Rejection, StorageError, UnknownTopic,
-    UnreadableError,
+    UnreadableError, UpdateFeaturesError,
 };
 use rustmq_kafka_codec_messages::ErrorCode;
 
@@ -32,6 +32,7 @@ pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = ErrorCode::FetchSessionTopicIdErro
 pub const INCONSISTENT_TOPIC_ID: i16 = ErrorCode::InconsistentTopicId as i16;
 pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = ErrorCode::UnsupportedCompressionType as i16;
 pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ErrorCode::TransactionalIdAuthorizationFailed as i16;
+pub const INVALID_UPDATE_VERSION: i16 = ErrorCode::InvalidUpdateVersion as i16;
 pub const REBOOTSTRAP_REQUIRED: i16 = ErrorCode::RebootstrapRequired as i16;
 pub const MISMATCHED_ENDPOINT_TYPE: i16 = ErrorCode::MismatchedEndpointType as i16;
 
@@ -315,6 +316,15 @@ impl KafkaError for AlterConfigsError {
     }
 }
 
+impl KafkaError for UpdateFeaturesError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownFeature { .. } | Self::UnsupportedLevel { .. } => ErrorCode::InvalidUpdateVersion,
+            Self::Command(error) => error.kafka(),
+        }
+    }
+}
+
 impl KafkaError for Rejection {
     fn kafka(&self) -> ErrorCode {
         match self {
@@ -333,7 +343,7 @@ impl KafkaError for Rejection {
             Self::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
             Self::InvalidReplicaAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
             Self::InvalidConfig { .. } => ErrorCode::InvalidConfig,
-            Self::InvalidFeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
+            Self::InvalidFeatureUpdate { .. } => ErrorCode::InvalidUpdateVersion,
             Self::NotBootstrapped | Self::BrokerIdsExhausted | Self::ProducerIdsExhausted => {
                 ErrorCode::UnknownServerError
             }

@@ -24,6 +24,7 @@ mod response;
 mod shared;
 mod words;
 
+pub use api::FEATURES;
 pub use config::{GatewayConfig, GatewaySettings, LISTENER};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

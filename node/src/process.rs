@@ -18,7 +18,7 @@ use rustmq_controller_core::configs;
 use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{EngineConfig, StartReport};
-use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings, LISTENER};
+use rustmq_kafka_gateway::{FEATURES, Gateway, GatewayConfig, GatewaySettings, LISTENER};
 use rustmq_model::{ByteSize, Endpoint};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -331,6 +331,7 @@ fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) ->
         data_dir: config.process.data_dir.clone(),
         kafka: kafka_names::static_configs(config, worked_out),
         limits: BrokerLimits::default(),
+        features: FEATURES,
     }
 }
 

@@ -104,10 +104,13 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "EffectiveTopicConfig",
             "StaticConfigs",
             "Synonym",
-            // Topics, and the reasons for a refusal: `command.rs`, `outcome.rs`.
+            // Topics, features, and the reasons for a refusal: `command.rs`, `outcome.rs`.
             "CreatedTopic",
             "DeletedTopic",
             "ExtendedTopic",
+            "FeatureDirection",
+            "FeatureUpdate",
+            "InvalidUpdateReason",
             "NewPartitions",
             "Rejection",
         ],

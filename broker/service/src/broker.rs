@@ -1,6 +1,5 @@
 //! The broker: its parts, its start and its end. Each capability has a file of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -226,7 +225,8 @@ async fn register(config: &BrokerConfig, controller: &dyn Controller) -> Result<
     };
     // As on a new Apache Kafka cluster, whose descriptions of topics show this config.
     let broker_defaults = Configs::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
-    let bootstrap = Command::Bootstrap { cluster_id: new_cluster_id(), features: BTreeMap::new(), broker_defaults };
+    let features = config.features.iter().map(|feature| (feature.name.to_owned(), *feature.levels.end())).collect();
+    let bootstrap = Command::Bootstrap { cluster_id: new_cluster_id(), features, broker_defaults };
     submit("bootstrap", bootstrap).await?;
     let registration = BrokerRegistration {
         name: config.settings.name.clone(),

@@ -60,7 +60,7 @@ const fn rejection_kind(rejection: &Rejection) -> ErrorKind {
         | Rejection::InvalidConfig { .. }
         | Rejection::InvalidBrokerConfig { .. }
         | Rejection::UnknownBroker { .. }
-        | Rejection::InvalidFeatureLevel { .. } => ErrorKind::Invalid,
+        | Rejection::InvalidFeatureUpdate { .. } => ErrorKind::Invalid,
         Rejection::NotBootstrapped | Rejection::BrokerIdsExhausted | Rejection::ProducerIdsExhausted => {
             ErrorKind::Internal
         }

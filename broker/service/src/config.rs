@@ -11,6 +11,8 @@ use rustmq_controller_core::{IncarnationId, PartitionLimits};
 use rustmq_model::Endpoint;
 use rustmq_settings::settings;
 
+use crate::features::SupportedFeature;
+
 settings! {
     /// The broker's own settings in the configuration file.
     pub struct BrokerSettings {
@@ -48,6 +50,8 @@ pub struct BrokerConfig {
     /// process's own defaults for some of the names.
     pub kafka: StaticConfigs,
     pub limits: BrokerLimits,
+    /// The features whose behaviour the front ends offer to clients.
+    pub features: &'static [SupportedFeature],
 }
 
 /// Bounds that have no Kafka setting.

@@ -5,8 +5,8 @@
 //! caller of an operation; every operation is a method of it), `view` and `metadata_follower` (the
 //! broker's copy of the metadata), then one file per capability: `metadata`, `produce` with
 //! `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`, `group_requests` over
-//! `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or orders metadata: the
-//! engine and the controller do.
+//! `coordination`, `producer_ids`, `log_dirs`, `features`. Nothing here stores records or orders
+//! metadata: the engine and the controller do.
 //!
 //! Each operation has an error of its own in its file, and each error a kind ([`ErrorKind`]): the
 //! caller's next step. Errors that many operations share are in `view` ([`LocateError`]), `storage`
@@ -44,6 +44,7 @@ mod config;
 mod configs;
 mod coordination;
 mod failure;
+mod features;
 mod fetch;
 mod group_requests;
 pub mod groups;
@@ -73,6 +74,7 @@ pub use configs::{
 };
 pub use coordination::GroupWait;
 pub use failure::FailureNotice;
+pub use features::{ClusterFeatures, SupportedFeature, UpdateFeaturesError};
 pub use fetch::{Fetch, FetchError, FetchPartition, FetchedPartition};
 pub use group_requests::{
     CommitEntry, FetchedOffset, FindCoordinatorError, GroupCommit, GroupOffsetError, OffsetsWanted,
@@ -101,6 +103,7 @@ pub use rustmq_controller_core::configs::{
     ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs, Synonym,
 };
 pub use rustmq_controller_core::{
-    ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, NewPartitions, Rejection,
+    ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, FeatureDirection,
+    FeatureUpdate, InvalidUpdateReason, NewPartitions, Rejection,
 };
 pub use rustmq_engine_api::{AbortedTransaction, EpochEnd, FoundOffset, Frontiers, Isolation};

@@ -80,10 +80,6 @@ pub struct ClusterMetadata {
     /// The broker that takes controller requests from clients.
     pub controller: BrokerId,
     pub brokers: Vec<BrokerNode>,
-    /// Finalized feature levels by name.
-    pub features: BTreeMap<String, i16>,
-    /// Rises when `features` change, and is the same on all brokers.
-    pub features_epoch: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,8 +155,6 @@ impl Session {
             cluster_id: view.state.cluster_id().unwrap_or_default().to_owned(),
             controller: view.broker,
             brokers: brokers.collect(),
-            features: view.state.features().clone(),
-            features_epoch: view.state.features_epoch(),
         }
     }
 

@@ -41,6 +41,8 @@ func (p *program) administer(ctx context.Context, r *request) (object, error) {
 		return p.logs(ctx, r)
 	case "describe_cluster", "describe_log_dirs":
 		return p.cluster(ctx, r)
+	case "update_features":
+		return p.updateFeatures(ctx, r)
 	default:
 		return nil, errUnsupported(r.Op)
 	}
@@ -346,4 +348,27 @@ func (p *program) cluster(ctx context.Context, r *request) (object, error) {
 	}
 	return object{"cluster_id": response.ClusterID, "controller": response.ControllerID, "brokers": brokers},
 		kerr.ErrorForCode(response.ErrorCode)
+}
+
+// updateFeatures gives each feature the answer of the request: it takes effect as a whole.
+func (p *program) updateFeatures(ctx context.Context, r *request) (object, error) {
+	request := kmsg.NewPtrUpdateFeaturesRequest()
+	request.ValidateOnly = r.ValidateOnly
+	for name, level := range r.Levels {
+		update := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
+		update.Feature, update.MaxVersionLevel, update.UpgradeType = name, level, 1
+		if r.Downgrade {
+			update.UpgradeType = 2
+		}
+		request.FeatureUpdates = append(request.FeatureUpdates, update)
+	}
+	response, err := request.RequestWith(ctx, p.client)
+	if err != nil {
+		return nil, err
+	}
+	results := object{}
+	for name := range r.Levels {
+		results[name] = response.ErrorCode
+	}
+	return object{"results": results}, nil
 }

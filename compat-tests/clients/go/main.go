@@ -78,6 +78,8 @@ type request struct {
 	SessionMs    int `json:"session_ms"`
 	Ms           int
 	Offsets      []json.RawMessage
+	Levels       map[string]int16
+	Downgrade    bool
 	ValidateOnly bool `json:"validate_only"`
 	Type         string
 	Name         string

@@ -15,6 +15,7 @@ import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.CreatePartitionsOptions;
 import org.apache.kafka.clients.admin.CreateTopicsOptions;
+import org.apache.kafka.clients.admin.FeatureUpdate;
 import org.apache.kafka.clients.admin.ListConfigResourcesOptions;
 import org.apache.kafka.clients.admin.ListConsumerGroupOffsetsSpec;
 import org.apache.kafka.clients.admin.NewPartitions;
@@ -22,6 +23,7 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
@@ -66,6 +68,7 @@ final class CompatAdmin {
             case "describe_cluster": return describeCluster();
             case "describe_log_dirs": return describeLogDirs(request);
             case "list_config_resources": return listConfigResources();
+            case "update_features": return updateFeatures(request);
             default: throw new UnsupportedOperationException(request.get("op").asText());
         }
     }
@@ -248,6 +251,14 @@ final class CompatAdmin {
             }
         }
         return JSON.createObjectNode().put("partitions", count);
+    }
+
+    private JsonNode updateFeatures(JsonNode request) throws Exception {
+        var type = request.get("downgrade").asBoolean() ? FeatureUpdate.UpgradeType.SAFE_DOWNGRADE : FeatureUpdate.UpgradeType.UPGRADE;
+        Map<String, FeatureUpdate> updates = new HashMap<>();
+        request.get("levels").fields().forEachRemaining(entry -> updates.put(entry.getKey(), new FeatureUpdate((short) entry.getValue().asInt(), type)));
+        var options = new UpdateFeaturesOptions().validateOnly(request.get("validate_only").asBoolean());
+        return results(admin.updateFeatures(updates, options).values());
     }
 
     private JsonNode listConfigResources() throws Exception {

@@ -45,6 +45,7 @@ const STEPS: &[Step] = &[
     (deleted_groups, &[Confluent, KafkaPython, Kafkajs, Java, Franz]),
     (cluster, ADMINS),
     (folders_and_resources, &[KafkaPython, Java, Franz]),
+    (features, &[Java, Franz]),
     (deleted_topics, ADMINS),
 ];
 
@@ -239,6 +240,13 @@ fn folders_and_resources(tour: &mut Tour<'_>) {
     let resources = tour.call(&json!({"op": "list_config_resources"}));
     let is_listed = resources["topics"].as_array().is_some_and(|topics| topics.contains(&json!(tour.topic)));
     assert!(is_listed, "{}: {resources}", tour.name());
+}
+
+fn features(tour: &mut Tour<'_>) {
+    let update = json!({
+        "op": "update_features", "levels": {"nothing.version": 1}, "downgrade": false, "validate_only": false,
+    });
+    assert_eq!(tour.call(&update)["results"], json!({"nothing.version": 95}), "{}", tour.name());
 }
 
 fn deleted_topics(tour: &mut Tour<'_>) {

@@ -1,15 +1,17 @@
-//! Requests about the broker itself: ApiVersions, FindCoordinator, InitProducerId, DescribeCluster.
+//! Requests about the broker itself: ApiVersions, FindCoordinator, InitProducerId, DescribeCluster,
+//! UpdateFeatures.
 
 use super::session::{Session, text};
 use crate::server::{shared, unique};
 use kafka_protocol::messages::{
     ApiKey, DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, ProducerId, RequestKind,
-    ResponseKind, TransactionalId,
+    ResponseKind, TransactionalId, UpdateFeaturesRequest, UpdateFeaturesResponse, update_features_request,
 };
 use rustmq_kafka_codec_messages::ApiVersionsRequest;
 use std::collections::BTreeMap;
 
 const INVALID_REQUEST: i16 = 42;
+const INVALID_UPDATE_VERSION: i16 = 95;
 const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
 const REBOOTSTRAP_REQUIRED: i16 = 129;
 /// The operations create, cluster action, describe configs, alter configs, idempotent write, alter,
@@ -108,4 +110,35 @@ pub fn describe_cluster(session: &mut Session, version: i16) {
         let answer = ask!(session, DescribeCluster, version, request);
         assert_eq!(answer.error_code, MISMATCHED_ENDPOINT_TYPE, "DescribeCluster v{version} of controllers");
     }
+}
+
+/// Each feature keeps its level: the scenarios share the broker.
+pub fn update_features(session: &mut Session, version: i16) {
+    let introduced = ApiVersionsRequest {
+        client_software_name: "compat".to_owned(),
+        client_software_version: "1.0".to_owned(),
+        ..ApiVersionsRequest::default()
+    };
+    let finalized = session.ask(4, &introduced).finalized_features;
+    let levels: Vec<(&str, i16)> = finalized.iter().map(|one| (one.name.as_str(), one.max_version_level)).collect();
+    let answer = ask_to_update(session, version, &levels);
+    assert_eq!((answer.error_code, answer.error_message), (0, None), "UpdateFeatures v{version}");
+    let results = if version <= 1 { levels.len() } else { 0 };
+    assert_eq!(answer.results.len(), results, "UpdateFeatures v{version}");
+    assert!(answer.results.iter().all(|result| result.error_code == 0), "UpdateFeatures v{version}");
+    let refused = ask_to_update(session, version, &[&levels[..], &[("nothing.version", 1)]].concat());
+    assert_eq!(refused.error_code, INVALID_UPDATE_VERSION, "UpdateFeatures v{version} of an unknown feature");
+    assert!(refused.error_message.is_some() && refused.results.is_empty(), "UpdateFeatures v{version}");
+    assert_eq!(session.ask(4, &introduced).finalized_features, finalized, "UpdateFeatures v{version}");
+}
+
+fn ask_to_update(session: &mut Session, version: i16, levels: &[(&str, i16)]) -> UpdateFeaturesResponse {
+    let update = |(name, level): &(&str, i16)| {
+        update_features_request::FeatureUpdateKey::default()
+            .with_feature(text(name))
+            .with_max_version_level(*level)
+            .with_upgrade_type(1)
+    };
+    let request = UpdateFeaturesRequest::default().with_feature_updates(levels.iter().map(update).collect());
+    ask!(session, UpdateFeatures, version, request)
 }

@@ -46,11 +46,27 @@ pub enum Command {
     AllocateProducerIds {
         broker: BrokerId,
     },
-    /// Finalizes these levels, and leaves other features as they are. Level 0 takes a feature out
-    /// (KIP-584).
-    FinalizeFeatures {
-        levels: BTreeMap<String, i16>,
+    /// Changes the finalized levels of these features, all of them or none (KIP-584). The proposer
+    /// has checked that it supports the features and the levels.
+    UpdateFeatures {
+        updates: BTreeMap<String, FeatureUpdate>,
+        validate_only: bool,
     },
+}
+
+/// A change of one feature's finalized level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureUpdate {
+    /// Level 0 takes the feature out.
+    pub level: i16,
+    pub direction: FeatureDirection,
+}
+
+/// The direction in which a level may change. The current level is legal in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FeatureDirection {
+    Upgrade,
+    Downgrade,
 }
 
 /// Bounds on partitions, from the proposer's configuration.

@@ -27,6 +27,7 @@ mod command;
 pub mod configs;
 mod creation;
 mod delta;
+mod features;
 mod image;
 mod outcome;
 mod placement;
@@ -37,11 +38,13 @@ mod topic;
 
 pub use broker::{Broker, BrokerRegistration, IncarnationId};
 pub use command::{
-    Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation, NewPartitions, NewTopic,
-    PartitionLimits, Placement, TopicSelector,
+    Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation, FeatureDirection,
+    FeatureUpdate, NewPartitions, NewTopic, PartitionLimits, Placement, TopicSelector,
 };
 pub use delta::{BrokerConfigScope, Delta};
-pub use outcome::{CreatedTopic, DeletedTopic, ExtendedTopic, Outcome, ProducerIdBlock, Rejection};
+pub use outcome::{
+    CreatedTopic, DeletedTopic, ExtendedTopic, InvalidUpdateReason, Outcome, ProducerIdBlock, Rejection,
+};
 pub use state::ClusterState;
 pub use topic::{Partition, Topic};
 

@@ -22,7 +22,7 @@ pub enum Outcome {
     PartitionsCreated(Vec<Result<ExtendedTopic, Rejection>>),
     ConfigsAltered(Vec<Result<(), Rejection>>),
     ProducerIdsAllocated(ProducerIdBlock),
-    FeaturesFinalized,
+    FeaturesUpdated,
 }
 
 /// A topic that was created, or that `validate_only` found legal to create.
@@ -100,10 +100,21 @@ pub enum Rejection {
     UnknownBroker { broker: BrokerId },
     #[error("The cluster is not bootstrapped yet.")]
     NotBootstrapped,
-    #[error("Level {level} of feature '{feature}' is negative.")]
-    InvalidFeatureLevel { feature: String, level: i16 },
+    #[error("Feature '{feature}' cannot change to level {level}: {reason}.")]
+    InvalidFeatureUpdate { feature: String, level: i16, reason: InvalidUpdateReason },
     #[error("All broker ids are given away.")]
     BrokerIdsExhausted,
     #[error("All producer ids are given away.")]
     ProducerIdsExhausted,
+}
+
+/// Why a feature keeps its finalized level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum InvalidUpdateReason {
+    #[error("a level is not negative")]
+    NegativeLevel,
+    #[error("it has level {current}, and a lower one must be asked for as a downgrade")]
+    NoUpgrade { current: i16 },
+    #[error("it has level {current}, which a downgrade cannot raise")]
+    NoDowngrade { current: i16 },
 }

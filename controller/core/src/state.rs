@@ -50,6 +50,12 @@ impl ClusterState {
         &self.features
     }
 
+    /// The finalized level of a feature; 0 if it has none.
+    #[must_use]
+    pub fn feature_level(&self, feature: &str) -> i16 {
+        self.features.get(feature).copied().unwrap_or(0)
+    }
+
     /// The number of changes of the finalized features since the bootstrap. It is the same on every
     /// copy of the state, and never falls: a Java client keeps the features with the highest epoch
     /// that it has seen, and ignores others.
@@ -138,7 +144,10 @@ impl ClusterState {
                 Ok(Outcome::ConfigsAltered(self.change_unless(validate_only, &mut deltas, alter)))
             }
             Command::AllocateProducerIds { broker } => self.allocate_producer_ids(broker, &mut deltas),
-            Command::FinalizeFeatures { levels } => self.finalize_features(levels, &mut deltas),
+            Command::UpdateFeatures { updates, validate_only } => {
+                let update = |state: &mut Self, deltas: &mut _| state.update_features(updates, deltas);
+                self.change_unless(validate_only, &mut deltas, update)
+            }
         };
         (result, deltas)
     }
@@ -310,31 +319,6 @@ impl ClusterState {
         let next = first.checked_add(i64::from(count)).ok_or(Rejection::ProducerIdsExhausted)?;
         self.commit(Delta::ProducerIdsAllocated { next }, deltas);
         Ok(Outcome::ProducerIdsAllocated(ProducerIdBlock { first: ProducerId(first), count }))
-    }
-
-    /// The epoch rises only if a level changes: otherwise clients would process the same features
-    /// again.
-    fn finalize_features(
-        &mut self,
-        levels: BTreeMap<String, i16>,
-        deltas: &mut Vec<Delta>,
-    ) -> Result<Outcome, Rejection> {
-        if self.cluster_id.is_none() {
-            // The bootstrap would later replace these levels under the same epoch.
-            return Err(Rejection::NotBootstrapped);
-        }
-        let mut features = self.features.clone();
-        for (feature, level) in levels {
-            match level {
-                ..0 => return Err(Rejection::InvalidFeatureLevel { feature, level }),
-                0 => features.remove(&feature),
-                1.. => features.insert(feature, level),
-            };
-        }
-        if features != self.features {
-            self.commit(Delta::FeaturesChanged { features, epoch: self.features_epoch + 1 }, deltas);
-        }
-        Ok(Outcome::FeaturesFinalized)
     }
 
     /// Panics, naming the fault, if the state contradicts itself. For tests and simulation.

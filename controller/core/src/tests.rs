@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod features;
 mod history;
 
 use std::collections::BTreeMap;
@@ -99,30 +100,6 @@ fn a_cluster_is_bootstrapped_once() {
     assert_eq!(state.cluster_id(), Some("first"));
     assert_eq!(state.features()["transaction.version"], 2);
     assert_eq!(state.broker_defaults()["min.insync.replicas"], "1");
-}
-
-#[test]
-fn the_epoch_of_features_rises_when_they_change_and_is_kept() {
-    let mut state = cluster(1);
-    let early = Command::FinalizeFeatures { levels: BTreeMap::from([("a".to_owned(), 1)]) };
-    assert_eq!(state.apply(early).0, Err(Rejection::NotBootstrapped));
-    let (cluster_id, features, broker_defaults) = ("c".to_owned(), BTreeMap::new(), Configs::new());
-    state.apply(Command::Bootstrap { cluster_id, features, broker_defaults }).0.unwrap();
-    let old_image = serde_json::to_string(&state).unwrap();
-    assert_eq!(serde_json::from_str::<ClusterState>(&old_image).unwrap().features_epoch(), 0);
-    let mut finalize = |levels: &[(&str, i16)], expected: (&[(&str, i16)], i64)| {
-        let own = |levels: &[(&str, i16)]| levels.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
-        let (result, deltas) = state.apply(Command::FinalizeFeatures { levels: own(levels) });
-        assert_eq!((state.features(), state.features_epoch()), (&own(expected.0), expected.1), "{levels:?}");
-        let image = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<ClusterState>(&image).unwrap(), state);
-        result.map(|_| deltas.len())
-    };
-    assert_eq!(finalize(&[("a", 1), ("b", 2)], (&[("a", 1), ("b", 2)], 1)), Ok(1));
-    assert_eq!(finalize(&[("a", 1)], (&[("a", 1), ("b", 2)], 1)), Ok(0), "nothing has changed");
-    let refused = finalize(&[("b", 3), ("c", -1)], (&[("a", 1), ("b", 2)], 1));
-    assert_eq!(refused, Err(Rejection::InvalidFeatureLevel { feature: "c".to_owned(), level: -1 }));
-    assert_eq!(finalize(&[("a", 0), ("b", 3)], (&[("b", 3)], 2)), Ok(1));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use rustmq_broker_service::groups::{GroupError, MemberId};
 use rustmq_broker_service::{
     AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
     DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, ErrorKind, FaultReason, FetchError,
-    FindCoordinatorError, GroupOffsetError, InvalidBatch, InvalidBrokerId, ListOffsetsError, LocateError,
-    MetadataError, OffsetOutOfRange, ProduceError, ProducerIdError, RecordFault, Rejection, StorageError,
-    UnknownPartition, UnknownTopic, UnreadableError,
+    FindCoordinatorError, GroupOffsetError, InvalidBatch, InvalidBrokerId, InvalidUpdateReason, ListOffsetsError,
+    LocateError, MetadataError, OffsetOutOfRange, ProduceError, ProducerIdError, RecordFault, Rejection, StorageError,
+    UnknownPartition, UnknownTopic, UnreadableError, UpdateFeaturesError,
 };
 use rustmq_controller_api::SubmitError;
 use rustmq_engine_api::{BatchRejection, ReadFailure, ReadFailureCause, TransactionRejection, WalFailure};
@@ -231,6 +231,13 @@ fn configs() -> Vec<Sample> {
         AlterConfigsError::Group => "configs of a group", AlterConfigsError::Group;
         AlterConfigsError::Command(_) => "stopping", CommandError::Stopping.into();
     }));
+    samples.extend(every!(UpdateFeaturesError, UpdateFeaturesError::kind, {
+        UpdateFeaturesError::UnknownFeature { .. } => "unknown feature",
+            UpdateFeaturesError::UnknownFeature { feature: "group.version".to_owned() };
+        UpdateFeaturesError::UnsupportedLevel { .. } => "unsupported level",
+            UpdateFeaturesError::UnsupportedLevel { feature: "group.version", level: 2, min: 0, max: 1 };
+        UpdateFeaturesError::Command(_) => "stopping", CommandError::Stopping.into();
+    }));
     samples
 }
 
@@ -272,8 +279,11 @@ fn rejections() -> Vec<Sample> {
         };
         Rejection::UnknownBroker { .. } => "unknown broker", Rejection::UnknownBroker { broker: BrokerId(2) };
         Rejection::NotBootstrapped => "not bootstrapped", Rejection::NotBootstrapped;
-        Rejection::InvalidFeatureLevel { .. } =>
-            "feature level", Rejection::InvalidFeatureLevel { feature: text("group.version"), level: -2 };
+        Rejection::InvalidFeatureUpdate { .. } => "feature level", Rejection::InvalidFeatureUpdate {
+            feature: text("group.version"),
+            level: 0,
+            reason: InvalidUpdateReason::NoUpgrade { current: 1 },
+        };
         Rejection::BrokerIdsExhausted => "broker ids", Rejection::BrokerIdsExhausted;
         Rejection::ProducerIdsExhausted => "producer ids", Rejection::ProducerIdsExhausted;
     })

@@ -1,7 +1,7 @@
 //! ApiVersions: the APIs that this gateway serves, from the table in [`crate::api`]. From version 5
 //! on a request may name its broker, and has an error at any other broker (KIP-1242).
 
-use rustmq_broker_service::ClusterMetadata;
+use rustmq_broker_service::ClusterFeatures;
 use rustmq_kafka_codec_messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use rustmq_kafka_codec_messages::{ApiVersionsRequest, ApiVersionsResponse};
 
@@ -42,24 +42,24 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
             "client introduced itself"
         );
     }
-    let ClusterMetadata { features, features_epoch, .. } = call.session.cluster();
+    let ClusterFeatures { supported, finalized, epoch } = call.session.features();
     let min_version = if call.version() >= FEATURES_FROM_ZERO_FROM { 0 } else { 1 };
-    let supported = features.iter().map(|(name, level)| SupportedFeatureKey {
-        name: name.clone(),
-        min_version,
-        max_version: *level,
+    let supported = supported.iter().map(|feature| SupportedFeatureKey {
+        name: feature.name.to_owned(),
+        min_version: min_version.max(*feature.levels.start()),
+        max_version: *feature.levels.end(),
     });
-    let finalized = features.iter().map(|(name, level)| FinalizedFeatureKey {
-        name: name.clone(),
-        min_version_level: *level,
-        max_version_level: *level,
+    let finalized = finalized.into_iter().map(|(name, level)| FinalizedFeatureKey {
+        name,
+        min_version_level: level,
+        max_version_level: level,
     });
     call.answer(&ApiVersionsResponse {
         api_keys: APIS.iter().map(advertised).collect(),
         supported_features: supported.collect(),
         finalized_features: finalized.collect(),
         // Present without features, too: it makes a client forget removed ones.
-        finalized_features_epoch: features_epoch,
+        finalized_features_epoch: epoch,
         ..ApiVersionsResponse::default()
     })
 }

@@ -1,7 +1,6 @@
 //! A gateway in front of a broker whose engine and controller are in memory, and a client of bare
 //! frames.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
-use rustmq_broker_service::{Broker, Session};
+use rustmq_broker_service::{Broker, Session, SupportedFeature};
 use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
 use rustmq_kafka_codec_messages::{
     ApiKey, CreateTopicsRequest, Decode, Encode, Message, Reader, Request, encode_request, for_each_api,
@@ -19,6 +18,12 @@ use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+
+/// The features of the cluster.
+static FEATURES: [SupportedFeature; 2] = [
+    SupportedFeature { name: "group.version", levels: 0..=1 },
+    SupportedFeature { name: "transaction.version", levels: 0..=2 },
+];
 
 /// What a test waits for at most.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +48,8 @@ impl GatewayFixture {
             ("offsets.topic.num.partitions", "2"),
             ("message.max.bytes", "1000000"),
         ];
-        let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&[&kafka, more].concat())).await;
+        let options = InMemoryBrokerOptions::with_kafka(&[&kafka, more].concat());
+        let rig = InMemoryBroker::start(InMemoryBrokerOptions { features: &FEATURES, ..options }).await;
         let settings = GatewaySettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..GatewaySettings::default() };
         let mut config = GatewayConfig::new(settings);
         adjust(&mut config);
@@ -63,10 +69,6 @@ impl GatewayFixture {
 
     pub fn resume(&self) {
         self.rig.engine.resume();
-    }
-
-    pub async fn finalize_features(&self, levels: BTreeMap<String, i16>) {
-        self.rig.finalize_features(levels).await;
     }
 
     pub async fn close(self) {

@@ -9,7 +9,7 @@ use rustmq_kafka_codec_messages::{
     incremental_alter_configs_request as edit, join_group_request as join, leave_group_request as leave,
     list_offsets_request as list, metadata_request as metadata, offset_commit_request as commit,
     offset_delete_request as forget, offset_fetch_request as committed, offset_for_leader_epoch_request as epochs,
-    produce_request as produce, sync_group_request as sync,
+    produce_request as produce, sync_group_request as sync, update_features_request as features,
 };
 use rustmq_model::batch::Codec;
 use rustmq_model::{Timestamp, record::BatchBuilder};
@@ -51,6 +51,7 @@ pub fn frame(key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
         | ApiKey::InitProducerId
         | ApiKey::DescribeLogDirs
         | ApiKey::DescribeCluster
+        | ApiKey::UpdateFeatures
         | ApiKey::DescribeTopicPartitions) => ask.about_the_broker(key),
         key => ask.about_groups(key),
     }
@@ -323,6 +324,10 @@ impl Ask {
             }),
             ApiKey::InitProducerId => {
                 self.with(InitProducerIdRequest { transactional_id: None, ..InitProducerIdRequest::default() })
+            }
+            ApiKey::UpdateFeatures => {
+                let update = features::FeatureUpdateKey { feature: text("group.version"), ..Default::default() };
+                self.with(UpdateFeaturesRequest { feature_updates: vec![update], ..UpdateFeaturesRequest::default() })
             }
             ApiKey::DescribeLogDirs => {
                 let topic = dirs::DescribableLogDirTopic { topic: text(TOPIC), partitions: vec![0, 1] };

@@ -1,19 +1,18 @@
 //! A broker without a disk, threads and Raft: engine and controller are in memory, and use the real
 //! machines for their decisions.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use rustmq_controller_api::Controller;
 use rustmq_controller_api::testing::{Bounds, InMemoryController};
-use rustmq_controller_core::Command;
 use rustmq_engine_api::Engine;
 use rustmq_engine_api::testing::{InMemoryEngine, InMemoryOptions};
 
 use crate::broker::Broker;
-use crate::config::BrokerLimits;
+use crate::config::{BrokerConfig, BrokerLimits};
+use crate::features::SupportedFeature;
 use crate::session::Session;
 use crate::testing::operations;
 
@@ -24,6 +23,7 @@ pub struct InMemoryBrokerOptions {
     /// The `[kafka]` section.
     pub kafka: Vec<(&'static str, &'static str)>,
     pub limits: BrokerLimits,
+    pub features: &'static [SupportedFeature],
 }
 
 impl InMemoryBrokerOptions {
@@ -59,6 +59,7 @@ impl InMemoryBroker {
     ) -> Self {
         let mut registry = Registry::default();
         let config = operations::config(PathBuf::from("/"), &options.kafka, options.limits);
+        let config = BrokerConfig { features: options.features, ..config };
         let port = Arc::clone(&controller) as Arc<dyn Controller>;
         let broker = Broker::start(config, Engine::clone(&engine), port, &mut registry).await;
         let broker = broker.expect("the broker starts");
@@ -81,15 +82,6 @@ impl InMemoryBroker {
     pub async fn restart_with(self, options: InMemoryBrokerOptions) -> Self {
         self.broker.shutdown().await;
         Self::start_on(self.engine, self.controller, options).await
-    }
-
-    /// Finalizes levels of features at the controller. The broker follows, as for any other change.
-    ///
-    /// # Panics
-    /// If the controller refuses the levels.
-    pub async fn finalize_features(&self, levels: BTreeMap<String, i16>) {
-        let answer = self.controller.submit(Command::FinalizeFeatures { levels }, None).await;
-        answer.expect("the controller runs").result.expect("the levels are legal");
     }
 
     pub async fn stop(self) {

@@ -41,6 +41,7 @@ pub fn config(data_dir: PathBuf, kafka: &[(&str, &str)], limits: BrokerLimits) -
         data_dir,
         kafka: kafka.into(),
         limits,
+        features: &[],
     }
 }
 

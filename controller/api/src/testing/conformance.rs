@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustmq_controller_core::{
-    BrokerRegistration, ClusterState, Command, ConfigAlteration, ConfigChange, ConfigResource, Configs, IncarnationId,
-    NewPartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
+    BrokerRegistration, ClusterState, Command, ConfigAlteration, ConfigChange, ConfigResource, Configs,
+    FeatureDirection, FeatureUpdate, IncarnationId, NewPartitions, NewTopic, Outcome, PartitionLimits, Placement,
+    Rejection, TopicSelector,
 };
 use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
 use tokio::task::coop;
@@ -61,7 +62,10 @@ fn script() -> Vec<Command> {
         validate_only: false,
     };
     let delete = |topic| Command::DeleteTopics { topics: vec![topic] };
-    let finalize = |level| Command::FinalizeFeatures { levels: BTreeMap::from([("group.version".to_owned(), level)]) };
+    let update = |level, validate_only| {
+        let update = FeatureUpdate { level, direction: FeatureDirection::Upgrade };
+        Command::UpdateFeatures { updates: BTreeMap::from([("group.version".to_owned(), update)]), validate_only }
+    };
     let Command::CreateTopics { topics, limits, now, .. } = create(9) else { unreachable!("it creates a topic") };
     vec![
         Command::AllocateProducerIds { broker: BrokerId(0) },
@@ -83,9 +87,10 @@ fn script() -> Vec<Command> {
         create(2),
         delete(TopicSelector::Name("topic-1".to_owned())),
         delete(TopicSelector::Id(TopicId(77))),
-        finalize(1),
-        finalize(1),
-        finalize(-1),
+        update(1, true),
+        update(1, false),
+        update(1, false),
+        update(0, false),
     ]
 }
 

@@ -64,6 +64,11 @@ fn resource() -> impl Strategy<Value = ConfigResource> {
     ]
 }
 
+fn feature_update() -> impl Strategy<Value = FeatureUpdate> {
+    let directions = proptest::sample::select(vec![FeatureDirection::Upgrade, FeatureDirection::Downgrade]);
+    (-1..3_i16, directions).prop_map(|(level, direction)| FeatureUpdate { level, direction })
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let limits = PartitionLimits { per_topic_max: 10, per_cluster_max: 30 };
     let selector =
@@ -95,7 +100,8 @@ fn command() -> impl Strategy<Value = Command> {
             validate_only,
         }),
         1 => (0..5).prop_map(|id| Command::AllocateProducerIds { broker: BrokerId(id) }),
-        1 => btree_map("[fg]", -1..3_i16, 0..3).prop_map(|levels| Command::FinalizeFeatures { levels }),
+        1 => (btree_map("[fg]", feature_update(), 0..3), any::<bool>())
+            .prop_map(|(updates, validate_only)| Command::UpdateFeatures { updates, validate_only }),
     ]
 }
 
@@ -108,7 +114,7 @@ fn items(outcome: &Outcome) -> Vec<bool> {
         Outcome::Bootstrapped { .. }
         | Outcome::BrokerRegistered { .. }
         | Outcome::ProducerIdsAllocated(_)
-        | Outcome::FeaturesFinalized => vec![true],
+        | Outcome::FeaturesUpdated => vec![true],
     }
 }
 
