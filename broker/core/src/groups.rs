@@ -7,6 +7,7 @@
 
 pub mod classic;
 pub mod config;
+pub mod consumer;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;

@@ -307,6 +307,16 @@ fn groups() -> Vec<Sample> {
         GroupError::GroupSubscribedToTopic => "group subscribed", GroupError::GroupSubscribedToTopic;
         GroupError::OffsetMetadataTooLarge { .. } =>
             "offset metadata", GroupError::OffsetMetadataTooLarge { length: 9, length_max: 8 };
+        GroupError::FencedMemberEpoch => "fenced member", GroupError::FencedMemberEpoch;
+        GroupError::StaleMemberEpoch => "stale member", GroupError::StaleMemberEpoch;
+        GroupError::UnreleasedInstanceId => "unreleased instance", GroupError::UnreleasedInstanceId;
+        GroupError::UnsupportedAssignor { .. } =>
+            "assignor", GroupError::UnsupportedAssignor { supported: "uniform, range".to_owned() };
+        GroupError::InvalidRegularExpression { .. } =>
+            "pattern", GroupError::InvalidRegularExpression { reason: "unclosed group".to_owned() };
+        GroupError::InvalidHeartbeat { .. } =>
+            "heartbeat", GroupError::InvalidHeartbeat { reason: "MemberEpoch is invalid." };
+        GroupError::UnsupportedVersion => "group version", GroupError::UnsupportedVersion;
         GroupError::CoordinatorLoadInProgress => "loading", GroupError::CoordinatorLoadInProgress;
         GroupError::NotCoordinator => "not coordinator", GroupError::NotCoordinator;
         GroupError::CoordinatorNotAvailable => "no coordinator", GroupError::CoordinatorNotAvailable;

@@ -36,6 +36,26 @@ pub enum GroupError {
     GroupSubscribedToTopic,
     #[error("the metadata of a committed offset has {length} characters, over the limit of {length_max}")]
     OffsetMetadataTooLarge { length: usize, length_max: usize },
+    /// The member stated an epoch that is not its own, or it has been replaced: it gives up all
+    /// partitions and joins again (KIP-848).
+    #[error("the member epoch is not the member's current one")]
+    FencedMemberEpoch,
+    /// Commits and fetches of offsets with an older member epoch: the client tries again with the
+    /// current one.
+    #[error("the member epoch is not the member's current one")]
+    StaleMemberEpoch,
+    #[error("another member uses this group instance id")]
+    UnreleasedInstanceId,
+    #[error("the assignor is not supported; supported assignors: {supported}")]
+    UnsupportedAssignor { supported: String },
+    #[error("the regular expression is not valid: {reason}")]
+    InvalidRegularExpression { reason: String },
+    /// A heartbeat of a consumer group contradicts itself.
+    #[error("{reason}")]
+    InvalidHeartbeat { reason: &'static str },
+    /// The request's version is too old for a member of a consumer group.
+    #[error("members of a consumer group need a newer version of this request")]
+    UnsupportedVersion,
     #[error("the coordinator is loading its groups; try again")]
     CoordinatorLoadInProgress,
     #[error("this broker is not the group's coordinator")]
@@ -60,6 +80,8 @@ impl GroupError {
             | Self::IllegalGeneration
             | Self::RebalanceInProgress
             | Self::MemberIdRequired { .. }
+            | Self::FencedMemberEpoch
+            | Self::StaleMemberEpoch
             | Self::FencedInstanceId => ErrorKind::Fenced,
             Self::InconsistentGroupProtocol
             | Self::InvalidSessionTimeout { .. }
@@ -69,6 +91,11 @@ impl GroupError {
             | Self::NonEmptyGroup
             | Self::GroupSubscribedToTopic
             | Self::OffsetMetadataTooLarge { .. }
+            | Self::UnreleasedInstanceId
+            | Self::UnsupportedAssignor { .. }
+            | Self::InvalidRegularExpression { .. }
+            | Self::InvalidHeartbeat { .. }
+            | Self::UnsupportedVersion
             | Self::RecordTooLarge => ErrorKind::Invalid,
             Self::CoordinatorLoadInProgress => ErrorKind::Retry,
             Self::NotCoordinator => ErrorKind::RefreshMetadata,

@@ -6,7 +6,7 @@
 //! version of these. The newer record kinds (KIP-848, share and streams groups) are recognized by
 //! their key's number and left alone.
 
-mod wire;
+pub(crate) mod wire;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicPartition};

@@ -33,6 +33,10 @@ impl<'a> Reader<'a> {
         Ok(taken.try_into().expect("exactly N bytes were taken"))
     }
 
+    pub(crate) fn i8(&mut self) -> Result<i8, RecordError> {
+        Ok(i8::from_be_bytes(self.array()?))
+    }
+
     pub(crate) fn i16(&mut self) -> Result<i16, RecordError> {
         Ok(i16::from_be_bytes(self.array()?))
     }
@@ -152,4 +156,16 @@ pub(crate) fn put_bytes(into: &mut BytesMut, bytes: &[u8]) -> Result<(), RecordE
 pub(crate) fn put_compact_string(into: &mut BytesMut, text: &str) {
     put_varint(into, text.len() + 1);
     into.put_slice(text.as_bytes());
+}
+
+pub(crate) fn put_compact_nullable_string(into: &mut BytesMut, text: Option<&str>) {
+    match text {
+        Some(text) => put_compact_string(into, text),
+        None => put_varint(into, 0),
+    }
+}
+
+pub(crate) fn put_compact_bytes(into: &mut BytesMut, bytes: &[u8]) {
+    put_varint(into, bytes.len() + 1);
+    into.put_slice(bytes);
 }
