@@ -11,8 +11,8 @@ pub(crate) mod wire;
 use bytes::{BufMut, Bytes, BytesMut};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicPartition};
 
-pub(crate) use self::wire::Reader;
-use self::wire::{put_bytes, put_compact_string, put_nullable_string, put_string, put_varint};
+pub(crate) use self::wire::{Reader, put_compact_string, put_string, put_varint};
+use self::wire::{put_bytes, put_nullable_string};
 use super::offsets::CommittedOffset;
 
 const OFFSET_COMMIT_KEY_VERSION: i16 = 1;

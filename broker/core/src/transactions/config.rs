@@ -26,12 +26,14 @@ pub struct TransactionConfig {
     /// The most bytes of all transactional ids, their partitions, and the requests that wait. A
     /// request that would need more is refused as retriable. Default 256 MiB.
     pub memory_bytes_max: usize,
-    /// The pause before markers are sent again that could not be written, or records, or producer
-    /// ids that could not be had; that of markers doubles up to
-    /// `retry_pause_max`. Default 50 ms.
+    /// The pause before markers are sent again that could not be written, and before a record is
+    /// appended again. It doubles up to `retry_pause_max`. Default 50 ms.
     pub retry_pause_min: Duration,
     /// Default 5 s.
     pub retry_pause_max: Duration,
+    /// The pause before the controller is asked again for producer ids, after it had none. Default
+    /// 500 ms.
+    pub producer_id_pause: Duration,
     /// The time after which a task is taken for lost, and started again. Default 30 s.
     pub task_timeout: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for TransactionConfig {
             memory_bytes_max: 256 << 20,
             retry_pause_min: Duration::from_millis(50),
             retry_pause_max: Duration::from_secs(5),
+            producer_id_pause: Duration::from_millis(500),
             task_timeout: Duration::from_secs(30),
         }
     }

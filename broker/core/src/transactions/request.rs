@@ -38,6 +38,16 @@ impl TransactionRequest {
             Self::EndTxn(request) => &request.id,
         }
     }
+
+    /// The answer that refuses the whole request.
+    pub(crate) const fn refused(&self, error: TransactionError) -> TransactionOutcome {
+        match self {
+            Self::InitProducerId(_) => TransactionOutcome::InitProducerId(Err(error)),
+            Self::AddPartitions(_) => TransactionOutcome::AddPartitions(Err(error)),
+            Self::VerifyPartitions(_) => TransactionOutcome::VerifyPartitions(Err(error)),
+            Self::EndTxn(_) => TransactionOutcome::EndTxn(Err(error)),
+        }
+    }
 }
 
 /// `InitProducerId`: makes the caller the only producer of the id. An open transaction of an
@@ -103,6 +113,23 @@ pub enum TransactionOutcome {
     /// The decision is in the log; its markers follow. The id and epoch that the producer uses from
     /// now on: another one than before for clients of version 2.
     EndTxn(Result<ProducerKey, TransactionError>),
+}
+
+impl TransactionOutcome {
+    /// The answer that refuses the request instead.
+    pub(crate) const fn refused(&self, error: TransactionError) -> Self {
+        match self {
+            Self::InitProducerId(_) => Self::InitProducerId(Err(error)),
+            Self::AddPartitions(_) => Self::AddPartitions(Err(error)),
+            Self::VerifyPartitions(_) => Self::VerifyPartitions(Err(error)),
+            Self::EndTxn(_) => Self::EndTxn(Err(error)),
+        }
+    }
+
+    /// Whether all partitions of a verification are in the transaction.
+    pub(crate) fn is_verified(&self) -> bool {
+        matches!(self, Self::VerifyPartitions(Ok(verdicts)) if verdicts.iter().all(Result::is_ok))
+    }
 }
 
 /// The answer to a request, under the request's token.

@@ -122,7 +122,9 @@ fn report_missing_topics<K: CoordinatorKind>(shard: &CoordinatorShard<K::Machine
     if !topics.is_empty() {
         let count = topics.len();
         tracing::info!(partition = %shard.id, kind = K::NAME, count, "topics of a coordinator's state are deleted");
-        shard.on_event(K::topics_missing(topics));
+        if let Some(event) = K::topics_missing(topics) {
+            shard.on_event(event);
+        }
     }
 }
 

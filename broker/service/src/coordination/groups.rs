@@ -48,8 +48,8 @@ impl CoordinatorKind for GroupKind {
         machine.committed_topics()
     }
 
-    fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> GroupEvent {
-        GroupEvent::TopicsMissing(topics)
+    fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> Option<GroupEvent> {
+        Some(GroupEvent::TopicsMissing(topics))
     }
 
     fn run_task(&self, work: Infallible) -> BoxFuture<'static, Infallible> {

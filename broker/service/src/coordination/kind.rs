@@ -43,8 +43,8 @@ pub(crate) trait CoordinatorKind: Sized + Send + Sync + 'static {
     /// The topics that the state refers to, with their ids; zero for an unknown id.
     fn topics(machine: &Self::Machine) -> BTreeSet<(TopicName, TopicId)>;
 
-    /// The event for topics that no longer exist.
-    fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> EventOf<Self>;
+    /// The event for topics that no longer exist; none if the machine knows no topics.
+    fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> Option<EventOf<Self>>;
 
     /// Carries out a task of the machine. The future is dropped when the coordinator resigns. A
     /// task that may wait for long holds up no other one: all tasks of a coordinator run at the

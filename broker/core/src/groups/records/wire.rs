@@ -106,6 +106,24 @@ impl<'a> Reader<'a> {
         self.checked_count(count, element_size_min)
     }
 
+    /// The count of an array that may be null.
+    pub(crate) fn nullable_count(&mut self, element_size_min: usize) -> Result<Option<usize>, RecordError> {
+        match self.i32()? {
+            -1 => Ok(None),
+            count => {
+                let count = usize::try_from(count).map_err(|_| RecordError::InvalidLength)?;
+                self.checked_count(count, element_size_min).map(Some)
+            }
+        }
+    }
+
+    pub(crate) fn compact_nullable_count(&mut self, element_size_min: usize) -> Result<Option<usize>, RecordError> {
+        match self.varint()? {
+            0 => Ok(None),
+            count => self.checked_count(count - 1, element_size_min).map(Some),
+        }
+    }
+
     fn checked_count(&self, count: usize, element_size_min: usize) -> Result<usize, RecordError> {
         match count.checked_mul(element_size_min) {
             Some(size) if size <= self.bytes.len() => Ok(count),
