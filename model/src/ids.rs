@@ -62,6 +62,8 @@ pub struct ProducerEpoch(pub i16);
 
 impl ProducerEpoch {
     pub const NONE: Self = Self(-1);
+    /// The last epoch of a producer id.
+    pub const MAX: Self = Self(i16::MAX);
 }
 
 /// The sequence number of a record within its producer and partition. As in Kafka, it wraps from

@@ -84,6 +84,12 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "ReadFrontier",
             // The end of a leader epoch: `engine/core/src/log/epochs.rs`.
             "EpochEnd",
+            // Transactions: `shard/request.rs` and `log/verification.rs` in `engine/core/src`.
+            "AppendSource",
+            "ProducerState",
+            "Verification",
+            "VerificationGuard",
+            "Verify",
         ],
     ),
     // Why a log does not start, and how much memory it takes: for the process.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_broker_core::ErrorKind;
 use rustmq_engine_api::{
-    Append, AppendError, AppendFrontier, AppendWait, Appended, BatchRejection, TransactionRejection,
+    Append, AppendError, AppendFrontier, AppendSource, AppendWait, Appended, BatchRejection, TransactionRejection,
 };
 use rustmq_model::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicName};
 use tokio::time::Instant;
@@ -235,7 +235,8 @@ impl Session {
         let ValidBatch { bytes, header, log_append_time } = valid;
         let leader_epoch = Some(located.leader_epoch);
         let until = acks.frontier();
-        let append = Append { id: located.id, leader_epoch, batch: bytes, header, until };
+        let append =
+            Append { id: located.id, leader_epoch, batch: bytes, header, source: AppendSource::Client(None), until };
         Ok((append, topic.name.clone(), log_append_time))
     }
 }

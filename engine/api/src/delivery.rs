@@ -34,6 +34,8 @@ pub fn submit<M: Memory>(machine: &mut Shard<Channels<M>>, request: Request) {
         Request::Open { partitions, reply } => machine.handle_open(partitions, reply),
         Request::Configure { id, config, reply } => machine.handle_configure(id, config, reply),
         Request::Append { appends, reply } => machine.handle_append(appends, reply),
+        Request::Verify { batches, reply } => machine.handle_verify(batches, reply),
+        Request::DescribeProducers { id, reply } => machine.handle_describe_producers(id, reply),
         Request::Trim { id, to, reply } => machine.handle_trim(id, to, reply),
         Request::Delete { ids, reply } => machine.handle_delete(ids, reply),
         Request::Shutdown { reply } => machine.handle_close(reply),
@@ -79,6 +81,8 @@ pub fn deliver<M: Memory>(
             drop(reply.send(results.map(|result| result.map(|key| Arc::clone(views.of(key)))).collect()));
         }
         Action::AnswerConfigure { reply } => drop(reply.send(())),
+        Action::AnswerVerify { reply, results } => drop(reply.send(results)),
+        Action::AnswerProducers { reply, producers } => drop(reply.send(producers)),
         Action::AnswerTrim { reply, result } => drop(reply.send(result)),
         Action::AnswerDelete { reply, results } => drop(reply.send(results)),
         Action::AnswerCut { reply, result } => drop(reply.send(result)),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
-use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+use rustmq_engine_core::shard::request::{
+    Append, Appended, LogConfig, OpenPartition, ProducerState, TrimTo, Verification, Verify,
+};
 use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{oneshot, watch};
 
@@ -112,17 +114,53 @@ impl Engine {
     pub async fn append(&self, appends: Vec<Append>) -> AppendWait {
         let count = appends.len();
         let routed = self.route(appends, |append| self.directory.shard_of(append.id));
-        let mut wait = AppendWait { results: vec![None; count], parts: Vec::new() };
+        let mut wait = AppendWait(PartedAnswer { results: vec![None; count], parts: Vec::new() });
         for index in routed.unknown {
-            wait.results[index] = Some(Err(AppendError::UnknownPartition));
+            wait.0.results[index] = Some(Err(AppendError::UnknownPartition));
         }
         for (shard, part) in routed.parts {
             let (reply, answer) = oneshot::channel();
             // A failed send drops the reply, and the wait then reports the append as stopped.
             let _ = self.send(shard, Request::Append { appends: part.items, reply }).await;
-            wait.parts.push((part.indices, answer));
+            wait.0.parts.push((part.indices, answer));
         }
         wait
+    }
+
+    /// Asks the partitions' logs, ahead of the append, which batches begin a transaction there: the
+    /// transaction coordinator must confirm these, and each is then appended with the guard of its
+    /// verification ([`AppendSource::Client`](crate::AppendSource::Client), KIP-890). The checks of
+    /// a batch are those of its append, so that a batch that would be refused is refused here.
+    /// Returns when the shards' inboxes have taken the batches; the answer needs no disk.
+    ///
+    /// A batch is verified after the earlier batches of its producer were appended: otherwise its
+    /// sequence is out of order.
+    pub async fn start_verification(&self, batches: Vec<Verify>) -> VerificationWait {
+        let count = batches.len();
+        let routed = self.route(batches, |batch| self.directory.shard_of(batch.id));
+        let mut wait = VerificationWait(PartedAnswer { results: vec![None; count], parts: Vec::new() });
+        for index in routed.unknown {
+            wait.0.results[index] = Some(Err(AppendError::UnknownPartition));
+        }
+        for (shard, part) in routed.parts {
+            let (reply, answer) = oneshot::channel();
+            // A failed send drops the reply, and the wait then reports the batches as stopped.
+            let _ = self.send(shard, Request::Verify { batches: part.items, reply }).await;
+            wait.0.parts.push((part.indices, answer));
+        }
+        wait
+    }
+
+    /// What the partition remembers of its producers, in the order of their ids
+    /// (`DescribeProducers`, KIP-664). `None` unless it is open.
+    ///
+    /// # Errors
+    /// [`EngineStopped`] if the shard has ended.
+    pub async fn describe_producers(&self, id: TopicIdPartition) -> Result<Option<Vec<ProducerState>>, EngineStopped> {
+        let Some(shard) = self.directory.shard_of(id) else { return Ok(None) };
+        let (reply, answer) = oneshot::channel();
+        self.send(shard, Request::DescribeProducers { id, reply }).await?;
+        answer.await.map_err(|_| EngineStopped)
     }
 
     /// Raises the log start. Answers the synced log start, which is higher than asked for if it
@@ -253,20 +291,43 @@ struct Routed<T> {
     unknown: Vec<usize>,
 }
 
-type AppendAnswer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
-
 /// The pending answer to an append.
 #[derive(Debug)]
 #[must_use = "an append is acknowledged only by its answer"]
-pub struct AppendWait {
-    results: Vec<Option<Result<Appended, AppendError>>>,
-    parts: Vec<(Vec<usize>, AppendAnswer)>,
-}
+pub struct AppendWait(PartedAnswer<Appended>);
 
 impl AppendWait {
     /// Returns when every batch is durable or refused, with the results in the order of the
     /// request.
-    pub async fn wait(mut self) -> Vec<Result<Appended, AppendError>> {
+    pub async fn wait(self) -> Vec<Result<Appended, AppendError>> {
+        self.0.collect().await
+    }
+}
+
+/// The pending answer to [`Engine::start_verification`].
+#[derive(Debug)]
+#[must_use = "the answer says which batches their coordinator must confirm"]
+pub struct VerificationWait(PartedAnswer<Verification>);
+
+impl VerificationWait {
+    /// The results in the order of the request.
+    pub async fn wait(self) -> Vec<Result<Verification, AppendError>> {
+        self.0.collect().await
+    }
+}
+
+/// The answer to batches that went to several shards.
+#[derive(Debug)]
+struct PartedAnswer<T> {
+    results: Vec<Option<Result<T, AppendError>>>,
+    /// The places of a shard's batches in the request, and its answer.
+    parts: Vec<(Vec<usize>, oneshot::Receiver<Answers<T>>)>,
+}
+
+type Answers<T> = Vec<Result<T, AppendError>>;
+
+impl<T> PartedAnswer<T> {
+    async fn collect(mut self) -> Vec<Result<T, AppendError>> {
         for (indices, answer) in self.parts {
             let Ok(answers) = answer.await else { continue };
             for (index, answer) in indices.into_iter().zip(answers) {

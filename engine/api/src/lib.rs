@@ -62,16 +62,18 @@ mod time_search;
 pub mod views;
 mod waiter;
 
-pub use engine::{AppendWait, Directory, Engine};
+pub use engine::{AppendWait, Directory, Engine, VerificationWait};
 pub use error::ShutdownError;
 pub use read::{AbortedTransaction, Isolation, ReadBatches, ReadRequest};
 pub use reader::{PartitionReader, READ_WAIT_MAX};
 pub use rustmq_engine_core::log::{
-    AppendFrontier, BatchRejection, EpochEnd, Frontiers, ReadFrontier, TransactionRejection,
+    AppendFrontier, BatchRejection, EpochEnd, Frontiers, ReadFrontier, TransactionRejection, VerificationGuard,
 };
 pub use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
 pub use rustmq_engine_core::shard::failure::{ReadFailure, ReadFailureCause, WalFailure};
-pub use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+pub use rustmq_engine_core::shard::request::{
+    Append, AppendSource, Appended, LogConfig, OpenPartition, ProducerState, TrimTo, Verification, Verify,
+};
 pub use shard_handle::ShardHandle;
 pub use status::{EngineStatus, ShardStatus};
 pub use time_search::FoundOffset;

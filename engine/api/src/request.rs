@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, ReadError, TrimError};
 pub use rustmq_engine_core::shard::request::ColdRead;
-use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+use rustmq_engine_core::shard::request::{
+    Append, Appended, LogConfig, OpenPartition, ProducerState, TrimTo, Verification, Verify,
+};
 use rustmq_engine_core::wal::LocationMap;
 use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -35,6 +37,16 @@ pub enum Request {
     Append {
         appends: Vec<Append>,
         reply: Reply<Vec<Result<Appended, AppendError>>>,
+    },
+    /// Answered at once, in the order of the requests.
+    Verify {
+        batches: Vec<Verify>,
+        reply: Reply<Vec<Result<Verification, AppendError>>>,
+    },
+    /// Answered at once; `None` unless the partition is open.
+    DescribeProducers {
+        id: TopicIdPartition,
+        reply: Reply<Option<Vec<ProducerState>>>,
     },
     Trim {
         id: TopicIdPartition,

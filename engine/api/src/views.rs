@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rustmq_engine_core::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
-use rustmq_engine_core::shard::request::Appended;
+use rustmq_engine_core::shard::request::{Appended, ProducerState, Verification};
 use rustmq_engine_core::shard::{Host, Memory, NewView, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
 use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
@@ -23,6 +23,8 @@ impl<M: Memory> Host for Channels<M> {
     type Memory = Views<M>;
     type OpenReply = Reply<Vec<Result<Arc<Published>, OpenError>>>;
     type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
+    type VerifyReply = Reply<Vec<Result<Verification, AppendError>>>;
+    type ProducersReply = Reply<Option<Vec<ProducerState>>>;
     type TrimReply = Reply<Result<Offset, TrimError>>;
     type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
     type CutReply = Reply<Result<Offset, CutError>>;

@@ -12,7 +12,7 @@
 //! the result. For the log of one partition:
 //!
 //! ```
-//! use rustmq_engine_core::log::{AppendDecision, LogLimits, PartitionLog};
+//! use rustmq_engine_core::log::{Admission, AppendDecision, LogLimits, PartitionLog};
 //! use rustmq_model::batch::{BatchHeader, Codec};
 //! use rustmq_model::record::BatchBuilder;
 //! use rustmq_model::{LeaderEpoch, Offset, Timestamp};
@@ -22,7 +22,7 @@
 //! batch.push(now, None, Some(b"value"), &[]);
 //! let header = BatchHeader::parse(&batch.build())?;
 //!
-//! let decision = log.prepare_append(None, &header)?;
+//! let decision = log.prepare_append(None, &header, Admission::Verified)?;
 //! assert_eq!(decision, AppendDecision::Append { base_offset: Offset(0) });
 //! log.commit_append(&header, Offset(0), now);
 //! // The caller writes the batch. Readers do not see it before it is durable.

@@ -5,8 +5,8 @@
 //! Reading order: [`partition`] is the machine, [`append`] decides about appends, [`cutting`]
 //! truncates and resets the log, [`replay`] rebuilds it at a restart from a [`checkpoint`] and the
 //! WAL's frames, [`frontiers`] are the offsets that others see; [`producers`], [`transactions`],
-//! [`aborted_index`], [`epochs`] and [`time_index`] are its parts. No batches are kept here:
-//! [`crate::wal`] and the shard know where their bytes are.
+//! [`aborted_index`], [`epochs`] and [`time_index`] are its parts; [`verification`] stands beside
+//! it. No batches are kept here: [`crate::wal`] and the shard know where their bytes are.
 
 pub mod aborted_index;
 pub mod append;
@@ -22,9 +22,10 @@ pub mod rejection;
 pub mod replay;
 pub mod time_index;
 pub mod transactions;
+pub mod verification;
 
 pub use aborted_index::{AbortedIndex, AbortedTransaction};
-pub use append::AppendDecision;
+pub use append::{Admission, AppendDecision, VerificationDecision};
 pub use checkpoint::CheckpointError;
 pub use cutting::RejectedTruncation;
 pub use end_marker::{EndMarker, EndMarkerError};
@@ -36,6 +37,7 @@ pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim};
 pub use rejection::{AppendRejection, BatchRejection, TransactionRejection};
 pub use replay::{Gaps, ReplayError};
 pub use time_index::TimeIndex;
+pub use verification::{VerificationGuard, Verifications};
 
 #[cfg(test)]
 pub(crate) mod tests;

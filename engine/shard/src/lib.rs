@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use rustmq_engine_api::{
-//!     Append, AppendFrontier, Isolation, LogConfig, OpenPartition, ReadRequest,
+//!     Append, AppendFrontier, AppendSource, Isolation, LogConfig, OpenPartition, ReadRequest,
 //! };
 //! use rustmq_engine_shard::{EngineConfig, EngineSettings, Metrics, start};
 //! use rustmq_model::batch::{BatchHeader, Codec};
@@ -35,7 +35,7 @@
 //!     let reader = engine.open(vec![open]).await.remove(0)?;
 //!
 //!     let until = AppendFrontier::DurableEnd;
-//!     let append = Append { id, leader_epoch: None, batch, header, until };
+//!     let append = Append { id, leader_epoch: None, batch, header, source: AppendSource::Client(None), until };
 //!     let appended = engine.append(vec![append]).await.wait().await.remove(0)?;
 //!     assert_eq!(appended.base_offset, Offset(0));
 //!

@@ -15,7 +15,7 @@ use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offse
 use rustmq_broker_service::groups::{CommittedOffset, GroupId};
 use rustmq_broker_service::testing::operations::{PATIENCE, create};
 use rustmq_broker_service::*;
-use rustmq_engine_api::{Append, AppendFrontier};
+use rustmq_engine_api::{Append, AppendFrontier, AppendSource};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
@@ -64,7 +64,14 @@ fn commit(number: usize, topic_id: TopicId) -> Bytes {
 fn to_append(topic_id: TopicId, batch: Bytes) -> Append {
     let header = BatchHeader::parse(&batch).unwrap();
     let id = TopicIdPartition { topic_id, partition: PartitionId(0) };
-    Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
+    Append {
+        id,
+        leader_epoch: None,
+        batch,
+        header,
+        source: AppendSource::Coordinator,
+        until: AppendFrontier::DurableEnd,
+    }
 }
 
 async fn append(whole: &Whole, appends: Vec<Append>) {

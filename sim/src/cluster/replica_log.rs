@@ -10,10 +10,10 @@
 use std::rc::Rc;
 
 use rustmq_engine_core::log::{
-    AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, PartitionLog, WatermarkRule,
+    Admission, AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, PartitionLog, WatermarkRule,
 };
 use rustmq_engine_core::replication::{LogView, Starts};
-use rustmq_model::{LeaderEpoch, Offset, Timestamp};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TransactionVersion};
 
 use super::batches::Batch;
 use super::medium::Frame;
@@ -217,11 +217,11 @@ impl ReplicaLog {
     /// [`AppendRejection`] says why the batch must not be appended.
     pub fn decide_append(&self, batch: &Batch) -> Result<AppendDecision, AppendRejection> {
         match batch.marker {
-            Some(marker) => self
-                .core
-                .prepare_marker(None, &batch.header, marker)
-                .map(|base_offset| AppendDecision::Append { base_offset }),
-            None => self.core.prepare_append(None, &batch.header),
+            Some(marker) => {
+                let marker = marker.of(&batch.header, TransactionVersion::V0);
+                self.core.prepare_marker(None, &batch.header, &marker)
+            }
+            None => self.core.prepare_append(None, &batch.header, Admission::Verified),
         }
     }
 }

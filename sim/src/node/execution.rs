@@ -54,6 +54,9 @@ impl Process {
             Action::AnswerOpen { reply, results } => world.on_opened(reply, &results),
             Action::AnswerConfigure { reply } => world.load.on_configured(reply),
             Action::AnswerAppend { reply, results } => world.on_appended(reply, &results),
+            Action::AnswerVerify { .. } | Action::AnswerProducers { .. } => {
+                unreachable!("the load neither verifies batches nor describes producers")
+            }
             Action::AnswerTrim { reply, result } => world.on_trimmed(reply, &result),
             Action::AnswerDelete { reply, results } => world.on_deleted(reply, &results),
             Action::AnswerCut { reply, result } => {

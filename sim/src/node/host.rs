@@ -14,6 +14,8 @@ impl Host for NodeHost {
     type Memory = NodeMemory;
     type OpenReply = RequestNumber;
     type AppendReply = RequestNumber;
+    type VerifyReply = RequestNumber;
+    type ProducersReply = RequestNumber;
     type TrimReply = RequestNumber;
     type DeleteReply = RequestNumber;
     type CutReply = RequestNumber;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::{AppendFrontier, Frontiers};
 use rustmq_engine_core::shard::error::AppendError;
-use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+use rustmq_engine_core::shard::request::{Append, AppendSource, Appended, LogConfig, OpenPartition, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, Shard};
 use rustmq_model::{
     LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicIdPartition,
@@ -291,6 +291,7 @@ impl Load {
                 leader_epoch,
                 batch: batches.bytes(batch),
                 header: *batches.header(batch),
+                source: AppendSource::Client(None),
                 until,
             });
         }

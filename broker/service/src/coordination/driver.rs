@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use rustmq_broker_core::coordinator::{
     AppendFailure, AppendId, Committed, CoordinatorRecord, CoordinatorState, TaskId, TrimFailed,
 };
-use rustmq_engine_api::{Append, AppendError, AppendFrontier, Appended, Engine, PartitionReader, TrimTo};
+use rustmq_engine_api::{Append, AppendError, AppendFrontier, AppendSource, Appended, Engine, PartitionReader, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, TopicId, TopicIdPartition, TopicName};
@@ -252,7 +252,14 @@ impl<K: CoordinatorKind> Driver<K> {
     fn to_append(&self, batch: Bytes) -> Append {
         let header = BatchHeader::parse(&batch).expect("the batch was built just now");
         let leader_epoch = Some(self.shard.leader_epoch());
-        Append { id: self.shard.id, leader_epoch, batch, header, until: AppendFrontier::HighWatermark }
+        Append {
+            id: self.shard.id,
+            leader_epoch,
+            batch,
+            header,
+            source: AppendSource::Coordinator,
+            until: AppendFrontier::HighWatermark,
+        }
     }
 
     fn trim(&self, engine: Engine, below: Offset) {

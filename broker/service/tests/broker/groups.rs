@@ -14,7 +14,7 @@ use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
 use rustmq_controller_api::Controller;
 use rustmq_controller_core::{Command, NewTopic, Placement, TopicSelector};
-use rustmq_engine_api::{Append, AppendFrontier};
+use rustmq_engine_api::{Append, AppendFrontier, AppendSource};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
@@ -223,7 +223,14 @@ async fn append_commit_without_id(rig: &InMemoryBroker, group: &str, topic: &str
     let header = BatchHeader::parse(&batch).unwrap();
     let wait = rig
         .engine
-        .append(vec![Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }])
+        .append(vec![Append {
+            id,
+            leader_epoch: None,
+            batch,
+            header,
+            source: AppendSource::Client(None),
+            until: AppendFrontier::DurableEnd,
+        }])
         .await;
     wait.wait().await.remove(0).unwrap();
 }

@@ -7,6 +7,7 @@ mod appends;
 mod ends;
 mod placement;
 mod reads;
+mod transactions;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -88,6 +89,9 @@ pub async fn check_all<S: Subject>(start: impl AsyncFn(Settings) -> S) {
             placement::a_deleted_partition_is_gone,
             placement::a_partition_that_is_opened_right_after_its_deletion_starts_empty,
             placement::the_size_counts_what_lies_above_the_log_start,
+            transactions::a_transaction_begins_with_a_guard_and_ends_with_a_marker,
+            transactions::a_marker_makes_guards_void,
+            transactions::a_batch_is_verified_by_the_checks_of_its_append,
             ends::a_shutdown_refuses_later_requests,
             ends::a_broken_device_refuses_appends_and_leaves_the_log_readable,
             ends::a_stalled_device_holds_up_only_what_it_must;

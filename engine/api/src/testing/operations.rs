@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_core::shard::error::{AppendError, ReadError};
-use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition};
+use rustmq_engine_core::shard::request::{Append, AppendSource, Appended, LogConfig, OpenPartition};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
 use rustmq_model::{
@@ -60,7 +60,14 @@ pub fn producer_batch(producer: i64, epoch: i16, sequence: i32, values: &[&[u8]]
 #[must_use]
 pub fn to_append(partition: i32, batch: Bytes) -> Append {
     let header = BatchHeader::parse(&batch).expect("the batch is sound");
-    Append { id: id(partition), leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
+    Append {
+        id: id(partition),
+        leader_epoch: None,
+        batch,
+        header,
+        source: AppendSource::Client(None),
+        until: AppendFrontier::DurableEnd,
+    }
 }
 
 /// # Errors

@@ -2,15 +2,14 @@
 //! batch makes.
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, Timestamp};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TransactionEnd, TransactionMarker};
 
 use super::end_marker::EndMarker;
 use super::epochs::EpochStart;
 use super::partition::PartitionLog;
-use super::producers::SequenceCheck;
+use super::producers::{BatchPlace, MarkerEffect};
 use super::rejection::{AppendRejection, BatchRejection, TransactionRejection};
 use super::transactions::EndedTransaction;
-use rustmq_model::TransactionEnd;
 
 /// The decision about a batch that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +23,25 @@ pub enum AppendDecision {
     Duplicate { base_offset: Offset, last_offset: Offset, timestamp: Timestamp, must_wait_for: Offset },
 }
 
+/// Whether a batch may begin a transaction in this partition (KIP-890).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The transaction coordinator confirmed that the transaction has this partition, and no marker
+    /// has come since; or a coordinator itself writes the batch.
+    Verified,
+    Unverified,
+}
+
+/// The decision about the verification of a batch that is not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerificationDecision {
+    /// The batch begins no transaction here.
+    NotNeeded,
+    Needed,
+}
+
 impl PartitionLog {
-    /// Decides about a client's batch, without changing anything. `current_leader_epoch` is the
+    /// Decides about a batch of records, without changing anything. `current_leader_epoch` is the
     /// epoch in which the caller believes that this broker leads; `None` skips that check.
     ///
     /// # Errors
@@ -34,24 +50,64 @@ impl PartitionLog {
         &self,
         current_leader_epoch: Option<LeaderEpoch>,
         header: &BatchHeader,
+        admission: Admission,
     ) -> Result<AppendDecision, AppendRejection> {
+        let producer_id = header.producer_id;
+        match (self.place_batch(current_leader_epoch, header)?, admission) {
+            (BatchPlace::Duplicate(original), _) => {
+                let must_wait_for = original.last_offset.plus(1);
+                let (base_offset, last_offset, timestamp) =
+                    (original.base_offset, original.last_offset, original.timestamp);
+                Ok(AppendDecision::Duplicate { base_offset, last_offset, timestamp, must_wait_for })
+            }
+            (BatchPlace::Next, _) | (BatchPlace::Begins, Admission::Verified) => {
+                Ok(AppendDecision::Append { base_offset: self.end() })
+            }
+            (BatchPlace::Begins | BatchPlace::BeginsAfterOpen, Admission::Unverified) => {
+                Err(TransactionRejection::Unverified { producer_id }.into())
+            }
+            (BatchPlace::BeginsAfterOpen, Admission::Verified) => {
+                Err(TransactionRejection::EarlierOpen { producer_id }.into())
+            }
+        }
+    }
+
+    /// Decides whether the coordinator must confirm the batch's transaction before the batch is
+    /// appended. The checks are those of [`Self::prepare_append`].
+    ///
+    /// # Errors
+    /// [`AppendRejection`] says why the batch must not be appended.
+    pub fn prepare_verification(
+        &self,
+        current_leader_epoch: Option<LeaderEpoch>,
+        header: &BatchHeader,
+    ) -> Result<VerificationDecision, AppendRejection> {
+        Ok(match self.place_batch(current_leader_epoch, header)? {
+            BatchPlace::Duplicate(_) | BatchPlace::Next => VerificationDecision::NotNeeded,
+            BatchPlace::Begins | BatchPlace::BeginsAfterOpen => VerificationDecision::Needed,
+        })
+    }
+
+    fn place_batch(
+        &self,
+        current_leader_epoch: Option<LeaderEpoch>,
+        header: &BatchHeader,
+    ) -> Result<BatchPlace, AppendRejection> {
         self.check_leadership(current_leader_epoch)?;
         self.check_room(header)?;
         if header.attributes.is_control() {
             return Err(BatchRejection::ControlBatch.into());
         }
-        if header.has_producer()
-            && let SequenceCheck::Duplicate(original) = self.producers.check_batch(header, self.limits)?
-        {
-            let must_wait_for = original.last_offset.plus(1);
-            let (base_offset, last_offset, timestamp) =
-                (original.base_offset, original.last_offset, original.timestamp);
-            return Ok(AppendDecision::Duplicate { base_offset, last_offset, timestamp, must_wait_for });
+        if header.has_producer() {
+            return self.producers.check_batch(header, self.limits);
         }
-        Ok(AppendDecision::Append { base_offset: self.end() })
+        if header.attributes.is_transactional() {
+            return Err(BatchRejection::NoProducer.into());
+        }
+        Ok(BatchPlace::Next)
     }
 
-    /// Decides about a control batch that ends a transaction. Returns its base offset.
+    /// Decides about the control batch of a marker, which has this header.
     ///
     /// # Errors
     /// [`AppendRejection`] says why the marker must not be appended.
@@ -59,16 +115,21 @@ impl PartitionLog {
         &self,
         current_leader_epoch: Option<LeaderEpoch>,
         header: &BatchHeader,
-        marker: EndMarker,
-    ) -> Result<Offset, AppendRejection> {
+        marker: &TransactionMarker,
+    ) -> Result<AppendDecision, AppendRejection> {
         self.check_leadership(current_leader_epoch)?;
         self.check_room(header)?;
-        self.producers.check_marker(header, marker, self.limits)?;
+        if self.producers.check_marker(marker)? == MarkerEffect::Repeated {
+            // The original lies below the log end, wherever that is.
+            let (base_offset, timestamp) = (self.end().plus(-1), Timestamp::NONE);
+            let must_wait_for = self.end();
+            return Ok(AppendDecision::Duplicate { base_offset, last_offset: base_offset, timestamp, must_wait_for });
+        }
         let limit = self.limits.aborted_max;
         if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= limit {
             return Err(TransactionRejection::AbortedLimit { limit }.into());
         }
-        Ok(self.end())
+        Ok(AppendDecision::Append { base_offset: self.end() })
     }
 
     /// Appends a batch for which the WAL has room, and which is put there next: the log ends after
@@ -99,7 +160,7 @@ impl PartitionLog {
         }
         let producer_id = header.producer_id;
         if let Some(marker) = marker {
-            if let Some(first_offset) = self.producers.append_marker(header, marker, now) {
+            if let Some(first_offset) = self.producers.append_marker(header, marker, self.limits, now) {
                 let (producer_epoch, last_offset) = (header.producer_epoch, header.last_offset());
                 let ended = EndedTransaction { producer_id, producer_epoch, first_offset, last_offset };
                 self.transactions.end(ended, marker.end);

@@ -2,8 +2,9 @@
 //! through the log unchanged.
 
 use bytes::{Buf, Bytes};
+use rustmq_model::batch::BatchHeader;
 use rustmq_model::record::{self, RecordError};
-use rustmq_model::{TransactionEnd, TransactionMarker};
+use rustmq_model::{ProducerKey, TransactionEnd, TransactionMarker, TransactionVersion};
 
 /// The most bytes of a control batch's records: a marker takes about 80, and a much larger control
 /// batch is malformed.
@@ -26,7 +27,21 @@ pub enum EndMarkerError {
     Malformed { reason: &'static str },
 }
 
+impl From<&TransactionMarker> for EndMarker {
+    fn from(marker: &TransactionMarker) -> Self {
+        Self { end: marker.end, coordinator_epoch: marker.coordinator_epoch }
+    }
+}
+
 impl EndMarker {
+    /// The marker of the producer in this header, by the rules of this version.
+    #[must_use]
+    pub const fn of(self, header: &BatchHeader, version: TransactionVersion) -> TransactionMarker {
+        let producer = ProducerKey { id: header.producer_id, epoch: header.producer_epoch };
+        let Self { end, coordinator_epoch } = self;
+        TransactionMarker { producer, end, coordinator_epoch, version }
+    }
+
     /// Reads a control batch. `None` if its control record ends no transaction.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TransactionMarker};
 
 use super::end_marker::EndMarker;
 use super::limits::LogLimits;
@@ -114,11 +114,24 @@ impl Producer {
     }
 }
 
-/// The result of a check of a batch's sequence.
+/// The place of a batch among the batches and transactions of its producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SequenceCheck {
+pub(super) enum BatchPlace {
+    /// The batch is in no transaction, or goes on in the one that is open.
     Next,
+    /// A transaction begins in this partition with the batch.
+    Begins,
+    /// The same, but the producer's transaction of an earlier epoch is still open here.
+    BeginsAfterOpen,
     Duplicate(ProducerBatch),
+}
+
+/// The effect of a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkerEffect {
+    Ends,
+    /// The log has the marker already.
+    Repeated,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,18 +165,14 @@ impl Producers {
     }
 
     /// Checks a data batch of an idempotent producer.
-    pub(super) fn check_batch(
-        &self,
-        header: &BatchHeader,
-        limits: LogLimits,
-    ) -> Result<SequenceCheck, AppendRejection> {
+    pub(super) fn check_batch(&self, header: &BatchHeader, limits: LogLimits) -> Result<BatchPlace, AppendRejection> {
         let (producer_id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
         if sequence.0 < 0 || epoch.0 < 0 {
             return Err(BatchRejection::InvalidSequence { producer_id, producer_epoch: epoch, sequence }.into());
         }
         let Some(producer) = self.by_id.get(&producer_id) else {
             self.check_producer_limit(limits)?;
-            return Ok(SequenceCheck::Next);
+            return Ok(if header.attributes.is_transactional() { BatchPlace::Begins } else { BatchPlace::Next });
         };
         let out_of_order = |expected| Err(AppendRejection::OutOfOrderSequence { producer_id, expected, got: sequence });
         if epoch < producer.epoch {
@@ -173,7 +182,7 @@ impl Producers {
             let last_sequence = header.last_sequence();
             let same = |batch: &&ProducerBatch| batch.base_sequence == sequence && batch.last_sequence == last_sequence;
             if let Some(batch) = producer.batches.iter().find(same) {
-                return Ok(SequenceCheck::Duplicate(*batch));
+                return Ok(BatchPlace::Duplicate(*batch));
             }
             let expected = producer.batches.last().map_or(Sequence(0), |last| last.last_sequence.plus(1));
             if sequence != expected {
@@ -182,29 +191,34 @@ impl Producers {
         } else if sequence.0 != 0 {
             return out_of_order(Sequence(0));
         }
-        if producer.open_transaction.is_some() && !header.attributes.is_transactional() {
-            return Err(TransactionRejection::OutsideTransaction { producer_id }.into());
+        match (producer.open_transaction.is_some(), header.attributes.is_transactional()) {
+            (false, false) => Ok(BatchPlace::Next),
+            (false, true) => Ok(BatchPlace::Begins),
+            (true, false) => Err(TransactionRejection::OutsideTransaction { producer_id }.into()),
+            (true, true) if epoch == producer.epoch => Ok(BatchPlace::Next),
+            (true, true) => Ok(BatchPlace::BeginsAfterOpen),
         }
-        Ok(SequenceCheck::Next)
     }
 
     /// Checks the marker that ends a transaction.
-    pub(super) fn check_marker(
-        &self,
-        header: &BatchHeader,
-        marker: EndMarker,
-        limits: LogLimits,
-    ) -> Result<(), AppendRejection> {
-        let (producer_id, got) = (header.producer_id, header.producer_epoch);
-        let Some(producer) = self.by_id.get(&producer_id) else { return self.check_producer_limit(limits) };
-        if got < producer.epoch {
+    ///
+    /// Up to version 1 it has the epoch of its transaction's records. From version 2 on (KIP-890)
+    /// its epoch is higher: an equal one is a marker that comes again, and must not end the
+    /// producer's next transaction. The last epoch cannot be raised any more, and ends its own
+    /// transaction (KAFKA-20090).
+    pub(super) fn check_marker(&self, marker: &TransactionMarker) -> Result<MarkerEffect, AppendRejection> {
+        let (producer_id, got) = (marker.producer.id, marker.producer.epoch);
+        let Some(producer) = self.by_id.get(&producer_id) else { return Ok(MarkerEffect::Ends) };
+        let is_repeated = marker.version.bumps_epochs() && got == producer.epoch;
+        let has_open = producer.open_transaction.is_some();
+        if got < producer.epoch || (is_repeated && has_open && got != ProducerEpoch::MAX) {
             return Err(AppendRejection::InvalidProducerEpoch { producer_id, current: producer.epoch, got });
         }
         let (current, got) = (producer.coordinator_epoch, marker.coordinator_epoch);
         if got < current {
             return Err(TransactionRejection::FencedCoordinator { producer_id, current, got }.into());
         }
-        Ok(())
+        Ok(if is_repeated && !has_open { MarkerEffect::Repeated } else { MarkerEffect::Ends })
     }
 
     fn check_producer_limit(&self, limits: LogLimits) -> Result<(), AppendRejection> {
@@ -237,7 +251,19 @@ impl Producers {
 
     /// Remembers a marker. Returns the first offset of the transaction that it ends, if one was
     /// open.
-    pub(super) fn append_marker(&mut self, header: &BatchHeader, marker: EndMarker, now: Timestamp) -> Option<Offset> {
+    ///
+    /// At the limit, a producer that is not known stays so: a marker must not be refused, and what
+    /// it would fence is fenced by the coordinator, which is asked before a transaction begins.
+    pub(super) fn append_marker(
+        &mut self,
+        header: &BatchHeader,
+        marker: EndMarker,
+        limits: LogLimits,
+        now: Timestamp,
+    ) -> Option<Offset> {
+        if self.by_id.len() >= limits.producers_max && !self.by_id.contains_key(&header.producer_id) {
+            return None;
+        }
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;

@@ -31,6 +31,8 @@ pub enum BatchRejection {
     InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
     #[error("only a transaction coordinator writes control batches")]
     ControlBatch,
+    #[error("a batch in a transaction needs a producer")]
+    NoProducer,
     #[error("the batch states that it has no records, or more records than offsets are left")]
     RecordCount,
 }
@@ -40,6 +42,13 @@ pub enum BatchRejection {
 pub enum TransactionRejection {
     #[error("producer {producer_id} has a transaction open: a batch outside of it must wait for its end")]
     OutsideTransaction { producer_id: ProducerId },
+    /// The leader has not asked the transaction coordinator yet, or a marker has come since.
+    /// Retriable.
+    #[error("the coordinator has not confirmed that the transaction of producer {producer_id} has this partition")]
+    Unverified { producer_id: ProducerId },
+    /// The marker of the earlier transaction is on its way. Retriable.
+    #[error("producer {producer_id} has a transaction of an earlier epoch open")]
+    EarlierOpen { producer_id: ProducerId },
     #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
     FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
     /// Retriable: aborted transactions are forgotten when the log is trimmed.

@@ -14,7 +14,7 @@ use super::log_rebuild::LogRebuild;
 use super::memory::NoMemory;
 use super::partitions::{Leadership, Partition, PartitionKey};
 use super::readable_log::TailBatch;
-use super::request::{Appended, ColdRead};
+use super::request::{Appended, ColdRead, ProducerState, Verification};
 use super::slot_preparation::{Preparation, Urgency};
 use crate::log::{AbortedIndex, AbortedTransaction, Frontiers, TimeIndex};
 use crate::wal::{LocationMap, PlacedBatches, SlotId};
@@ -175,6 +175,15 @@ pub enum Action<H: Host> {
     AnswerAppend {
         reply: H::AppendReply,
         results: Vec<Result<Appended, AppendError>>,
+    },
+    AnswerVerify {
+        reply: H::VerifyReply,
+        results: Vec<Result<Verification, AppendError>>,
+    },
+    /// `None` unless the partition is open.
+    AnswerProducers {
+        reply: H::ProducersReply,
+        producers: Option<Vec<ProducerState>>,
     },
     AnswerTrim {
         reply: H::TrimReply,

@@ -1,19 +1,21 @@
 //! Appends: the partition's log validates each batch, then it is staged. A request whose batches do
 //! not all find room continues later, in order.
 
-use rustmq_model::Offset;
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, ProducerId, ProducerKey, Sequence, TopicIdPartition};
 
 use super::append_waits::AwaitedEnd;
 use super::backlog::Progress;
 use super::error::AppendError;
 use super::host::Host;
 use super::now::Now;
-use super::partitions::Partitions;
+use super::partitions::{Partition, Partitions};
 use super::placement::NotStaged;
-use super::request::{Append, Appended};
+use super::request::{Append, AppendSource, Appended, ProducerState, Verification, Verify};
 use super::staging::Staging;
 use super::waiting::WaitingAppend;
-use crate::log::{AppendDecision, AppendRejection};
+use crate::log::producers::Producer;
+use crate::log::{Admission, AppendDecision, AppendRejection, VerificationDecision};
 use crate::wal::segments::Purpose;
 
 /// The initial capacity for ends: few requests have more partitions, and equal ends are merged.
@@ -94,7 +96,7 @@ fn stage_batch<M: super::host::ReaderMemory>(
     now: Now,
 ) -> Result<Outcome, NotStaged<AppendError>> {
     let refused = |error| Err(NotStaged::Error(error));
-    let Append { id, leader_epoch, batch, header, until: frontier } = append;
+    let Append { id, leader_epoch, batch, header, source, until: frontier } = append;
     if let Some(failure) = staging.poisoned() {
         return refused(AppendError::Storage(failure.clone()));
     }
@@ -107,7 +109,7 @@ fn stage_batch<M: super::host::ReaderMemory>(
     let version = partition.version;
     let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end, batches: 1 };
     let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
-    match partition.log.prepare_append(*leader_epoch, header) {
+    match prepare(partition, *leader_epoch, header, source) {
         Err(rejection) => return refused(refusal(rejection)),
         Ok(AppendDecision::Duplicate { base_offset, timestamp, must_wait_for, .. }) => {
             return Ok(Outcome::Duplicate(until(must_wait_for), appended(base_offset, Some(timestamp))));
@@ -117,10 +119,66 @@ fn stage_batch<M: super::host::ReaderMemory>(
     let room = staging.room(batch.len(), Purpose::Append, partitions)?;
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
     let base_offset = partition.log.end();
-    partition.log.commit_append(header, base_offset, now.wall);
+    match source {
+        AppendSource::Marker(marker) => {
+            partition.log.commit_marker(header, marker.into(), base_offset, now.wall);
+            partition.verifications.on_marker(marker);
+        }
+        AppendSource::Client(_) | AppendSource::Coordinator => {
+            partition.log.commit_append(header, base_offset, now.wall);
+            if header.attributes.is_transactional() {
+                partition.verifications.on_begun(header.producer_id);
+            }
+        }
+    }
     room.put_batch(partition, batch, header, base_offset, now.wall);
     let end = partition.log.end();
     Ok(Outcome::Staged(until(end), appended(base_offset, None)))
+}
+
+fn prepare(
+    partition: &Partition,
+    leader_epoch: Option<LeaderEpoch>,
+    header: &BatchHeader,
+    source: &AppendSource,
+) -> Result<AppendDecision, AppendRejection> {
+    let is_admitted = match source {
+        AppendSource::Marker(marker) => return partition.log.prepare_marker(leader_epoch, header, marker),
+        AppendSource::Coordinator => true,
+        AppendSource::Client(guard) => {
+            let producer = ProducerKey { id: header.producer_id, epoch: header.producer_epoch };
+            guard.is_some_and(|guard| partition.verifications.admits(guard, producer))
+        }
+    };
+    let admission = if is_admitted { Admission::Verified } else { Admission::Unverified };
+    partition.log.prepare_append(leader_epoch, header, admission)
+}
+
+/// Says whether the coordinator must confirm the batch's transaction, and begins its verification.
+pub(super) fn verify(verify: &Verify, partitions: &mut Partitions) -> Result<Verification, AppendError> {
+    let Verify { id, leader_epoch, header } = verify;
+    let partition = partitions.key(*id).and_then(|key| partitions.at_mut(key)).ok_or(AppendError::UnknownPartition)?;
+    match partition.log.prepare_verification(*leader_epoch, header).map_err(refusal)? {
+        VerificationDecision::NotNeeded => Ok(Verification::NotNeeded),
+        VerificationDecision::Needed => {
+            let producer = ProducerKey { id: header.producer_id, epoch: header.producer_epoch };
+            Ok(Verification::Needed(partition.verifications.begin(producer)))
+        }
+    }
+}
+
+/// The producers that the partition remembers, in the order of their ids. `None` unless it is open.
+pub(super) fn describe_producers(id: TopicIdPartition, partitions: &Partitions) -> Option<Vec<ProducerState>> {
+    let producers = partitions.find(id)?.log.producers();
+    let describe = |(id, producer): (ProducerId, &Producer)| ProducerState {
+        id,
+        epoch: producer.epoch,
+        last_sequence: producer.batches.last().map_or(Sequence::NONE, |last| last.last_sequence),
+        last_timestamp: producer.last_timestamp,
+        coordinator_epoch: producer.coordinator_epoch,
+        transaction_start: producer.open_transaction,
+    };
+    Some(producers.iter().map(describe).collect())
 }
 
 fn refusal(rejection: AppendRejection) -> AppendError {

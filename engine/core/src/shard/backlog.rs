@@ -7,7 +7,7 @@ use rustmq_model::TopicIdPartition;
 
 use super::appends::PartialAppend;
 use super::host::Host;
-use super::request::{LogConfig, OpenPartition, TrimTo};
+use super::request::{LogConfig, OpenPartition, TrimTo, Verify};
 
 /// The progress of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) enum Job<H: Host> {
     Open { partitions: Vec<OpenPartition>, reply: H::OpenReply },
     Configure { id: TopicIdPartition, config: LogConfig, reply: H::DoneReply },
     Append(PartialAppend<H>),
+    Verify { batches: Vec<Verify>, reply: H::VerifyReply },
+    DescribeProducers { id: TopicIdPartition, reply: H::ProducersReply },
     Trim { id: TopicIdPartition, to: TrimTo, reply: H::TrimReply },
     Delete { ids: Vec<TopicIdPartition>, reply: H::DeleteReply },
     Close { reply: H::DoneReply },

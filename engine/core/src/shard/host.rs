@@ -14,6 +14,8 @@ pub trait Host: Debug {
     type Memory: ReaderMemory;
     type OpenReply: Debug + Send;
     type AppendReply: Debug + Send;
+    type VerifyReply: Debug + Send;
+    type ProducersReply: Debug + Send;
     type TrimReply: Debug + Send;
     type DeleteReply: Debug + Send;
     /// Answers truncations and resets.

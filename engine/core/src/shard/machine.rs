@@ -21,7 +21,7 @@ use super::now::Now;
 use super::partitions::{Partition, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::repair_checkpoints::RepairCheckpoints;
-use super::request::{Append, LogConfig, OpenPartition, TrimTo};
+use super::request::{Append, LogConfig, OpenPartition, TrimTo, Verify};
 use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
@@ -207,6 +207,14 @@ impl<H: Host> Shard<H> {
 
     pub fn handle_append(&mut self, appends: Vec<Append>, reply: H::AppendReply) {
         self.accept(Job::Append(PartialAppend::new(appends, reply)));
+    }
+
+    pub fn handle_verify(&mut self, batches: Vec<Verify>, reply: H::VerifyReply) {
+        self.accept(Job::Verify { batches, reply });
+    }
+
+    pub fn handle_describe_producers(&mut self, id: TopicIdPartition, reply: H::ProducersReply) {
+        self.accept(Job::DescribeProducers { id, reply });
     }
 
     pub fn handle_trim(&mut self, id: TopicIdPartition, to: TrimTo, reply: H::TrimReply) {

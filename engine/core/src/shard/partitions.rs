@@ -11,7 +11,9 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{AbortedIndex, AbortedTransaction, EpochStart, Frontiers, PartitionLog, RejectedEpoch, WatermarkRule};
+use crate::log::{
+    AbortedIndex, AbortedTransaction, EpochStart, Frontiers, PartitionLog, RejectedEpoch, Verifications, WatermarkRule,
+};
 
 /// Names a partition as long as it is open, and never another one: a slot and the slot's
 /// generation.
@@ -65,6 +67,8 @@ pub struct Partition {
     pub id: TopicIdPartition,
     pub key: PartitionKey,
     pub log: PartitionLog,
+    /// The transactions that their coordinator is asked about.
+    pub(super) verifications: Verifications,
     pub version: LogVersion,
     pub config: LogConfig,
     /// The bytes of the batches between log start and durable end, as published to readers.
@@ -120,6 +124,7 @@ impl Partition {
     pub(super) fn follow(&mut self, epoch: LeaderEpoch) -> Result<bool, RejectedEpoch> {
         let is_new = epoch > self.log.leader_epoch();
         self.log.follow(epoch)?;
+        self.verifications.clear();
         if is_new {
             self.followed = epoch;
         }
@@ -131,6 +136,7 @@ impl Partition {
         self.uncut.get_or_insert(*self.log.frontiers());
         self.version.truncations = self.version.truncations.wrapping_add(1);
         self.log = remaining;
+        self.verifications.clear();
     }
 
     /// Drops the log, which starts again at `at`.
@@ -138,6 +144,7 @@ impl Partition {
         self.uncut.get_or_insert(*self.log.frontiers());
         self.version.resets = self.version.resets.wrapping_add(1);
         self.log.reset(at);
+        self.verifications.clear();
     }
 
     /// A truncation or reset became durable; `size_bytes` remain.
@@ -229,6 +236,7 @@ impl Partitions {
             id,
             key,
             log,
+            verifications: Verifications::default(),
             version,
             config,
             size_bytes,
@@ -341,10 +349,10 @@ mod tests {
 
     use super::{Partition, PartitionKey, Partitions};
     use crate::log::tests::batches::{marker, transactional};
-    use crate::log::{AbortedIndex, EndMarker, LogLimits, PartitionLog, WatermarkRule};
+    use crate::log::{AbortedIndex, Admission, EndMarker, LogLimits, PartitionLog, WatermarkRule};
     use crate::shard::request::LogConfig;
     use crate::shard::tests::id;
-    use rustmq_model::TransactionEnd;
+    use rustmq_model::{TransactionEnd, TransactionVersion};
 
     fn open(partitions: &mut Partitions, number: i32) -> PartitionKey {
         let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset::ZERO);
@@ -378,13 +386,13 @@ mod tests {
             Step::Write(id) => {
                 let sequence = &mut sequences[usize::try_from(id).unwrap()];
                 let header: BatchHeader = transactional(id, 0, *sequence, 1);
-                log.prepare_append(None, &header).unwrap();
+                log.prepare_append(None, &header, Admission::Verified).unwrap();
                 log.commit_append(&header, base, now);
                 *sequence += 1;
             }
             Step::End(id, end) => {
                 let (header, marker) = (marker(id, 0), EndMarker { end, coordinator_epoch: 1 });
-                if log.prepare_marker(None, &header, marker).is_ok() {
+                if log.prepare_marker(None, &header, &marker.of(&header, TransactionVersion::V0)).is_ok() {
                     log.commit_marker(&header, marker, base, now);
                 }
             }

@@ -84,6 +84,7 @@ fn lead<M: ReaderMemory>(
         let room = staging.room(control.payload_length(), Purpose::Append, partitions)?;
         let partition = partitions.at_mut(key).expect("making room closes none");
         partition.log.lead(EpochStart { epoch, start });
+        partition.verifications.clear();
         room.put_control(id, &control);
     }
     let partition = partitions.at(key).expect("making room closes none");

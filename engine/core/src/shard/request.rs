@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{
+    LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicIdPartition, TransactionMarker,
+};
 
-use crate::log::AppendFrontier;
+use crate::log::{AppendFrontier, VerificationGuard};
 
 /// Retention of one partition's log. Reloadable. Does not know where the values come from (topic or
 /// broker settings).
@@ -56,8 +58,76 @@ pub struct Append {
     pub leader_epoch: Option<LeaderEpoch>,
     pub batch: Bytes,
     pub header: BatchHeader,
+    pub source: AppendSource,
     /// The frontier that must pass the batch before the answer.
     pub until: AppendFrontier,
+}
+
+impl Append {
+    /// The control batch of a marker, written at this time. It is answered as any batch; if the log
+    /// has the marker already, nothing is appended.
+    ///
+    /// # Panics
+    /// Never: an encoded marker is a batch.
+    #[must_use]
+    pub fn marker(
+        id: TopicIdPartition,
+        leader_epoch: Option<LeaderEpoch>,
+        marker: TransactionMarker,
+        now: Timestamp,
+    ) -> Self {
+        let batch = marker.encode(now);
+        let header = BatchHeader::parse(&batch).expect("an encoded marker is a batch");
+        let (source, until) = (AppendSource::Marker(marker), AppendFrontier::HighWatermark);
+        Self { id, leader_epoch, batch, header, source, until }
+    }
+}
+
+/// The writer of a batch, on whose word it may begin or end a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendSource {
+    /// A client. If the batch begins a transaction in the partition, it needs the guard of a
+    /// [`Verify`] that the transaction coordinator has confirmed.
+    Client(Option<VerificationGuard>),
+    /// A coordinator of this broker that writes records into its own log, and has checked their
+    /// transaction itself.
+    Coordinator,
+    /// The transaction coordinator ends a transaction: the batch is the encoded marker.
+    Marker(TransactionMarker),
+}
+
+/// A client's batch, of which the log says whether the transaction coordinator must confirm its
+/// transaction before the append (KIP-890).
+#[derive(Clone, Copy, Debug)]
+pub struct Verify {
+    pub id: TopicIdPartition,
+    /// As in [`Append`].
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub header: BatchHeader,
+}
+
+/// The answer to [`Verify`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// The batch begins no transaction in the partition.
+    NotNeeded,
+    /// Append the batch with this guard once the coordinator has confirmed.
+    Needed(VerificationGuard),
+}
+
+/// What a partition remembers of a producer (`DescribeProducers`, KIP-664).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerState {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// The last sequence in this epoch, or [`Sequence::NONE`].
+    pub last_sequence: Sequence,
+    /// When the producer last wrote, by the broker's clock.
+    pub last_timestamp: Timestamp,
+    /// The epoch of the coordinator that last wrote a marker, or -1.
+    pub coordinator_epoch: i32,
+    /// The first offset of the open transaction.
+    pub transaction_start: Option<Offset>,
 }
 
 /// A batch that its requested frontier has passed.

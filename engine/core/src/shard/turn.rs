@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::actions::{Action, Fact};
+use super::appends;
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commit_builder::NoRoom;
@@ -166,6 +167,14 @@ impl<H: Host> Shard<H> {
                     partition.config = config;
                 }
                 self.actions.push(Action::AnswerConfigure { reply });
+            }
+            Job::Verify { batches, reply } => {
+                let results = batches.iter().map(|batch| appends::verify(batch, &mut self.partitions)).collect();
+                self.actions.push(Action::AnswerVerify { reply, results });
+            }
+            Job::DescribeProducers { id, reply } => {
+                let producers = appends::describe_producers(id, &self.partitions);
+                self.actions.push(Action::AnswerProducers { reply, producers });
             }
             Job::Trim { id, to, reply } => match placement::trim(id, to, &mut self.partitions, &mut self.staging) {
                 Ok(Trimmed { log_start, change }) => {

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::{Append, AppendFrontier, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
+use rustmq_engine_api::{
+    Append, AppendFrontier, AppendSource, Engine, Isolation, LogConfig, OpenPartition, ReadRequest,
+};
 use rustmq_engine_core::wal::{FormatVersion, SegmentGeneration, SegmentHeader, SegmentShape, WalSession};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
@@ -108,7 +110,14 @@ async fn append_to(engine: &Engine, id: TopicIdPartition, value: &str) {
     builder.push(Timestamp(1_000), None, Some(value.as_bytes()), &[]);
     let batch = builder.build();
     let header = BatchHeader::parse(&batch).unwrap();
-    let append = Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd };
+    let append = Append {
+        id,
+        leader_epoch: None,
+        batch,
+        header,
+        source: AppendSource::Client(None),
+        until: AppendFrontier::DurableEnd,
+    };
     engine.append(vec![append]).await.wait().await.remove(0).unwrap();
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rustmq_model::TransactionEnd;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
+use rustmq_model::{TransactionEnd, TransactionVersion};
 
 use super::super::producers::Producer;
 use super::super::*;
@@ -197,7 +197,7 @@ impl Life {
     /// Appends a batch that must be accepted.
     fn append(&mut self, header: BatchHeader) {
         let header = BatchHeader { size: self.size, ..header };
-        let decision = self.log.prepare_append(Some(LeaderEpoch(self.epoch)), &header);
+        let decision = self.log.prepare_append(Some(LeaderEpoch(self.epoch)), &header, Admission::Verified);
         assert_eq!(decision, Ok(AppendDecision::Append { base_offset: Offset(self.end) }));
         self.log.commit_append(&header, Offset(self.end), Timestamp(self.now));
         self.wrote(header, None);
@@ -218,7 +218,8 @@ impl Life {
         let batches = producer.batches.len();
         if back > 0 && back <= batches {
             let (sequence, count, base) = producer.batches[batches - back];
-            let decision = self.log.prepare_append(None, &idempotent(id, producer.epoch, sequence, count));
+            let decision =
+                self.log.prepare_append(None, &idempotent(id, producer.epoch, sequence, count), Admission::Verified);
             if back <= 5 {
                 let repeated = |decision: &AppendDecision| matches!(decision, AppendDecision::Duplicate { base_offset, .. } if base_offset.0 == base);
                 assert!(decision.as_ref().is_ok_and(repeated), "{decision:?} for a repetition of {base}");
@@ -240,7 +241,7 @@ impl Life {
     fn gap(&mut self, id: i64, skip: i32) {
         let Some(producer) = self.producers.get(&id).filter(|producer| !producer.batches.is_empty()) else { return };
         let header = transactional(id, producer.epoch, producer.next_sequence() + skip, 1);
-        let decision = self.log.prepare_append(None, &header);
+        let decision = self.log.prepare_append(None, &header, Admission::Verified);
         assert!(matches!(decision, Err(AppendRejection::OutOfOrderSequence { .. })), "{decision:?}");
     }
 
@@ -260,7 +261,7 @@ impl Life {
             return;
         };
         let header = transactional(id, producer.epoch.0 - 1, 0, 1);
-        let decision = self.log.prepare_append(None, &header);
+        let decision = self.log.prepare_append(None, &header, Admission::Verified);
         assert!(matches!(decision, Err(AppendRejection::InvalidProducerEpoch { .. })), "{decision:?}");
     }
 
@@ -277,7 +278,8 @@ impl Life {
         {
             self.aborted.push((id, first, self.end));
         }
-        let base = self.log.prepare_marker(None, &header, marker).unwrap();
+        let base = self.log.end();
+        self.log.prepare_marker(None, &header, &marker.of(&header, TransactionVersion::V0)).unwrap();
         self.log.commit_marker(&header, marker, base, Timestamp(self.now));
         self.wrote(header, Some(marker));
     }

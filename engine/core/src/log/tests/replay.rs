@@ -198,7 +198,7 @@ proptest! {
             log.check_invariants();
             log.finish_replay(Replicas::Sole, NOW);
             let header = idempotent(1, 2, 7, 1);
-            if let Ok(AppendDecision::Append { base_offset }) = log.prepare_append(None, &header) {
+            if let Ok(AppendDecision::Append { base_offset }) = log.prepare_append(None, &header, Admission::Verified) {
                 log.commit_append(&header, base_offset, NOW);
             }
             log.forget_producers(log.end(), &log.expire_producers(Timestamp(i64::MAX), Duration::ZERO, 9));

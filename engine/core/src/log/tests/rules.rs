@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rustmq_model::TransactionEnd;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{TransactionEnd, TransactionMarker, TransactionVersion};
 
 use super::super::*;
 use super::batches::{idempotent, lead, marker, plain, transactional};
@@ -18,7 +18,7 @@ fn append(log: &mut PartitionLog, header: &BatchHeader) -> Result<i64, AppendRej
 }
 
 fn append_at(log: &mut PartitionLog, header: &BatchHeader, now: i64) -> Result<i64, AppendRejection> {
-    let decision = log.prepare_append(None, header)?;
+    let decision = log.prepare_append(None, header, Admission::Verified)?;
     log.check_invariants();
     Ok(match decision {
         AppendDecision::Append { base_offset } => {
@@ -39,6 +39,10 @@ fn end_of(log: &PartitionLog, epoch: i32) -> Option<EpochEnd> {
     end_offset_for(log.epochs(), LeaderEpoch(epoch), log.frontiers().durable_end)
 }
 
+fn transaction_marker(id: i64, epoch: i16, version: TransactionVersion) -> TransactionMarker {
+    EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 1 }.of(&marker(id, epoch), version)
+}
+
 fn end_transaction(
     log: &mut PartitionLog,
     id: i64,
@@ -46,7 +50,8 @@ fn end_transaction(
     end: TransactionEnd,
 ) -> Result<Offset, AppendRejection> {
     let (header, marker) = (marker(id, epoch), EndMarker { end, coordinator_epoch: 1 });
-    let base = log.prepare_marker(None, &header, marker)?;
+    let base = log.end();
+    log.prepare_marker(None, &header, &marker.of(&header, TransactionVersion::V0))?;
     log.commit_marker(&header, marker, base, Timestamp(1_000));
     log.check_invariants();
     Ok(base)
@@ -69,7 +74,7 @@ fn offsets_are_dense_and_visible_only_when_durable() {
 fn an_append_from_another_leadership_is_refused() {
     let log = open();
     let check = |given, expected: Option<AppendRejection>| {
-        assert_eq!(log.prepare_append(Some(LeaderEpoch(given)), &plain(1)).err(), expected);
+        assert_eq!(log.prepare_append(Some(LeaderEpoch(given)), &plain(1), Admission::Verified).err(), expected);
     };
     let current = LeaderEpoch(3);
     check(3, None);
@@ -183,7 +188,8 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     assert!(matches!(append(&mut log, &transactional(2, 0, 1, 1)), Err(AppendRejection::InvalidProducerEpoch { .. })));
     assert_eq!(append(&mut log, &transactional(2, 1, 0, 1)), Ok(7));
     let stale = EndMarker { end: TransactionEnd::Commit, coordinator_epoch: 0 };
-    let rejection = log.prepare_marker(None, &marker(2, 1), stale).unwrap_err();
+    let header = marker(2, 1);
+    let rejection = log.prepare_marker(None, &header, &stale.of(&header, TransactionVersion::V0)).unwrap_err();
     let fenced = TransactionRejection::FencedCoordinator { producer_id: ProducerId(2), current: 1, got: 0 };
     assert_eq!(rejection, fenced.into());
 }
@@ -263,9 +269,8 @@ fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     assert_eq!((log.prepare_truncation(Offset(7)), log.prepare_truncation(Offset(4))), (Ok(true), Ok(true)));
 
     log.begin_cut();
-    assert_eq!(log.prepare_append(None, &plain(1)), Err(AppendRejection::BeingCut));
-    let marker_now =
-        log.prepare_marker(None, &marker(1, 0), EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 1 });
+    assert_eq!(log.prepare_append(None, &plain(1), Admission::Verified), Err(AppendRejection::BeingCut));
+    let marker_now = log.prepare_marker(None, &marker(1, 0), &transaction_marker(1, 0, TransactionVersion::V0));
     assert_eq!(marker_now, Err(AppendRejection::BeingCut));
     assert!(!log.follow_watermark(WatermarkRule::Sole), "the high watermark stands still during a cut");
     let mut cut = at_cut;
@@ -352,7 +357,7 @@ fn an_epoch_that_a_follower_hears_of_enters_its_history_with_a_batch() {
     assert_eq!(end_of(&log, 5), None);
     let current = LeaderEpoch(5);
     assert_eq!(log.follow(LeaderEpoch(4)), Err(RejectedEpoch { given: LeaderEpoch(4), current }));
-    assert!(log.prepare_append(Some(LeaderEpoch(3)), &plain(1)).is_err());
+    assert!(log.prepare_append(Some(LeaderEpoch(3)), &plain(1), Admission::Verified).is_err());
     append(&mut log, &plain(2)).unwrap();
     let begun = EpochStart { epoch: LeaderEpoch(5), start: Offset(4) };
     assert_eq!(log.epochs(), [known[0], begun]);
@@ -368,4 +373,96 @@ fn a_log_without_a_leadership_knows_no_epoch() {
     assert_eq!(lead(&mut log, 0), Ok(Some(begun(0))));
     assert_eq!(lead(&mut log, 2), Ok(Some(begun(2))), "the epoch before it has no records");
     assert_eq!(log.epochs(), [begun(2)]);
+}
+
+/// Decides about an abort marker, and appends it if it is to be written.
+fn abort_by(log: &mut PartitionLog, epoch: i16, version: TransactionVersion) -> Result<bool, AppendRejection> {
+    let decision = log.prepare_marker(None, &marker(1, epoch), &transaction_marker(1, epoch, version))?;
+    let is_written = matches!(decision, AppendDecision::Append { .. });
+    if is_written {
+        let marker_of = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 1 };
+        log.commit_marker(&marker(1, epoch), marker_of, log.end(), Timestamp(1_000));
+        log.check_invariants();
+    }
+    Ok(is_written)
+}
+
+#[test]
+fn a_marker_of_version_2_needs_a_higher_epoch_unless_it_is_repeated() {
+    use TransactionVersion::{V0, V1, V2};
+    let check = |written: Option<(i16, bool)>, epoch, version, expected: Option<bool>| {
+        let mut log = open();
+        if let Some((epoch, is_open)) = written {
+            append(&mut log, &transactional(1, epoch, 0, 1)).unwrap();
+            if !is_open {
+                end_transaction(&mut log, 1, epoch, TransactionEnd::Commit).unwrap();
+            }
+        }
+        assert_eq!(abort_by(&mut log, epoch, version).ok(), expected, "{written:?} {epoch} {version:?}");
+    };
+    for version in [V0, V1] {
+        check(Some((3, true)), 2, version, None);
+        check(Some((3, true)), 3, version, Some(true));
+        check(Some((3, false)), 3, version, Some(true));
+        check(Some((3, true)), 4, version, Some(true));
+    }
+    check(None, 3, V2, Some(true));
+    check(Some((3, true)), 2, V2, None);
+    check(Some((3, true)), 3, V2, None);
+    check(Some((3, false)), 3, V2, Some(false));
+    check(Some((3, true)), 4, V2, Some(true));
+    check(Some((i16::MAX, true)), i16::MAX, V2, Some(true));
+    check(Some((i16::MAX, false)), i16::MAX, V2, Some(false));
+}
+
+#[test]
+fn a_marker_of_version_2_fences_the_epochs_below_its_own() {
+    let mut log = open();
+    append(&mut log, &transactional(1, 0, 0, 1)).unwrap();
+    assert_eq!(abort_by(&mut log, 1, TransactionVersion::V2), Ok(true));
+    let late = append(&mut log, &transactional(1, 0, 1, 1));
+    assert!(matches!(late, Err(AppendRejection::InvalidProducerEpoch { .. })), "{late:?}");
+    assert_eq!(append(&mut log, &transactional(1, 1, 0, 1)), Ok(2));
+    // The marker comes again: it must not end the next transaction.
+    assert!(abort_by(&mut log, 1, TransactionVersion::V2).is_err());
+    assert_eq!(log.producers().find(ProducerId(1)).unwrap().open_transaction, Some(Offset(2)));
+}
+
+#[test]
+fn no_limit_on_producers_refuses_a_marker() {
+    let limits = LogLimits { producers_max: 1, ..LogLimits::default() };
+    let mut log = PartitionLog::open(limits, LeaderEpoch(3), Offset::ZERO);
+    append(&mut log, &transactional(2, 0, 0, 1)).unwrap();
+    assert_eq!(abort_by(&mut log, 0, TransactionVersion::V0), Ok(true));
+    assert_eq!(log.producers().len(), 1, "its producer is not remembered");
+}
+
+#[test]
+fn a_transaction_begins_only_if_it_was_verified() {
+    let decide = |log: &PartitionLog, header: &BatchHeader| {
+        let needed = log.prepare_verification(None, header).map(|decision| decision == VerificationDecision::Needed);
+        (needed, log.prepare_append(None, header, Admission::Unverified).is_ok())
+    };
+    let mut log = open();
+    let unverified = AppendRejection::from(TransactionRejection::Unverified { producer_id: ProducerId(1) });
+    assert_eq!(decide(&log, &transactional(1, 0, 0, 1)), (Ok(true), false));
+    assert_eq!(log.prepare_append(None, &transactional(1, 0, 0, 1), Admission::Unverified), Err(unverified));
+    assert_eq!(decide(&log, &idempotent(1, 0, 0, 1)), (Ok(false), true));
+    assert_eq!(decide(&log, &plain(1)), (Ok(false), true));
+    append(&mut log, &transactional(1, 0, 0, 1)).unwrap();
+    // It goes on in the open transaction, or repeats a batch.
+    assert_eq!(decide(&log, &transactional(1, 0, 1, 1)), (Ok(false), true));
+    assert_eq!(decide(&log, &transactional(1, 0, 0, 1)), (Ok(false), true));
+    // The next epoch waits for the marker of the open transaction.
+    assert_eq!(decide(&log, &transactional(1, 1, 0, 1)), (Ok(true), false));
+    let earlier = AppendRejection::from(TransactionRejection::EarlierOpen { producer_id: ProducerId(1) });
+    assert_eq!(append(&mut log, &transactional(1, 1, 0, 1)), Err(earlier));
+    assert_eq!(abort_by(&mut log, 1, TransactionVersion::V2), Ok(true));
+    assert_eq!(decide(&log, &transactional(1, 1, 0, 1)), (Ok(true), false));
+    // A batch that would be refused is refused at its verification.
+    assert!(decide(&log, &transactional(1, 1, 5, 1)).0.is_err());
+    let mut orphan = plain(1);
+    orphan.attributes = orphan.attributes.with_transactional();
+    assert_eq!(log.prepare_verification(None, &orphan), Err(BatchRejection::NoProducer.into()));
+    assert_eq!(append(&mut log, &orphan), Err(BatchRejection::NoProducer.into()));
 }

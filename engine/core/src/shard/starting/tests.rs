@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use crate::log::{EndMarker, PartitionLog};
+use crate::log::{Admission, EndMarker, PartitionLog};
 use crate::wal::SegmentShape;
-use rustmq_model::TransactionEnd;
 use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{TransactionEnd, TransactionVersion};
 
 use super::log_limits;
 
@@ -36,15 +36,15 @@ fn the_checkpoint_of_a_log_at_its_limits_takes_no_more_than_a_segment() {
     for round in 0..40_000 {
         let (producer, epoch) = (round % 4_000, round / 4_000);
         let batch = header(producer, epoch, 0, TRANSACTIONAL);
-        if log.prepare_append(None, &batch).is_err() {
+        if log.prepare_append(None, &batch, Admission::Verified).is_err() {
             without_producer += 1;
             continue;
         }
         log.commit_append(&batch, log.end(), Timestamp(1_000));
         let batch = header(producer, epoch, -1, MARKER);
         let marker = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 0 };
-        match log.prepare_marker(None, &batch, marker) {
-            Ok(base) => log.commit_marker(&batch, marker, base, Timestamp(1_000)),
+        match log.prepare_marker(None, &batch, &marker.of(&batch, TransactionVersion::V0)) {
+            Ok(_) => log.commit_marker(&batch, marker, log.end(), Timestamp(1_000)),
             Err(_) => without_abort += 1,
         }
         log.on_durable(log.end());

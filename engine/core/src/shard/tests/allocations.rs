@@ -12,7 +12,7 @@ use super::host::Reply;
 use super::requests::{Answers, id};
 use crate::log::AppendFrontier;
 use crate::shard::error::AppendError;
-use crate::shard::request::{Append, Appended};
+use crate::shard::request::{Append, AppendSource, Appended};
 
 const COMMITS: u32 = 500;
 
@@ -30,8 +30,14 @@ fn count(batches: usize, records: usize) -> u64 {
     let mut driver = Driver::with(1, setting);
     let batch = batch(records);
     let header = BatchHeader::parse(&batch).unwrap();
-    let append =
-        || Append { id: id(0), leader_epoch: None, batch: batch.clone(), header, until: AppendFrontier::DurableEnd };
+    let append = || Append {
+        id: id(0),
+        leader_epoch: None,
+        batch: batch.clone(),
+        header,
+        source: AppendSource::Client(None),
+        until: AppendFrontier::DurableEnd,
+    };
     let request = |_| (std::iter::repeat_with(append).take(batches).collect(), Reply::new(0));
     // The first commits allocate the capacity that later ones reuse.
     let mut warm: Vec<(Vec<Append>, _)> = (0..2 * COMMITS).map(request).collect();

@@ -41,7 +41,7 @@ fn abort(driver: &mut Driver, producer: i64) {
     let header = BatchHeader::parse(&bytes).unwrap();
     let wall = driver.now.wall;
     let Shard { partitions, staging, .. } = &mut driver.shard;
-    let base = partitions.find(id(0)).unwrap().log.prepare_marker(None, &header, ABORT).unwrap();
+    let base = partitions.find(id(0)).unwrap().log.end();
     let place = staging.room(bytes.len(), Purpose::Append, partitions).unwrap();
     let partition = partitions.at_mut(partitions.key(id(0)).unwrap()).unwrap();
     partition.log.commit_marker(&header, ABORT, base, wall);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, TopicIdPartition};
 
 use super::driver::{AskedMove, Driver, Preparing, ROUNDS_MAX};
 use super::host::{Event, Reply, TestHost};
@@ -33,10 +33,7 @@ impl Driver {
                 let id = self.view(key).id;
                 self.listed.insert(id, key);
             }
-            Action::Unlist { id } => {
-                self.events.push(Event::Unlist(id));
-                self.listed.remove(&id);
-            }
+            Action::Unlist { id } => self.unlist(id),
             Action::Publish(publication) => self.publish(publication),
             Action::PublishFrontiers { key, frontiers, size_bytes, aborted } => {
                 self.events.push(Event::LogStart(key, frontiers.log_start));
@@ -79,6 +76,8 @@ impl Driver {
             }
             Action::AnswerConfigure { reply } => self.answer(&reply, ()),
             Action::AnswerAppend { reply, results } => self.answer(&reply, results),
+            Action::AnswerVerify { reply, results } => self.answer(&reply, results),
+            Action::AnswerProducers { reply, producers } => self.answer(&reply, producers),
             Action::AnswerTrim { reply, result } => self.answer(&reply, result),
             Action::AnswerDelete { reply, results } => self.answer(&reply, results),
             Action::AnswerCut { reply, result } => self.answer(&reply, result),
@@ -95,6 +94,11 @@ impl Driver {
             Action::ForgetRepair => self.forgets_repair = true,
             Action::Note(fact) => self.facts.push(*fact),
         }
+    }
+
+    fn unlist(&mut self, id: TopicIdPartition) {
+        self.events.push(Event::Unlist(id));
+        self.listed.remove(&id);
     }
 
     pub(super) fn answer<T>(&mut self, reply: &Reply<T>, answer: T) {

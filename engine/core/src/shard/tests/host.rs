@@ -6,7 +6,7 @@ use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::memory::VecMemory;
 use crate::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
-use crate::shard::request::Appended;
+use crate::shard::request::{Appended, ProducerState, Verification};
 use crate::shard::{Host, PartitionKey};
 
 /// The answer to one request, set once. Requests are numbered in the order in which they were made.
@@ -41,6 +41,8 @@ impl Host for TestHost {
     type Memory = VecMemory;
     type OpenReply = Reply<Vec<Result<PartitionKey, OpenError>>>;
     type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
+    type VerifyReply = Reply<Vec<Result<Verification, AppendError>>>;
+    type ProducersReply = Reply<Option<Vec<ProducerState>>>;
     type TrimReply = Reply<Result<Offset, TrimError>>;
     type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
     type CutReply = Reply<Result<Offset, CutError>>;

@@ -12,7 +12,7 @@ use super::host::Reply;
 use crate::log::EpochStart;
 use crate::shard::PartitionKey;
 use crate::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
-use crate::shard::request::{Append, Appended, CutLog, CutTo, LogConfig, OpenPartition, TrimTo};
+use crate::shard::request::{Append, AppendSource, Appended, CutLog, CutTo, LogConfig, OpenPartition, TrimTo};
 
 pub type Answers<T, E> = Reply<Vec<Result<T, E>>>;
 
@@ -81,7 +81,7 @@ impl Driver {
         let until = self.setting.until;
         let append = |batch: Bytes| {
             let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(number), leader_epoch: None, batch, header, until }
+            Append { id: id(number), leader_epoch: None, batch, header, source: AppendSource::Coordinator, until }
         };
         let reply = self.reply();
         self.shard.handle_append(batches.into_iter().map(append).collect(), reply.clone());

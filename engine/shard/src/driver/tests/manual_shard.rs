@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustmq_engine_api::request::Request;
 use rustmq_engine_api::{
-    Append, AppendError, AppendFrontier, Appended, DeleteError, Engine, LogConfig, OpenError, OpenPartition,
-    PartitionReader, ShardStatus, TrimError, TrimTo,
+    Append, AppendError, AppendFrontier, AppendSource, Appended, DeleteError, Engine, LogConfig, OpenError,
+    OpenPartition, PartitionReader, ShardStatus, TrimError, TrimTo,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
@@ -185,7 +185,14 @@ impl ManualShard {
             builder.push(Timestamp(1_000), None, Some(&vec![b'v'; *length]), &[]);
             let batch = builder.build();
             let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(partition), leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
+            Append {
+                id: id(partition),
+                leader_epoch: None,
+                batch,
+                header,
+                source: AppendSource::Coordinator,
+                until: AppendFrontier::DurableEnd,
+            }
         });
         let (reply, answer) = oneshot::channel();
         self.send(Request::Append { appends: batches.collect(), reply });
@@ -202,7 +209,14 @@ impl ManualShard {
         batch[22] |= 0x10;
         let header = BatchHeader::parse(&batch).unwrap();
         let until = AppendFrontier::DurableEnd;
-        let append = Append { id: id(partition), leader_epoch: None, batch: batch.into(), header, until };
+        let append = Append {
+            id: id(partition),
+            leader_epoch: None,
+            batch: batch.into(),
+            header,
+            source: AppendSource::Coordinator,
+            until,
+        };
         let (reply, answer) = oneshot::channel();
         self.send(Request::Append { appends: vec![append], reply });
         answer
