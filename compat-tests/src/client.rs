@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// A client library in its pinned version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,9 +23,13 @@ pub enum ClientKind {
     Kafkajs,
     Java,
     Franz,
+    Sarama,
+    KafkaGo,
 }
 
 impl ClientKind {
+    /// The clients that have every operation on records. Scenarios name the others where they
+    /// drive them.
     pub const ALL: [ClientKind; 8] = [
         ClientKind::Kcat,
         ClientKind::Rdkafka,
@@ -46,6 +51,8 @@ impl ClientKind {
             ClientKind::Kafkajs => "kafkajs",
             ClientKind::Java => "java",
             ClientKind::Franz => "franz",
+            ClientKind::Sarama => "sarama",
+            ClientKind::KafkaGo => "kafka-go",
         }
     }
 }
@@ -136,6 +143,29 @@ impl<'a> Produce<'a> {
     }
 }
 
+/// The records that a reader sees while transactions are open or were aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+impl Isolation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::ReadUncommitted => "read_uncommitted",
+            Isolation::ReadCommitted => "read_committed",
+        }
+    }
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Commit,
+    Abort,
+}
+
 /// The offset where a read starts in each partition.
 #[derive(Clone, Copy, Debug)]
 pub enum From {
@@ -170,6 +200,53 @@ impl dyn Client + '_ {
         let answer = self.call(json!({"op": "consume", "partitions": partitions, "from": from, "count": count,
             "timeout_ms": timeout_ms}))?;
         parse(answer, "records")
+    }
+
+    /// As [`Self::consume`] from the earliest record, with an isolation level.
+    pub fn consume_isolated(
+        &mut self,
+        isolation: Isolation,
+        partitions: &[(&str, i32)],
+        count: usize,
+        timeout_ms: u64,
+    ) -> Result<Vec<Record>, Refusal> {
+        let answer = self
+            .call(json!({"op": "consume", "partitions": partitions, "from": "earliest", "count": count,
+            "timeout_ms": timeout_ms, "isolation": isolation.name()}))?;
+        parse(answer, "records")
+    }
+
+    /// Makes the client's producer the one of a transactional id, and fences earlier ones. A
+    /// transaction ends after `timeout`, or the library's default.
+    pub fn init_transactions(&mut self, id: &str, timeout: Option<Duration>) -> Result<(), Refusal> {
+        let mut request = json!({"op": "init_transactions", "id": id});
+        if let Some(timeout) = timeout {
+            request["timeout_ms"] = json!(timeout.as_millis());
+        }
+        self.call(request).map(drop)
+    }
+
+    pub fn begin_transaction(&mut self) -> Result<(), Refusal> {
+        self.call(json!({"op": "begin_transaction"})).map(drop)
+    }
+
+    /// Produces in the open transaction, and waits for all acknowledgements.
+    pub fn send(&mut self, topic: &str, records: &[Draft]) -> Result<Vec<Ack>, Refusal> {
+        let answer = self.call(json!({"op": "send", "topic": topic, "records": records}))?;
+        parse(answer, "acks")
+    }
+
+    /// Adds offsets of a group, `(topic, partition, offset, metadata)`, to the open transaction.
+    pub fn send_offsets(&mut self, group: &str, offsets: &[(&str, i32, i64, &str)]) -> Result<(), Refusal> {
+        self.call(json!({"op": "send_offsets", "group": group, "offsets": offsets})).map(drop)
+    }
+
+    pub fn end_transaction(&mut self, end: End) -> Result<(), Refusal> {
+        let op = match end {
+            End::Commit => "commit_transaction",
+            End::Abort => "abort_transaction",
+        };
+        self.call(json!({"op": op})).map(drop)
     }
 
     /// Kafka's code by resource (0 for success), for an operation with a result for each of several

@@ -34,8 +34,9 @@ pub fn java_classpath() -> String {
     format!("{}:{}", java.join("classes").display(), java.join("libs/*").display())
 }
 
-pub fn franz() -> PathBuf {
-    cache().join("go/franz")
+/// The driver of the Go libraries.
+pub fn go_client() -> PathBuf {
+    cache().join("go/client")
 }
 
 /// A loop around franz-go's producer, as fast as possible.
@@ -87,8 +88,20 @@ impl Kit {
                 "java/CompatClient.java",
                 "java/CompatAdmin.java",
                 "java/CompatCodec.java",
+                "java/CompatTransactions.java",
+                "java/CompatStreams.java",
             ],
-            Kit::Go => &["go/go.mod", "go/go.sum", "go/main.go", "go/admin.go", "go/group.go", "go/flood/main.go"],
+            Kit::Go => &[
+                "go/go.mod",
+                "go/go.sum",
+                "go/main.go",
+                "go/admin.go",
+                "go/group.go",
+                "go/transactions.go",
+                "go/sarama.go",
+                "go/kafkago.go",
+                "go/flood/main.go",
+            ],
         }
     }
 
@@ -168,14 +181,18 @@ fn install_java(folder: &Path) -> Result<()> {
         .current_dir(folder))?;
     fs::create_dir_all(&classes).context("creating the class folder")?;
     copy(&sources().join("java/log4j2.yaml"), &classes.join("log4j2.yaml"))?;
-    run(Command::new("javac").args(["-nowarn", "-cp"]).arg(libs.join("*")).arg("-d").arg(&classes).args(
-        ["CompatClient.java", "CompatAdmin.java", "CompatCodec.java"].map(|name| sources().join("java").join(name)),
-    ))
+    let programs = Kit::Java.pins().iter().filter(|pin| pin.ends_with(".java"));
+    run(Command::new("javac")
+        .args(["-nowarn", "-cp"])
+        .arg(libs.join("*"))
+        .arg("-d")
+        .arg(&classes)
+        .args(programs.map(|pin| sources().join(pin))))
 }
 
 fn install_go(folder: &Path) -> Result<()> {
     let source = sources().join("go");
-    run(Command::new("go").args(["build", "-o"]).arg(folder.join("franz")).arg(".").current_dir(&source))?;
+    run(Command::new("go").args(["build", "-o"]).arg(folder.join("client")).arg(".").current_dir(&source))?;
     run(Command::new("go").args(["build", "-o"]).arg(folder.join("flood")).arg("./flood").current_dir(&source))?;
     run(Command::new("go")
         .args(["test", "-c", "-o"])

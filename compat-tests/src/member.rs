@@ -1,7 +1,7 @@
 //! Members of consumer groups: several clients that must keep polling at the same time, as real
 //! ones do, until the condition of the scenario holds.
 
-use crate::client::{Client, ClientKind, Refusal, open, parse};
+use crate::client::{Client, ClientKind, Isolation, Refusal, open, parse};
 use crate::record::unhex;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -21,11 +21,38 @@ pub struct Subscription<'a> {
     pub instance: Option<&'a str>,
     pub reset: &'a str,
     pub session_ms: u32,
+    /// The library's default if there is none.
+    pub isolation: Option<Isolation>,
+    pub protocol: Protocol<'a>,
+    /// Takes the place of `topics`: every topic whose whole name matches.
+    pub regex: Option<&'a str>,
+    /// The id of the producer that sends the member's offsets in its transactions.
+    pub transactional_id: Option<&'a str>,
+}
+
+/// The protocol of a group, as the member wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol<'a> {
+    /// A member assigns the partitions.
+    Classic,
+    /// The broker assigns them (KIP-848), by this assignor or by its default.
+    Consumer { assignor: Option<&'a str> },
 }
 
 impl<'a> Subscription<'a> {
     pub fn new(group: &'a str, topics: &'a [&'a str]) -> Subscription<'a> {
-        Subscription { group, topics, strategy: "range", instance: None, reset: "earliest", session_ms: 10_000 }
+        Subscription {
+            group,
+            topics,
+            strategy: "range",
+            instance: None,
+            reset: "earliest",
+            session_ms: 10_000,
+            isolation: None,
+            protocol: Protocol::Classic,
+            regex: None,
+            transactional_id: None,
+        }
     }
 
     pub fn strategy(self, strategy: &'a str) -> Subscription<'a> {
@@ -38,6 +65,22 @@ impl<'a> Subscription<'a> {
 
     pub fn reset(self, reset: &'a str) -> Subscription<'a> {
         Subscription { reset, ..self }
+    }
+
+    pub fn isolation(self, isolation: Isolation) -> Subscription<'a> {
+        Subscription { isolation: Some(isolation), ..self }
+    }
+
+    pub fn protocol(self, protocol: Protocol<'a>) -> Subscription<'a> {
+        Subscription { protocol, ..self }
+    }
+
+    pub fn regex(self, regex: &'a str) -> Subscription<'a> {
+        Subscription { regex: Some(regex), ..self }
+    }
+
+    pub fn transactional_id(self, id: &'a str) -> Subscription<'a> {
+        Subscription { transactional_id: Some(id), ..self }
     }
 
     /// Kafka refuses sessions below 6 s.
@@ -57,7 +100,8 @@ pub struct ReceivedRecord {
 
 /// A member, and the records that it has received so far.
 pub struct Member {
-    client: Box<dyn Client>,
+    /// For operations beside those of a member.
+    pub client: Box<dyn Client>,
     pub assigned: BTreeSet<(String, i32)>,
     pub seen: Vec<ReceivedRecord>,
     /// The number of assignments and revocations; -1 if the client does not report them.
@@ -71,6 +115,20 @@ impl Member {
             "reset": how.reset, "session_ms": how.session_ms});
         if let Some(instance) = how.instance {
             request["instance"] = json!(instance);
+        }
+        if let Some(isolation) = how.isolation {
+            request["isolation"] = json!(isolation.name());
+        }
+        if let Protocol::Consumer { assignor } = how.protocol {
+            request["protocol"] = json!("consumer");
+            if let Some(assignor) = assignor {
+                request["assignor"] = json!(assignor);
+            }
+        }
+        for (key, value) in [("regex", how.regex), ("transactional_id", how.transactional_id)] {
+            if let Some(value) = value {
+                request[key] = json!(value);
+            }
         }
         client.call(request).with_context(|| format!("{} joins", kind.name()))?;
         Ok(Member { client, assigned: BTreeSet::new(), seen: Vec::new(), rebalances: 0 })

@@ -1,5 +1,7 @@
 //! The `rdkafka` crate, in this process: librdkafka as Rust programs use it.
 
+mod transactions;
+
 use crate::client::{Client, ClientKind, Refusal};
 use crate::kcat::UNSUPPORTED;
 use crate::record::{hex, unhex};
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use transactions::Transactional;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,15 +48,59 @@ pub fn code(error: &KafkaError) -> i16 {
 
 type NativeProducer = (ThreadedProducer<Deliveries>, Receiver<Delivery>);
 
+/// Sends the records of a request, and waits until each is delivered or refused.
+fn send_all((producer, deliveries): &NativeProducer, request: &Value) -> Result<Value> {
+    let topic = request["topic"].as_str().context("no topic")?;
+    let records = request["records"].as_array().context("no records")?;
+    for (index, record) in records.iter().enumerate() {
+        let (key, value) = (bytes(&record["key"])?, bytes(&record["value"])?);
+        let mut message = BaseRecord::with_opaque_to(topic, Box::new(index));
+        message.partition = record["partition"].as_i64().map(i32::try_from).transpose()?;
+        message.timestamp = record["timestamp"].as_i64();
+        message.key = key.as_deref();
+        message.payload = value.as_deref();
+        let mut headers = OwnedHeaders::new();
+        for header in record["headers"].as_array().into_iter().flatten() {
+            let value = bytes(&header[1])?;
+            headers = headers.insert(Header { key: header[0].as_str().unwrap_or_default(), value: value.as_deref() });
+        }
+        message.headers = (headers.count() > 0).then_some(headers);
+        producer.send::<[u8], [u8]>(message).map_err(|(error, _)| error)?;
+    }
+    producer.flush(PATIENCE)?;
+    let mut acks = vec![Value::Null; records.len()];
+    for _ in records {
+        let (index, outcome) = deliveries.recv_timeout(PATIENCE)?;
+        acks[index] = match outcome {
+            Ok((partition, offset)) => json!({"partition": partition, "offset": offset}),
+            Err(code) => json!({"partition": -1, "offset": -1, "error": code}),
+        };
+    }
+    Ok(json!({"acks": acks}))
+}
+
+/// The list of `[topic, partition, offset, metadata]`.
+fn positions(wanted: &[Value]) -> Result<TopicPartitionList> {
+    let mut offsets = TopicPartitionList::new();
+    for entry in wanted {
+        let (topic, partition) = place(entry)?;
+        let mut element = offsets.add_partition(topic, partition);
+        element.set_offset(Offset::Offset(entry[2].as_i64().context("no offset")?))?;
+        element.set_metadata(entry[3].as_str().unwrap_or_default());
+    }
+    Ok(offsets)
+}
+
 pub struct Native {
     bootstrap: String,
     producers: BTreeMap<String, NativeProducer>,
+    transactional: Option<Transactional>,
     member: Option<BaseConsumer>,
 }
 
 impl Native {
     pub fn new(bootstrap: &str) -> Native {
-        Native { bootstrap: bootstrap.into(), producers: BTreeMap::new(), member: None }
+        Native { bootstrap: bootstrap.into(), producers: BTreeMap::new(), transactional: None, member: None }
     }
 
     fn config(&self) -> ClientConfig {
@@ -78,44 +125,13 @@ impl Native {
         self.producers.get(&key).context("the producer was just made")
     }
 
-    fn produce(&mut self, request: &Value) -> Result<Value> {
-        let topic = request["topic"].as_str().context("no topic")?.to_owned();
-        let (producer, deliveries) = self.producer(request)?;
-        let records = request["records"].as_array().context("no records")?;
-        for (index, record) in records.iter().enumerate() {
-            let (key, value) = (bytes(&record["key"])?, bytes(&record["value"])?);
-            let mut message = BaseRecord::with_opaque_to(&topic, Box::new(index));
-            message.partition = record["partition"].as_i64().map(i32::try_from).transpose()?;
-            message.timestamp = record["timestamp"].as_i64();
-            message.key = key.as_deref();
-            message.payload = value.as_deref();
-            let mut headers = OwnedHeaders::new();
-            for header in record["headers"].as_array().into_iter().flatten() {
-                let value = bytes(&header[1])?;
-                headers =
-                    headers.insert(Header { key: header[0].as_str().unwrap_or_default(), value: value.as_deref() });
-            }
-            message.headers = (headers.count() > 0).then_some(headers);
-            producer.send::<[u8], [u8]>(message).map_err(|(error, _)| error)?;
+    fn transact(&mut self, request: &Value) -> Result<Value> {
+        if request["op"] == "init_transactions" {
+            self.transactional = Some(Transactional::initialise(self.config(), request)?);
+            return Ok(json!({}));
         }
-        producer.flush(PATIENCE)?;
-        let mut acks = vec![Value::Null; records.len()];
-        for _ in records {
-            let (index, outcome) = deliveries.recv_timeout(PATIENCE)?;
-            acks[index] = match outcome {
-                Ok((partition, offset)) => json!({"partition": partition, "offset": offset}),
-                Err(code) => json!({"partition": -1, "offset": -1, "error": code}),
-            };
-        }
-        Ok(json!({"acks": acks}))
-    }
-
-    fn init_transactions(&self, request: &Value) -> Result<Value> {
-        let mut config = self.config();
-        config.set("transactional.id", request["id"].as_str().context("no id")?);
-        let producer: ThreadedProducer<_> = config.create()?;
-        producer.init_transactions(PATIENCE)?;
-        Ok(json!({}))
+        let producer = self.transactional.as_ref().context("no transactional producer")?;
+        producer.call(request, self.member.as_ref(), |group| self.consumer(group, &[]))
     }
 
     fn consumer(&self, group: &str, more: &[(&str, String)]) -> Result<BaseConsumer> {
@@ -129,7 +145,7 @@ impl Native {
     }
 
     fn consume(&self, request: &Value) -> Result<Value> {
-        let consumer = self.consumer("none", &[])?;
+        let consumer = self.consumer("none", &isolation(request))?;
         let mut assigned = TopicPartitionList::new();
         let from = &request["from"];
         for pair in request["partitions"].as_array().context("no partitions")? {
@@ -195,6 +211,7 @@ impl Native {
             ("heartbeat.interval.ms", (session / 10).max(100).to_string()),
             ("topic.metadata.refresh.interval.ms", "1000".into()),
         ];
+        settings.extend(isolation(request));
         if request["instance"].is_string() {
             settings.push(("group.instance.id", text("instance")));
         }
@@ -225,16 +242,7 @@ impl Native {
     fn commit(&self, request: &Value) -> Result<Value> {
         let member = self.member.as_ref().context("no member")?;
         let offsets = match request["offsets"].as_array() {
-            Some(wanted) => {
-                let mut offsets = TopicPartitionList::new();
-                for entry in wanted {
-                    let (topic, partition) = place(entry)?;
-                    let mut element = offsets.add_partition(topic, partition);
-                    element.set_offset(Offset::Offset(entry[2].as_i64().context("no offset")?))?;
-                    element.set_metadata(entry[3].as_str().unwrap_or_default());
-                }
-                offsets
-            }
+            Some(wanted) => positions(wanted)?,
             None => member.position()?,
         };
         member.commit(&offsets, rdkafka::consumer::CommitMode::Sync)?;
@@ -259,6 +267,11 @@ impl Native {
     }
 }
 
+/// The setting of the request's isolation level; without one, the library's default holds.
+fn isolation(request: &Value) -> Vec<(&'static str, String)> {
+    request["isolation"].as_str().map(|level| ("isolation.level", level.to_owned())).into_iter().collect()
+}
+
 fn place(pair: &Value) -> Result<(&str, i32)> {
     Ok((pair[0].as_str().context("no topic")?, i32::try_from(pair[1].as_i64().context("no partition")?)?))
 }
@@ -274,14 +287,15 @@ impl Client for Native {
 
     fn call(&mut self, request: Value) -> Result<Value, Refusal> {
         let answer = match request["op"].as_str().unwrap_or_default() {
-            "produce" => self.produce(&request),
+            "produce" => self.producer(&request).and_then(|producer| send_all(producer, &request)),
             "consume" => self.consume(&request),
             "list_offsets" => self.list_offsets(&request),
             "subscribe" => self.subscribe(&request),
             "poll" => self.poll(&request),
             "commit" => self.commit(&request),
             "committed" => self.committed(&request),
-            "init_transactions" => self.init_transactions(&request),
+            "init_transactions" | "begin_transaction" | "send" | "send_offsets" | "commit_transaction"
+            | "abort_transaction" => self.transact(&request),
             "leave" => {
                 self.member = None;
                 Ok(json!({}))
@@ -296,6 +310,7 @@ impl Client for Native {
 
     fn kill(&mut self) {
         self.producers.clear();
+        self.transactional = None;
         self.member = None;
     }
 }

@@ -74,9 +74,11 @@ impl Program {
                 command.args([&install::java_classpath(), "CompatClient"]);
                 command
             }
-            ClientKind::Franz => {
-                install::require(&install::franz())?;
-                process::command(&install::franz().display().to_string())
+            ClientKind::Franz | ClientKind::Sarama | ClientKind::KafkaGo => {
+                install::require(&install::go_client())?;
+                let mut command = process::command(&install::go_client().display().to_string());
+                command.arg(kind.name());
+                command
             }
             ClientKind::Kcat | ClientKind::Rdkafka => bail!("{kind:?} has no program of its own"),
         })

@@ -56,6 +56,15 @@ impl Settings {
         self
     }
 
+    /// For a broker that is killed and started again: Apache Kafka waits until the session of its
+    /// previous process has ended, and RustMQ has no such session.
+    pub fn restarted_often(self) -> Settings {
+        if !matches!(Target::from_environment(), Ok(Target::Kafka)) {
+            return self;
+        }
+        self.with("broker.session.timeout.ms", "1500").with("broker.heartbeat.interval.ms", "250")
+    }
+
     pub fn advertised(mut self, port: u16) -> Settings {
         self.advertised = Some(port);
         self

@@ -57,8 +57,10 @@ func (p *program) group(ctx context.Context, r *request) (object, error) {
 
 func (p *program) subscribe(r *request) error {
 	var topics []string
-	if err := json.Unmarshal(r.Topics, &topics); err != nil {
-		return err
+	if r.Topics != nil {
+		if err := json.Unmarshal(r.Topics, &topics); err != nil {
+			return err
+		}
 	}
 	balancer := map[string]kgo.GroupBalancer{"range": kgo.RangeBalancer(), "roundrobin": kgo.RoundRobinBalancer(),
 		"sticky": kgo.StickyBalancer(), "cooperative": kgo.CooperativeStickyBalancer()}[r.Strategy]
@@ -78,9 +80,29 @@ func (p *program) subscribe(r *request) error {
 	if r.Instance != "" {
 		options = append(options, kgo.InstanceID(r.Instance))
 	}
+	options = append(options, isolation(r))
+	if r.Protocol == "consumer" {
+		options = append(options, kgo.ServerSideBalancer())
+		if r.Assignor == "uniform" {
+			options = append(options, kgo.Balancers(kgo.StickyBalancer()))
+		}
+	}
+	if r.Regex != "" {
+		options = append(options, kgo.ConsumeRegex(), kgo.ConsumeTopics(r.Regex))
+	}
+	p.member = m
+	if r.TransactionalID != "" {
+		options = append(options, kgo.TransactionalID(r.TransactionalID), kgo.AllowAutoTopicCreation(),
+			kgo.RecordPartitioner(explicit{kgo.StickyKeyPartitioner(nil)}))
+		session, err := kgo.NewGroupTransactSession(options...)
+		if err != nil {
+			return err
+		}
+		p.session, p.transactional, m.client = session, session.Client(), session.Client()
+		return nil
+	}
 	client, err := kgo.NewClient(options...)
 	m.client = client
-	p.member = m
 	return err
 }
 

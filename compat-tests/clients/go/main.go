@@ -1,4 +1,8 @@
-// Command franz drives franz-go: see ../README.md for the operations.
+// Command client drives a Go library against a broker: see ../README.md for the operations.
+//
+//	client LIBRARY BOOTSTRAP
+//
+// LIBRARY is franz, sarama or kafka-go. Everything that is not in a file of another library drives franz-go.
 package main
 
 import (
@@ -11,6 +15,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/IBM/sarama"
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -89,18 +95,45 @@ type request struct {
 	Before       int64
 	Groups       []string
 	Epoch        int32
+	Isolation    string
+	Protocol     string
+	Assignor     string
+	Regex        string
+	// TransactionalID makes a member of a transactional producer's group.
+	TransactionalID string `json:"transactional_id"`
 }
 
 type program struct {
 	bootstrap string
 	producers map[string]*kgo.Client
-	client    *kgo.Client
-	admin     *kadm.Client
-	member    *member
+	// transactional is the client of the transactional producer, and session the one of a member that produces with its offsets.
+	transactional *kgo.Client
+	session       *kgo.GroupTransactSession
+	client        *kgo.Client
+	admin         *kadm.Client
+	member        *member
+}
+
+// library executes the operations with one of the libraries.
+type library interface {
+	answer(r *request) (object, error)
+}
+
+func open(name, bootstrap string) library {
+	switch name {
+	case "franz":
+		return &program{bootstrap: bootstrap, producers: map[string]*kgo.Client{}}
+	case "sarama":
+		return &saramaProgram{bootstrap: bootstrap, producers: map[string]sarama.SyncProducer{}}
+	case "kafka-go":
+		return &kafkaGoProgram{bootstrap: bootstrap}
+	default:
+		panic(name + " is no library") // the harness names it
+	}
 }
 
 func main() {
-	p := &program{bootstrap: os.Args[1], producers: map[string]*kgo.Client{}}
+	p := open(os.Args[1], os.Args[2])
 	in := bufio.NewReaderSize(os.Stdin, 1<<20)
 	out := json.NewEncoder(os.Stdout)
 	for {
@@ -129,8 +162,8 @@ func (p *program) answer(r *request) (object, error) {
 	switch r.Op {
 	case "produce":
 		return p.produce(ctx, r)
-	case "init_transactions":
-		return p.initTransactions(ctx, r)
+	case "init_transactions", "begin_transaction", "send", "send_offsets", "commit_transaction", "abort_transaction":
+		return p.transact(ctx, r)
 	case "consume":
 		return p.consume(ctx, r)
 	case "subscribe", "poll", "commit", "committed", "leave":
@@ -140,13 +173,32 @@ func (p *program) answer(r *request) (object, error) {
 	}
 }
 
+// refusal is an operation that a program does not execute.
+type refusal struct {
+	code    int16
+	message string
+}
+
+func (r refusal) Error() string { return r.message }
+
 func code(err error) int16 {
-	var refused *kerr.Error
+	var (
+		refused  *kerr.Error
+		ours     refusal
+		ofSarama sarama.KError
+		ofKafka  kafka.Error
+	)
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &refused):
 		return refused.Code
+	case errors.As(err, &ours):
+		return ours.code
+	case errors.As(err, &ofSarama):
+		return int16(ofSarama)
+	case errors.As(err, &ofKafka):
+		return int16(ofKafka)
 	default:
 		return -1
 	}
@@ -192,16 +244,6 @@ func (p *program) producer(r *request) (*kgo.Client, error) {
 	return client, err
 }
 
-func (p *program) initTransactions(ctx context.Context, r *request) (object, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.bootstrap), kgo.TransactionalID(r.ID))
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	_, _, err = client.ProducerID(ctx)
-	return object{}, err
-}
-
 // explicit sends a record to the partition that it names, if any.
 type explicit struct{ kgo.Partitioner }
 
@@ -225,6 +267,11 @@ func (p *program) produce(ctx context.Context, r *request) (object, error) {
 	if err != nil {
 		return nil, err
 	}
+	return send(ctx, client, r)
+}
+
+// send produces the request's records, and waits for what becomes of each.
+func send(ctx context.Context, client *kgo.Client, r *request) (object, error) {
 	records := make([]*kgo.Record, 0, len(r.Records))
 	for _, d := range r.Records {
 		record := &kgo.Record{Topic: r.Topic, Key: unhex(d.Key), Value: unhex(d.Value), Partition: -1}
@@ -269,6 +316,14 @@ func start(from json.RawMessage) (kgo.Offset, error) {
 	}
 }
 
+// isolation is the level that the request names, or the library's default.
+func isolation(r *request) kgo.Opt {
+	if r.Isolation == "read_committed" {
+		return kgo.FetchIsolationLevel(kgo.ReadCommitted())
+	}
+	return kgo.FetchIsolationLevel(kgo.ReadUncommitted())
+}
+
 func (p *program) consume(ctx context.Context, r *request) (object, error) {
 	from, err := start(r.From)
 	if err != nil {
@@ -286,7 +341,8 @@ func (p *program) consume(ctx context.Context, r *request) (object, error) {
 		assigned[where.Topic][where.Partition] = from
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(p.bootstrap), kgo.ConsumePartitions(assigned),
-		kgo.FetchMaxPartitionBytes(largest), kgo.FetchMaxBytes(64<<20), kgo.FetchMaxWait(200*time.Millisecond))
+		kgo.FetchMaxPartitionBytes(largest), kgo.FetchMaxBytes(64<<20), kgo.FetchMaxWait(200*time.Millisecond),
+		isolation(r))
 	if err != nil {
 		return nil, err
 	}

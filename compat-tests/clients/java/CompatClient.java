@@ -22,6 +22,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.LogTruncationException;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -39,6 +40,7 @@ public final class CompatClient {
 
     private final String bootstrap;
     private final CompatAdmin admin;
+    private final CompatTransactions transactions;
     private final Map<String, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
     private KafkaConsumer<byte[], byte[]> member;
     private int rebalances;
@@ -46,6 +48,7 @@ public final class CompatClient {
     private CompatClient(String bootstrap) {
         this.bootstrap = bootstrap;
         this.admin = new CompatAdmin(bootstrap);
+        this.transactions = new CompatTransactions(bootstrap);
     }
 
     public static void main(String[] args) throws Exception {
@@ -76,7 +79,12 @@ public final class CompatClient {
     private JsonNode answer(JsonNode request) throws Exception {
         switch (request.get("op").asText()) {
             case "produce": return produce(request);
-            case "init_transactions": return initTransactions(request);
+            case "init_transactions":
+            case "begin_transaction":
+            case "send":
+            case "send_offsets":
+            case "commit_transaction":
+            case "abort_transaction": return transactions.answer(request, member);
             case "consume": return consume(request);
             case "subscribe": return subscribe(request);
             case "poll": return poll(request);
@@ -108,6 +116,11 @@ public final class CompatClient {
             properties.put("delivery.timeout.ms", 60000);
             return new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
         });
+        return send(producer, request);
+    }
+
+    /** Sends the request's records, and waits for what becomes of each. */
+    static JsonNode send(KafkaProducer<byte[], byte[]> producer, JsonNode request) throws Exception {
         List<Future<RecordMetadata>> sent = new ArrayList<>();
         for (JsonNode record : request.get("records")) {
             List<Header> headers = new ArrayList<>();
@@ -134,21 +147,14 @@ public final class CompatClient {
         return answer;
     }
 
-    private JsonNode initTransactions(JsonNode request) {
-        Properties properties = properties();
-        properties.put("transactional.id", request.get("id").asText());
-        properties.put("max.block.ms", 60000);
-        try (var producer = new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer())) {
-            producer.initTransactions();
-        }
-        return JSON.createObjectNode();
-    }
-
-    private Properties consumerProperties() {
+    private Properties consumerProperties(JsonNode request) {
         Properties properties = properties();
         properties.put("enable.auto.commit", "false");
         properties.put("auto.offset.reset", "earliest");
         properties.put("max.partition.fetch.bytes", LARGEST);
+        if (request.has("isolation")) {
+            properties.put("isolation.level", request.get("isolation").asText());
+        }
         return properties;
     }
 
@@ -158,7 +164,7 @@ public final class CompatClient {
         int count = request.get("count").asInt();
         ObjectNode answer = JSON.createObjectNode();
         ArrayNode records = answer.putArray("records");
-        try (var consumer = new KafkaConsumer<>(consumerProperties(), new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+        try (var consumer = new KafkaConsumer<>(consumerProperties(request), new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.assign(partitions);
             if (from.isObject()) {
                 Map<TopicPartition, Long> wanted = new HashMap<>();
@@ -200,23 +206,30 @@ public final class CompatClient {
     }
 
     private JsonNode subscribe(JsonNode request) {
-        Properties properties = consumerProperties();
+        Properties properties = consumerProperties(request);
         properties.put("group.id", request.get("group").asText());
         properties.put("auto.offset.reset", request.get("reset").asText());
-        properties.put("session.timeout.ms", request.get("session_ms").asInt());
-        properties.put("heartbeat.interval.ms", Math.max(100, request.get("session_ms").asInt() / 10));
         properties.put("metadata.max.age.ms", 1000);
-        properties.put("partition.assignment.strategy", switch (request.get("strategy").asText()) {
-            case "range" -> "org.apache.kafka.clients.consumer.RangeAssignor";
-            case "roundrobin" -> "org.apache.kafka.clients.consumer.RoundRobinAssignor";
-            case "sticky" -> "org.apache.kafka.clients.consumer.StickyAssignor";
-            default -> "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
-        });
+        if (request.path("protocol").asText().equals("consumer")) {
+            properties.put("group.protocol", "consumer");
+            if (request.has("assignor")) {
+                properties.put("group.remote.assignor", request.get("assignor").asText());
+            }
+        } else {
+            properties.put("session.timeout.ms", request.get("session_ms").asInt());
+            properties.put("heartbeat.interval.ms", Math.max(100, request.get("session_ms").asInt() / 10));
+            properties.put("partition.assignment.strategy", switch (request.get("strategy").asText()) {
+                case "range" -> "org.apache.kafka.clients.consumer.RangeAssignor";
+                case "roundrobin" -> "org.apache.kafka.clients.consumer.RoundRobinAssignor";
+                case "sticky" -> "org.apache.kafka.clients.consumer.StickyAssignor";
+                default -> "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
+            });
+        }
         if (request.has("instance")) {
             properties.put("group.instance.id", request.get("instance").asText());
         }
         member = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
-        member.subscribe(texts(request.get("topics")), new ConsumerRebalanceListener() {
+        ConsumerRebalanceListener listener = new ConsumerRebalanceListener() {
             @Override
             public void onPartitionsRevoked(Collection<TopicPartition> revoked) {
                 rebalances++;
@@ -226,7 +239,12 @@ public final class CompatClient {
             public void onPartitionsAssigned(Collection<TopicPartition> assigned) {
                 rebalances++;
             }
-        });
+        };
+        if (request.has("regex")) {
+            member.subscribe(new SubscriptionPattern(request.get("regex").asText()), listener);
+        } else {
+            member.subscribe(texts(request.get("topics")), listener);
+        }
         return JSON.createObjectNode();
     }
 
@@ -278,7 +296,7 @@ public final class CompatClient {
     /** A position far ahead in an epoch, which the broker is asked about: the client says where it says the epoch ends. */
     private JsonNode leaderEpoch(JsonNode request) {
         TopicPartition partition = new TopicPartition(request.get("topic").asText(), request.get("partition").asInt());
-        Properties properties = consumerProperties();
+        Properties properties = consumerProperties(request);
         properties.put("auto.offset.reset", "none");
         try (var consumer = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.assign(List.of(partition));

@@ -33,6 +33,9 @@ const kafka = new Kafka({
 const producers = new Map()
 let connectedAdmin
 let member
+let transactional
+let begun
+let transaction
 
 const unhex = text => text === null || text === undefined ? null : Buffer.from(text, 'hex')
 const hex = bytes => bytes === null || bytes === undefined ? null : Buffer.from(bytes).toString('hex')
@@ -78,13 +81,50 @@ const record = (topic, partition, message) => ({
   key: hex(message.key), value: hex(message.value), headers: headersOut(message.headers),
 })
 
+// Without a level, the library's default holds.
+const isolated = level => level === undefined ? {} : { readUncommitted: level === 'read_uncommitted' }
+
+async function sendAll(sender, topic, how, records) {
+  const answers = []
+  // An answer names the first offset of each partition's batch; the records of one call to one partition follow in order.
+  for (const one of records) {
+    const messages = [{ key: unhex(one.key), value: unhex(one.value), headers: headersIn(one.headers),
+      ...(one.partition === undefined ? {} : { partition: one.partition }),
+      ...(one.timestamp === undefined ? {} : { timestamp: String(one.timestamp) }) }]
+    try {
+      const [done] = await sender.send({ topic, timeout: 30000, messages, ...how })
+      answers.push({ partition: done?.partition ?? -1, offset: Number(done?.baseOffset ?? -1) })
+    } catch (error) {
+      answers.push({ partition: -1, offset: -1, error: codeOf(error) })
+    }
+  }
+  return { acks: answers }
+}
+
 const operations = {
-  async init_transactions({ id }) {
-    const producer = kafka.producer({ transactionalId: id, idempotent: true, maxInFlightRequests: 1 })
-    await producer.connect()
-    await producer.transaction()
-    return {}
+  // The library initialises a producer as it begins the first transaction.
+  async init_transactions({ id, timeout_ms }) {
+    transactional = kafka.producer({ transactionalId: id, idempotent: true, maxInFlightRequests: 1, transactionTimeout: timeout_ms ?? 60000,
+      createPartitioner: kafkajs.Partitioners.DefaultPartitioner })
+    await transactional.connect()
+    begun = await transactional.transaction()
   },
+
+  async begin_transaction() {
+    transaction = begun ?? await transactional.transaction()
+    begun = undefined
+  },
+
+  send: ({ topic, records }) => sendAll(transaction, topic, { acks: -1 }, records),
+
+  async send_offsets({ group, offsets }) {
+    await transaction.sendOffsets({ consumerGroupId: group, topics: offsets.map(([topic, partition, offset]) =>
+      ({ topic, partitions: [{ partition, offset: String(offset) }] })) })
+  },
+
+  commit_transaction: () => transaction.commit(),
+
+  abort_transaction: () => transaction.abort(),
 
   async produce({ topic, codec, acks, idempotent, records }) {
     const settings = `${idempotent}`
@@ -93,26 +133,14 @@ const operations = {
       await producer.connect()
       producers.set(settings, producer)
     }
-    const answers = []
-    // An answer names the first offset of each partition's batch; the records of one call to one partition follow in order.
-    for (const one of records) {
-      const messages = [{ key: unhex(one.key), value: unhex(one.value), headers: headersIn(one.headers),
-        ...(one.partition === undefined ? {} : { partition: one.partition }),
-        ...(one.timestamp === undefined ? {} : { timestamp: String(one.timestamp) }) }]
-      try {
-        const [done] = await producers.get(settings).send({ topic, acks, compression: CODECS[codec], timeout: 30000, messages })
-        answers.push({ partition: done?.partition ?? -1, offset: Number(done?.baseOffset ?? -1) })
-      } catch (error) {
-        answers.push({ partition: -1, offset: -1, error: codeOf(error) })
-      }
-    }
-    return { acks: answers }
+    return sendAll(producers.get(settings), topic, { acks, compression: CODECS[codec] }, records)
   },
 
   // The library has no consumer without a group, so that this one takes a group of its own and seeks.
-  async consume({ partitions, from, count, timeout_ms }) {
+  async consume({ partitions, from, count, timeout_ms, isolation }) {
     const groupId = `compat-read-${process.pid}-${Math.random().toString(36).slice(2)}`
-    const consumer = kafka.consumer({ groupId, maxBytesPerPartition: 16 << 20, maxBytes: 64 << 20, maxWaitTimeInMs: 100 })
+    const consumer = kafka.consumer({ groupId, maxBytesPerPartition: 16 << 20, maxBytes: 64 << 20, maxWaitTimeInMs: 100,
+      ...isolated(isolation) })
     const wanted = new Set(partitions.map(([topic, partition]) => `${topic} ${partition}`))
     const topics = [...new Set(partitions.map(([topic]) => topic))]
     const records = []
@@ -162,12 +190,12 @@ const operations = {
     return { offset: Number(at === -1 ? found.high : found.low) }
   },
 
-  async subscribe({ group, topics, strategy, reset, session_ms }) {
+  async subscribe({ group, topics, strategy, reset, session_ms, isolation }) {
     if (strategy !== 'roundrobin') throw Object.assign(new Error(`${strategy} is not in this library`), { code: UNSUPPORTED })
     const consumer = kafka.consumer({
       groupId: group, sessionTimeout: session_ms, heartbeatInterval: Math.max(100, session_ms / 10), rebalanceTimeout: 10000,
       maxWaitTimeInMs: 100, metadataMaxAge: 1000, partitionAssigners: [PartitionAssigners.roundRobin],
-      retry: { initialRetryTime: 50, retries: 12 },
+      retry: { initialRetryTime: 50, retries: 12 }, ...isolated(isolation),
     })
     member = { consumer, assigned: [], records: [], positions: new Map(), rebalances: 0 }
     await consumer.connect()

@@ -26,6 +26,11 @@ def code_of(error):
     return code if isinstance(code, int) and -2 < code < 200 else -1
 
 
+def isolated(level):
+    """The setting of an isolation level; without one, the library's default holds."""
+    return {} if level is None else {"isolation_level": level}
+
+
 class Changes(ConsumerRebalanceListener):
     def __init__(self):
         self.count = 0
@@ -46,6 +51,7 @@ class Operations:
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.admin_client = None
         self.producers = {}
+        self.transactional = None
         self.member = None
         self.member_runs = False
         self.changes = Changes()
@@ -71,7 +77,10 @@ class Operations:
                 max_request_size=LARGEST, request_timeout_ms=20000)
             await producer.start()
             self.producers[settings] = producer
-        producer = self.producers[settings]
+        return await self.send_all(self.producers[settings], topic, records)
+
+    @staticmethod
+    async def send_all(producer, topic, records):
         sent = []
         for record in records:
             sent.append(await producer.send(
@@ -89,20 +98,38 @@ class Operations:
     def init_transactions(self, **request):
         return self.run(self._init_transactions(**request))
 
-    async def _init_transactions(self, id):
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=id)
+    async def _init_transactions(self, id, timeout_ms=60000):
+        self.transactional = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=id,
+                                              transaction_timeout_ms=timeout_ms)
         try:
-            await producer.start()
-        finally:
-            await producer.stop()
+            await self.transactional.start()
+        except BaseException:
+            await self.transactional.stop()
+            raise
+
+    def begin_transaction(self):
+        self.run(self.transactional.begin_transaction())
+
+    def send(self, topic, records):
+        return self.run(self.send_all(self.transactional, topic, records))
+
+    def send_offsets(self, group, offsets):
+        positions = {TopicPartition(t, p): OffsetAndMetadata(o, m) for t, p, o, m in offsets}
+        self.run(self.transactional.send_offsets_to_transaction(positions, group))
+
+    def commit_transaction(self):
+        self.run(self.transactional.commit_transaction())
+
+    def abort_transaction(self):
+        self.run(self.transactional.abort_transaction())
 
     def consume(self, **request):
         return self.run(self._consume(**request))
 
-    async def _consume(self, partitions, start, count, timeout_ms):
+    async def _consume(self, partitions, start, count, timeout_ms, isolation=None):
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False,
                                     auto_offset_reset="earliest", max_partition_fetch_bytes=LARGEST,
-                                    fetch_max_bytes=4 * LARGEST)
+                                    fetch_max_bytes=4 * LARGEST, **isolated(isolation))
         await consumer.start()
         try:
             assigned = [TopicPartition(*p) for p in partitions]
@@ -151,14 +178,15 @@ class Operations:
     def subscribe(self, **request):
         return self.run(self._subscribe(**request))
 
-    async def _subscribe(self, group, topics, strategy, reset, session_ms, instance=None):
+    async def _subscribe(self, group, topics, strategy, reset, session_ms, instance=None, isolation=None,
+                         transactional_id=None):
         if strategy not in STRATEGIES:
             raise Unsupported(strategy)
         self.member = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap, group_id=group, group_instance_id=instance, enable_auto_commit=False,
             auto_offset_reset=reset, partition_assignment_strategy=[STRATEGIES[strategy]],
             session_timeout_ms=session_ms, heartbeat_interval_ms=max(100, session_ms // 10),
-            metadata_max_age_ms=1000)
+            metadata_max_age_ms=1000, **isolated(isolation))
         self.member.subscribe(topics, listener=self.changes)
 
     def poll(self, ms):

@@ -35,6 +35,11 @@ def code_of(error):
     return -1
 
 
+def isolated(level):
+    """The setting of an isolation level; without one, the library's default holds."""
+    return {} if level is None else {"isolation.level": level}
+
+
 def settle(futures):
     results = {}
     for resource, future in futures.items():
@@ -52,6 +57,7 @@ class Operations:
         self.common = {"bootstrap.servers": bootstrap, "receive.message.max.bytes": 1 << 28}
         self.admin_client = None
         self.producers = {}
+        self.transactional = None
         self.member = None
         self.rebalances = 0
 
@@ -67,7 +73,10 @@ class Operations:
                 **self.common, "compression.type": codec, "acks": acks, "enable.idempotence": idempotent,
                 "linger.ms": linger_ms, "message.max.bytes": LARGEST, "message.timeout.ms": 60000,
                 "partitioner": "murmur2_random"})
-        producer = self.producers[settings]
+        return self.send_all(self.producers[settings], topic, records)
+
+    @staticmethod
+    def send_all(producer, topic, records):
         acks = [None] * len(records)
 
         def deliver(index):
@@ -91,12 +100,32 @@ class Operations:
         producer.flush(90)
         return {"acks": acks}
 
-    def init_transactions(self, id):
-        Producer({**self.common, "transactional.id": id}).init_transactions(60)
+    def init_transactions(self, id, timeout_ms=60000):
+        self.transactional = Producer({**self.common, "transactional.id": id, "transaction.timeout.ms": timeout_ms,
+                                       "message.timeout.ms": min(timeout_ms, 60000)})
+        self.transactional.init_transactions(60)
 
-    def consume(self, partitions, start, count, timeout_ms):
+    def begin_transaction(self):
+        self.transactional.begin_transaction()
+
+    def send(self, topic, records):
+        return self.send_all(self.transactional, topic, records)
+
+    def send_offsets(self, group, offsets):
+        member = self.member or Consumer({**self.common, "group.id": group})
+        positions = [TopicPartition(t, p, o, metadata=m) for t, p, o, m in offsets]
+        self.transactional.send_offsets_to_transaction(positions, member.consumer_group_metadata(), 60)
+
+    def commit_transaction(self):
+        self.transactional.commit_transaction(60)
+
+    def abort_transaction(self):
+        self.transactional.abort_transaction(60)
+
+    def consume(self, partitions, start, count, timeout_ms, isolation=None):
         consumer = Consumer({**self.common, "group.id": "none", "enable.auto.commit": False,
-                             "auto.offset.reset": "earliest", "fetch.message.max.bytes": LARGEST})
+                             "auto.offset.reset": "earliest", "fetch.message.max.bytes": LARGEST,
+                             **isolated(isolation)})
         try:
             assigned = [TopicPartition(t, p, OFFSET_BEGINNING if start == "earliest" else start)
                         for t, p in partitions] if not isinstance(start, dict) else consumer.offsets_for_times(
@@ -126,17 +155,25 @@ class Operations:
         futures = self.admin.list_offsets({where: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED)
         return {"offset": futures[where].result().offset}
 
-    def subscribe(self, group, topics, strategy, reset, session_ms, instance=None):
+    def subscribe(self, group, topics, strategy, reset, session_ms, instance=None, isolation=None, protocol="classic",
+                  assignor=None, regex=None, transactional_id=None):
         settings = {**self.common, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": reset,
-                    "partition.assignment.strategy": STRATEGIES[strategy], "session.timeout.ms": session_ms,
-                    "heartbeat.interval.ms": max(100, session_ms // 10), "topic.metadata.refresh.interval.ms": 1000}
+                    "topic.metadata.refresh.interval.ms": 1000, **isolated(isolation)}
+        if protocol == "consumer":
+            settings["group.protocol"] = "consumer"
+            if assignor:
+                settings["group.remote.assignor"] = assignor
+        else:
+            settings.update({"partition.assignment.strategy": STRATEGIES[strategy], "session.timeout.ms": session_ms,
+                             "heartbeat.interval.ms": max(100, session_ms // 10)})
         if instance:
             settings["group.instance.id"] = instance
         self.member = Consumer(settings)
 
         def changed(_consumer, _partitions):
             self.rebalances += 1
-        self.member.subscribe(topics, on_assign=changed, on_revoke=changed)
+        # The library takes a name that begins with ^ for an expression.
+        self.member.subscribe(["^" + regex] if regex else topics, on_assign=changed, on_revoke=changed)
 
     def poll(self, ms):
         deadline = time.monotonic() + ms / 1000

@@ -55,6 +55,11 @@ def keep_join(coordinator):
     coordinator._do_join_and_sync_async, coordinator._on_join_complete_async = join_once, complete_join
 
 
+def isolated(level):
+    """The setting of an isolation level; without one, the library's default holds."""
+    return {} if level is None else {"isolation_level": level}
+
+
 class Changes(ConsumerRebalanceListener):
     def __init__(self):
         self.count = 0
@@ -71,6 +76,7 @@ class Operations:
         self.bootstrap = bootstrap
         self.admin_client = None
         self.producers = {}
+        self.transactional = None
         self.member = None
         self.changes = Changes()
 
@@ -86,7 +92,10 @@ class Operations:
                 bootstrap_servers=self.bootstrap, compression_type=None if codec == "none" else codec,
                 acks="all" if acks == -1 else acks, enable_idempotence=idempotent, linger_ms=linger_ms,
                 max_request_size=LARGEST, retries=50, delivery_timeout_ms=60000)
-        producer = self.producers[settings]
+        return self.send_all(self.producers[settings], topic, records)
+
+    @staticmethod
+    def send_all(producer, topic, records):
         sent = [producer.send(topic, unhex(record["value"]), unhex(record["key"]), headers_in(record["headers"]),
                               record.get("partition"), record.get("timestamp")) for record in records]
         producer.flush(90)
@@ -99,12 +108,31 @@ class Operations:
                 acks.append({"partition": -1, "offset": -1, "error": code_of(error)})
         return {"acks": acks}
 
-    def init_transactions(self, id):
-        KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=id).init_transactions()
+    def init_transactions(self, id, timeout_ms=60000):
+        self.transactional = KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=id,
+                                           transaction_timeout_ms=timeout_ms)
+        self.transactional.init_transactions()
 
-    def consume(self, partitions, start, count, timeout_ms):
+    def begin_transaction(self):
+        self.transactional.begin_transaction()
+
+    def send(self, topic, records):
+        return self.send_all(self.transactional, topic, records)
+
+    def send_offsets(self, group, offsets):
+        positions = {TopicPartition(t, p): OffsetAndMetadata(o, m, -1) for t, p, o, m in offsets}
+        self.transactional.send_offsets_to_transaction(positions, self.member.group_metadata() if self.member else group)
+
+    def commit_transaction(self):
+        self.transactional.commit_transaction()
+
+    def abort_transaction(self):
+        self.transactional.abort_transaction()
+
+    def consume(self, partitions, start, count, timeout_ms, isolation=None):
         consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False,
-                                 auto_offset_reset="earliest", max_partition_fetch_bytes=LARGEST)
+                                 auto_offset_reset="earliest", max_partition_fetch_bytes=LARGEST,
+                                 **isolated(isolation))
         try:
             assigned = [TopicPartition(*p) for p in partitions]
             consumer.assign(assigned)
@@ -139,12 +167,13 @@ class Operations:
         where = TopicPartition(topic, partition)
         return {"offset": self.admin.list_partition_offsets({where: spec})[where].offset}
 
-    def subscribe(self, group, topics, strategy, reset, session_ms, instance=None):
+    def subscribe(self, group, topics, strategy, reset, session_ms, instance=None, isolation=None,
+                  transactional_id=None):
         self.member = KafkaConsumer(
             bootstrap_servers=self.bootstrap, group_id=group, group_instance_id=instance, enable_auto_commit=False,
             auto_offset_reset=reset, partition_assignment_strategy=[STRATEGIES[strategy]],
             session_timeout_ms=session_ms, heartbeat_interval_ms=max(100, session_ms // 10),
-            metadata_max_age_ms=1000)
+            metadata_max_age_ms=1000, **isolated(isolation))
         keep_join(self.member._coordinator)
         self.member.subscribe(topics, listener=self.changes)
 

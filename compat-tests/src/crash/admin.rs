@@ -3,6 +3,7 @@
 //! is asked again.
 
 use super::audit::TopicPartition;
+use crate::client::Isolation;
 use crate::versions::batch::batch_of;
 use crate::wire::Wire;
 use anyhow::{Context, Result, bail, ensure};
@@ -109,19 +110,29 @@ impl Admin {
 
     /// The end offset of each log.
     pub fn ends(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.offsets(places, -1)
+        self.offsets(places, -1, Isolation::ReadUncommitted)
+    }
+
+    /// The last stable offset of each log.
+    pub fn stable_ends(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.offsets(places, -1, Isolation::ReadCommitted)
     }
 
     /// The start offset of each log.
     pub fn starts(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.offsets(places, -2)
+        self.offsets(places, -2, Isolation::ReadUncommitted)
     }
 
-    fn offsets(&mut self, places: &[TopicPartition], at: i64) -> Result<BTreeMap<TopicPartition, i64>> {
+    fn offsets(
+        &mut self,
+        places: &[TopicPartition],
+        at: i64,
+        isolation: Isolation,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         const NOT_LEADER: i16 = 6;
         let deadline = Instant::now() + LED_WITHIN;
         loop {
-            let found = self.try_offsets(places, at)?;
+            let found = self.try_offsets(places, at, isolation)?;
             // After a start, Kafka reports ready before it leads its partitions again.
             let led = found.iter().all(|(_, code, _)| *code != NOT_LEADER);
             if !led && Instant::now() < deadline {
@@ -136,7 +147,12 @@ impl Admin {
     }
 
     /// The error code and the offset of each place.
-    fn try_offsets(&mut self, places: &[TopicPartition], at: i64) -> Result<Vec<(TopicPartition, i16, i64)>> {
+    fn try_offsets(
+        &mut self,
+        places: &[TopicPartition],
+        at: i64,
+        isolation: Isolation,
+    ) -> Result<Vec<(TopicPartition, i16, i64)>> {
         let topics = by_topic(places).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|index| {
                 list_offsets_request::ListOffsetsPartition::default()
@@ -148,7 +164,10 @@ impl Admin {
                 .with_name(topic_name(name))
                 .with_partitions(partitions.collect())
         });
-        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_isolation_level(i8::from(isolation == Isolation::ReadCommitted))
+            .with_topics(topics.collect());
         let answer = ask!(self, ListOffsets, 5, request);
         let found = answer.topics.into_iter().flat_map(|topic| {
             let name = topic.name.to_string();
