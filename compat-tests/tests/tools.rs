@@ -56,6 +56,28 @@ fn configs_of_topics_and_brokers_are_described_and_altered() {
 }
 
 #[test]
+fn configs_of_groups_are_described_and_altered() {
+    let group = unique("tool-config-group");
+    let entity = ["--entity-type", "groups", "--entity-name", group.as_str()];
+    let with = |more: &[&str]| run(CONFIGS, &[&entity[..], more].concat());
+    with(&["--alter", "--add-config", "consumer.session.timeout.ms=50000,consumer.heartbeat.interval.ms=6000"]);
+    let described = with(&["--describe"]);
+    let own = "consumer.session.timeout.ms=50000 sensitive=false synonyms={DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=50000, \
+               DEFAULT_CONFIG:group.consumer.session.timeout.ms=45000}";
+    assert!(described.contains(&format!("Dynamic configs for group {group} are:")), "{described}");
+    assert!(described.contains(own) && described.contains("consumer.heartbeat.interval.ms=6000"), "{described}");
+    assert!(run(CONFIGS, &["--entity-type", "groups", "--describe"]).contains(&group));
+    let bootstrap = shared().bootstrap();
+    let alter = ["--alter", "--add-config", "consumer.session.timeout.ms=1"];
+    let all = [&["--bootstrap-server", bootstrap.as_str()], &entity[..], &alter].concat();
+    let refused = tool::run(CONFIGS, &all).unwrap_err().to_string();
+    assert!(refused.contains("InvalidConfigurationException"), "{refused}");
+    with(&["--alter", "--delete-config", "consumer.session.timeout.ms,consumer.heartbeat.interval.ms"]);
+    let all = with(&["--describe", "--all"]);
+    assert!(all.contains("consumer.session.timeout.ms=45000 sensitive=false"), "{all}");
+}
+
+#[test]
 fn features_are_described_and_an_unknown_one_is_refused() {
     run(FEATURES, &["describe"]);
     let bootstrap = shared().bootstrap();

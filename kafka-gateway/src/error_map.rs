@@ -300,7 +300,9 @@ impl KafkaError for DescribeConfigsError {
         match self {
             Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
             Self::UnknownTopic(error) => error.kafka(),
-            Self::InvalidBrokerId(_) | Self::AnotherBroker { .. } => ErrorCode::InvalidRequest,
+            Self::InvalidBrokerId(_) | Self::InvalidGroupName(_) | Self::AnotherBroker { .. } => {
+                ErrorCode::InvalidRequest
+            }
         }
     }
 }
@@ -309,8 +311,7 @@ impl KafkaError for AlterConfigsError {
     fn kafka(&self) -> ErrorCode {
         match self {
             Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
-            Self::InvalidBrokerId(_) => ErrorCode::InvalidRequest,
-            Self::Group => ErrorCode::UnsupportedVersion,
+            Self::InvalidBrokerId(_) | Self::InvalidGroupName(_) => ErrorCode::InvalidRequest,
             Self::Command(error) => error.kafka(),
         }
     }
@@ -337,9 +338,9 @@ impl KafkaError for Rejection {
             | Self::UnknownBroker { .. }
             | Self::InvalidBrokerConfig { .. } => ErrorCode::InvalidRequest,
             Self::InvalidPartitions { .. } | Self::NotAnIncrease { .. } => ErrorCode::InvalidPartitions,
-            Self::TooManyPartitionsInTopic { .. } | Self::TooManyPartitionsInCluster { .. } => {
-                ErrorCode::PolicyViolation
-            }
+            Self::TooManyPartitionsInTopic { .. }
+            | Self::TooManyPartitionsInCluster { .. }
+            | Self::TooManyConfiguredGroups { .. } => ErrorCode::PolicyViolation,
             Self::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
             Self::InvalidReplicaAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
             Self::InvalidConfig { .. } => ErrorCode::InvalidConfig,

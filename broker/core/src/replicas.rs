@@ -140,6 +140,7 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
                 Delta::ClusterBootstrapped { .. }
                 | Delta::BrokerRegistered(_)
                 | Delta::ProducerIdsAllocated { .. }
+                | Delta::GroupConfigChanged { .. }
                 | Delta::FeaturesChanged { .. } => {}
             }
         }

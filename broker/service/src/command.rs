@@ -59,6 +59,7 @@ const fn rejection_kind(rejection: &Rejection) -> ErrorKind {
         | Rejection::InvalidReplicaAssignment { .. }
         | Rejection::InvalidConfig { .. }
         | Rejection::InvalidBrokerConfig { .. }
+        | Rejection::TooManyConfiguredGroups { .. }
         | Rejection::UnknownBroker { .. }
         | Rejection::InvalidFeatureUpdate { .. } => ErrorKind::Invalid,
         Rejection::NotBootstrapped | Rejection::BrokerIdsExhausted | Rejection::ProducerIdsExhausted => {

@@ -70,6 +70,9 @@ pub struct BrokerLimits {
     /// answers, and reads for it a larger part of the write-ahead log: single commits lie blocks
     /// apart there, among the records of other partitions. Default 256 KiB.
     pub coordinator_log_bytes: u64,
+    /// Groups with configs of their own, which every node of the cluster holds in memory. Default
+    /// 10,000.
+    pub configured_groups_max: u32,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,
 }
@@ -99,6 +102,7 @@ impl Default for BrokerLimits {
             decompressed_bytes_max: 256 << 20,
             coordinator_requests_waiting_max: 100_000,
             coordinator_log_bytes: 256 << 10,
+            configured_groups_max: 10_000,
             lag_series_max: 10_000,
         }
     }

@@ -6,7 +6,9 @@
 
 use rustmq_broker_core::ErrorKind;
 use rustmq_controller_core::configs::DescribedConfig;
-use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome};
+use rustmq_controller_core::{
+    Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, GroupConfigLimits, Outcome,
+};
 use rustmq_model::{BrokerId, TopicName, TopicNameError};
 
 use crate::command::{CommandError, each};
@@ -14,6 +16,9 @@ use crate::refusals::Refusals;
 use crate::session::Session;
 use crate::topics::Mode;
 use crate::view::UnknownTopic;
+
+/// The most bytes in the id of a group with configs.
+const GROUP_ID_BYTES_MAX: usize = 1_024;
 
 /// The resource of a config request, as the client names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,15 @@ pub struct InvalidBrokerId {
     pub name: String,
 }
 
+/// No group of this id can have configs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidGroupName {
+    #[error("The id of a group with configs must not be empty.")]
+    Empty,
+    #[error("The id of a group with configs has at most {bytes_max} bytes; this one has {bytes}.")]
+    TooLong { bytes: usize, bytes_max: usize },
+}
+
 /// Why the configs of a resource are not described.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescribeConfigsError {
@@ -61,6 +75,8 @@ pub enum DescribeConfigsError {
     UnknownTopic(#[from] UnknownTopic),
     #[error(transparent)]
     InvalidBrokerId(#[from] InvalidBrokerId),
+    #[error(transparent)]
+    InvalidGroupName(#[from] InvalidGroupName),
     /// A broker knows only its own configuration file.
     #[error("Configs of broker {asked} are asked of that broker; this is {this}.")]
     AnotherBroker { asked: BrokerId, this: BrokerId },
@@ -72,7 +88,10 @@ impl DescribeConfigsError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownTopic(error) => error.kind(),
-            Self::InvalidTopicName(_) | Self::InvalidBrokerId(_) | Self::AnotherBroker { .. } => ErrorKind::Invalid,
+            Self::InvalidTopicName(_)
+            | Self::InvalidBrokerId(_)
+            | Self::InvalidGroupName(_)
+            | Self::AnotherBroker { .. } => ErrorKind::Invalid,
         }
     }
 }
@@ -84,8 +103,8 @@ pub enum AlterConfigsError {
     InvalidTopicName(#[from] TopicNameError),
     #[error(transparent)]
     InvalidBrokerId(#[from] InvalidBrokerId),
-    #[error("Altering the configs of a group is not supported by this version of RustMQ.")]
-    Group,
+    #[error(transparent)]
+    InvalidGroupName(#[from] InvalidGroupName),
     #[error(transparent)]
     Command(#[from] CommandError),
 }
@@ -95,7 +114,7 @@ impl AlterConfigsError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidTopicName(_) | Self::InvalidBrokerId(_) | Self::Group => ErrorKind::Invalid,
+            Self::InvalidTopicName(_) | Self::InvalidBrokerId(_) | Self::InvalidGroupName(_) => ErrorKind::Invalid,
             Self::Command(error) => error.kind(),
         }
     }
@@ -141,7 +160,10 @@ impl Session {
                 }
                 view.state.broker_layers(id, static_configs).describe_broker()
             }
-            ResourceName::Group(_) => Vec::new(),
+            ResourceName::Group(name) => {
+                let group = group_name(name)?;
+                view.state.group_layers(group, self.broker.id, static_configs).describe_group()
+            }
         };
         if let Some(names) = &query.names {
             configs.retain(|config| names.iter().any(|name| name == config.name));
@@ -171,14 +193,22 @@ impl Session {
         if alterations.is_empty() {
             return Ok(Vec::new());
         }
-        let command = Command::AlterConfigs { alterations, validate_only: mode.is_validate_only() };
+        let limits = self.group_config_limits();
+        let command = Command::AlterConfigs { alterations, limits, validate_only: mode.is_validate_only() };
         match self.broker.submit(command).await? {
             Outcome::ConfigsAltered(results) => Ok(each(results)),
             other => Err(CommandError::unexpected(&other).into()),
         }
     }
 
-    /// Every resource of these kinds that can have configs.
+    fn group_config_limits(&self) -> GroupConfigLimits {
+        let view = self.broker.view.read();
+        let broker_values =
+            view.state.broker_layers(self.broker.id, &self.broker.config.kafka).broker_values_for_groups();
+        GroupConfigLimits { groups_max: self.broker.config.limits.configured_groups_max, broker_values }
+    }
+
+    /// Every resource of these kinds that can have configs; for groups, those that have some.
     #[must_use]
     pub fn config_resources(&self, kinds: &[ResourceKind]) -> Vec<ResourceName> {
         let view = self.broker.view.read();
@@ -193,8 +223,10 @@ impl Session {
                     let ids = view.state.brokers().map(|broker| broker.id.0.to_string());
                     resources.extend(ids.map(ResourceName::Broker));
                 }
-                // Groups have no configs of their own before KIP-848 is here.
-                ResourceKind::Group => {}
+                ResourceKind::Group => {
+                    let ids = view.state.configured_groups().map(str::to_owned);
+                    resources.extend(ids.map(ResourceName::Group));
+                }
             }
         }
         resources
@@ -205,11 +237,19 @@ fn broker_id(name: &str) -> Result<BrokerId, InvalidBrokerId> {
     name.parse().map(BrokerId).map_err(|_| InvalidBrokerId { name: name.to_owned() })
 }
 
+const fn group_name(name: &str) -> Result<&str, InvalidGroupName> {
+    match name.len() {
+        0 => Err(InvalidGroupName::Empty),
+        1..=GROUP_ID_BYTES_MAX => Ok(name),
+        bytes => Err(InvalidGroupName::TooLong { bytes, bytes_max: GROUP_ID_BYTES_MAX }),
+    }
+}
+
 fn config_resource(resource: &ResourceName) -> Result<ConfigResource, AlterConfigsError> {
     match resource {
         ResourceName::Topic(name) => Ok(ConfigResource::Topic(TopicName::new(name)?)),
         ResourceName::Broker(name) if name.is_empty() => Ok(ConfigResource::BrokerDefault),
         ResourceName::Broker(name) => Ok(ConfigResource::Broker(broker_id(name)?)),
-        ResourceName::Group(_) => Err(AlterConfigsError::Group),
+        ResourceName::Group(name) => Ok(ConfigResource::Group(group_name(name)?.to_owned())),
     }
 }

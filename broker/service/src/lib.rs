@@ -69,8 +69,8 @@ pub use broker::{Broker, StartError};
 pub use command::CommandError;
 pub use config::{BrokerConfig, BrokerLimits, BrokerSettings};
 pub use configs::{
-    AlterConfigsError, ConfigQuery, DescribeConfigsError, InvalidBrokerId, ResourceAlteration, ResourceKind,
-    ResourceName,
+    AlterConfigsError, ConfigQuery, DescribeConfigsError, InvalidBrokerId, InvalidGroupName, ResourceAlteration,
+    ResourceKind, ResourceName,
 };
 pub use coordination::GroupWait;
 pub use failure::FailureNotice;

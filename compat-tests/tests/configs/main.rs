@@ -47,6 +47,8 @@ macro_rules! ask {
     }};
 }
 
+mod groups;
+
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }

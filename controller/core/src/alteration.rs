@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::configs::{self, ConfigError};
 use crate::{
     BrokerConfigScope, ClusterState, ConfigAlteration, ConfigChange, ConfigResource, Configs, Delta, EditOperation,
-    Rejection, Topic,
+    GroupConfigLimits, Rejection, Topic,
 };
 
 impl ClusterState {
     pub(crate) fn alter_configs(
         &mut self,
         alterations: Vec<ConfigAlteration>,
+        limits: &GroupConfigLimits,
         deltas: &mut Vec<Delta>,
     ) -> Vec<Result<(), Rejection>> {
         let mut counts: BTreeMap<ConfigResource, u32> = BTreeMap::new();
@@ -26,17 +27,23 @@ impl ClusterState {
             if counts[&alteration.resource] > 1 {
                 return Err(Rejection::DuplicateItem { name: resource_name(&alteration.resource) });
             }
-            self.alter(alteration, deltas)
+            self.alter(alteration, limits, deltas)
         });
         judged.collect()
     }
 
-    fn alter(&mut self, alteration: ConfigAlteration, deltas: &mut Vec<Delta>) -> Result<(), Rejection> {
+    fn alter(
+        &mut self,
+        alteration: ConfigAlteration,
+        limits: &GroupConfigLimits,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<(), Rejection> {
         let current = self.configs_of(&alteration.resource)?;
-        let next = changed(current, &alteration)?;
+        let next = changed(current, &alteration, &limits.broker_values)?;
         if next == *current {
             return Ok(());
         }
+        let is_first = current.is_empty();
         let delta = match alteration.resource {
             ConfigResource::Topic(name) => {
                 let topic = self.topic(name.as_str()).expect("its configs were found above");
@@ -47,6 +54,13 @@ impl ClusterState {
             }
             ConfigResource::Broker(id) => {
                 Delta::BrokerConfigChanged { scope: BrokerConfigScope::Broker(id), configs: next }
+            }
+            ConfigResource::Group(group) => {
+                let max = limits.groups_max;
+                if is_first && self.configured_groups().len() >= max as usize {
+                    return Err(Rejection::TooManyConfiguredGroups { max });
+                }
+                Delta::GroupConfigChanged { group, configs: next }
             }
         };
         self.commit(delta, deltas);
@@ -65,6 +79,7 @@ impl ClusterState {
                 Err(Rejection::UnknownBroker { broker: *broker })
             }
             ConfigResource::Broker(broker) => Ok(self.broker_configs.get(broker).unwrap_or(&NONE)),
+            ConfigResource::Group(group) => Ok(self.group_configs(group)),
         }
     }
 }
@@ -74,12 +89,13 @@ fn resource_name(resource: &ConfigResource) -> String {
         ConfigResource::Topic(name) => name.as_str().to_owned(),
         ConfigResource::BrokerDefault => "every broker".to_owned(),
         ConfigResource::Broker(id) => format!("broker {}", id.0),
+        ConfigResource::Group(group) => group.clone(),
     }
 }
 
 /// The resource's configs after the change. Only the values that the change sets are checked: a
 /// value that was legal before stays.
-fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, Rejection> {
+fn changed(current: &Configs, alteration: &ConfigAlteration, broker_values: &Configs) -> Result<Configs, Rejection> {
     let resource = &alteration.resource;
     let next = match &alteration.change {
         ConfigChange::Replace(configs) => {
@@ -109,6 +125,9 @@ fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, 
         }
         ConfigResource::BrokerDefault | ConfigResource::Broker(_) => {
             configs::check_broker_configs_together(&next).map_err(ConfigError::into_broker_rejection)?;
+        }
+        ConfigResource::Group(_) => {
+            configs::check_group_configs_together(&next, broker_values).map_err(ConfigError::into_rejection)?;
         }
     }
     Ok(next)
@@ -182,5 +201,6 @@ fn parse(resource: &ConfigResource, name: &str, value: &str) -> Result<String, R
         ConfigResource::Topic(_) => configs::parse_topic_config(name, value).map_err(ConfigError::into_rejection),
         ConfigResource::BrokerDefault => for_brokers(configs::Scope::EveryBroker),
         ConfigResource::Broker(_) => for_brokers(configs::Scope::OneBroker),
+        ConfigResource::Group(_) => configs::parse_group_config(name, value).map_err(ConfigError::into_rejection),
     }
 }

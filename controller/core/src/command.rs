@@ -41,6 +41,9 @@ pub enum Command {
     },
     AlterConfigs {
         alterations: Vec<ConfigAlteration>,
+        /// Absent in entries from before groups had configs.
+        #[serde(default)]
+        limits: GroupConfigLimits,
         validate_only: bool,
     },
     AllocateProducerIds {
@@ -74,6 +77,16 @@ pub enum FeatureDirection {
 pub struct PartitionLimits {
     pub per_topic_max: u32,
     pub per_cluster_max: u32,
+}
+
+/// What the configs of groups must keep to, from the proposer's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupConfigLimits {
+    /// The most groups that have configs.
+    pub groups_max: u32,
+    /// The broker-wide values that configs of groups depend on, where they are set
+    /// ([`crate::configs::ConfigLayers::broker_values_for_groups`]).
+    pub broker_values: Configs,
 }
 
 /// A topic to create.
@@ -121,6 +134,8 @@ pub enum ConfigResource {
     /// Every broker (an empty resource name on the wire).
     BrokerDefault,
     Broker(BrokerId),
+    /// A group by its id. It need not exist.
+    Group(String),
 }
 
 /// A change of one resource's configs. It is applied as a whole or not at all.

@@ -1,5 +1,5 @@
-//! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.4
-//! lists them, with validation, effective values and their sources, and descriptions.
+//! The catalogue of topic, group and broker-wide configs under Kafka's own names, as Apache Kafka
+//! 4.4 lists them, with validation, effective values and their sources, and descriptions.
 //!
 //! It keeps no values: dynamic values are in [`crate::ClusterState`], static ones in the node's
 //! `[kafka]` section.
@@ -8,6 +8,7 @@ mod broker;
 mod effective;
 mod entry;
 mod error;
+mod group;
 mod layers;
 mod rule;
 mod topic;
@@ -16,9 +17,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use broker::broker_configs;
-pub use effective::{CleanupPolicy, EffectiveBrokerConfig, EffectiveTopicConfig, TimestampType};
-pub use entry::{ConfigEntry, ConfigKind, Effect, TopicConfigEntry, Update};
+pub use effective::{CleanupPolicy, EffectiveBrokerConfig, EffectiveGroupConfig, EffectiveTopicConfig, TimestampType};
+pub use entry::{ConfigEntry, ConfigKind, Effect, ScopedConfigEntry, Update};
 pub use error::{ConfigError, InvalidConfigReason};
+pub use group::{GROUP_CONFIGS, GroupConfigEntry};
 pub use layers::{ConfigLayers, ConfigSource, DescribedConfig, StaticConfigs, Synonym};
 pub use topic::TOPIC_CONFIGS;
 
@@ -37,9 +39,15 @@ pub enum Scope {
 
 /// The entry of a topic config.
 #[must_use]
-pub fn topic_config(name: &str) -> Option<&'static TopicConfigEntry> {
+pub fn topic_config(name: &str) -> Option<&'static ScopedConfigEntry> {
     let index = TOPIC_CONFIGS.binary_search_by_key(&name, |config| config.entry.name).ok()?;
     Some(&TOPIC_CONFIGS[index])
+}
+
+/// The entry of a config of groups.
+#[must_use]
+pub fn group_config(name: &str) -> Option<&'static GroupConfigEntry> {
+    GROUP_CONFIGS.iter().find(|group| group.config.entry.name == name)
 }
 
 /// The entry of a broker-wide config.
@@ -74,6 +82,25 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
         return Err(ConfigError::new(least, configs.get(least).map(String::as_str), reason));
     }
     Ok(())
+}
+
+/// Checks one explicit config of a group. Returns the value in the form in which it is kept.
+///
+/// # Errors
+/// [`ConfigError`] for an unknown name, or for a value that breaks the rule of its config.
+pub fn parse_group_config(name: &str, value: &str) -> Result<String, ConfigError> {
+    let group = group_config(name).ok_or_else(|| unknown_group_config(name))?;
+    group.config.entry.parse(value)
+}
+
+/// Checks the explicit configs of a group against each other, and against the broker's bounds.
+/// `broker_values` has the broker-wide values that are set
+/// ([`ConfigLayers::broker_values_for_groups`]).
+///
+/// # Errors
+/// [`ConfigError`] for the first config that is out of bounds, or that conflicts with another one.
+pub fn check_group_configs_together(configs: &Configs, broker_values: &Configs) -> Result<(), ConfigError> {
+    group::BrokerValues(broker_values).check(configs)
 }
 
 /// Checks the rules that concern several broker-wide configs of one layer.
@@ -146,6 +173,9 @@ fn entry_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigEntr
         ConfigResource::Topic(_) => {
             topic_config(name).map(|config| &config.entry).ok_or_else(|| unknown_topic_config(name))
         }
+        ConfigResource::Group(_) => {
+            group_config(name).map(|group| &group.config.entry).ok_or_else(|| unknown_group_config(name))
+        }
         ConfigResource::BrokerDefault | ConfigResource::Broker(_) => {
             broker_config(name).ok_or_else(|| unknown_broker_config(name))
         }
@@ -154,6 +184,10 @@ fn entry_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigEntr
 
 fn unknown_topic_config(name: &str) -> ConfigError {
     ConfigError::new(name, None, InvalidConfigReason::NotSettable("there is no topic config of this name"))
+}
+
+fn unknown_group_config(name: &str) -> ConfigError {
+    ConfigError::new(name, None, InvalidConfigReason::NotSettable("there is no group config of this name"))
 }
 
 fn unknown_broker_config(name: &str) -> ConfigError {

@@ -40,6 +40,11 @@ pub enum Delta {
         scope: BrokerConfigScope,
         configs: Configs,
     },
+    /// All configs of the group after the change.
+    GroupConfigChanged {
+        group: String,
+        configs: Configs,
+    },
     /// All finalized features after the change, with their epoch.
     FeaturesChanged {
         features: BTreeMap<String, i16>,

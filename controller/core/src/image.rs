@@ -24,6 +24,9 @@ pub(crate) struct ClusterImage {
     topics: Vec<Arc<Topic>>,
     broker_defaults: Configs,
     broker_configs: Vec<(BrokerId, Configs)>,
+    /// Absent in snapshots of clusters whose groups have no configs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    group_configs: Vec<(String, Configs)>,
     next_producer_id: i64,
 }
 
@@ -52,6 +55,7 @@ impl From<ClusterState> for ClusterImage {
             topics: state.topics.into_values().collect(),
             broker_defaults: state.broker_defaults,
             broker_configs: state.broker_configs.into_iter().collect(),
+            group_configs: state.group_configs.into_iter().collect(),
             next_producer_id: state.next_producer_id,
         }
     }
@@ -71,6 +75,7 @@ impl TryFrom<ClusterImage> for ClusterState {
             brokers: image.brokers.into_iter().map(|broker| (broker.id, broker)).collect(),
             broker_defaults: image.broker_defaults,
             broker_configs: image.broker_configs.into_iter().collect(),
+            group_configs: image.group_configs.into_iter().collect(),
             next_producer_id: image.next_producer_id,
             ..Self::default()
         };

@@ -39,7 +39,7 @@ mod topic;
 pub use broker::{Broker, BrokerRegistration, IncarnationId};
 pub use command::{
     Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation, FeatureDirection,
-    FeatureUpdate, NewPartitions, NewTopic, PartitionLimits, Placement, TopicSelector,
+    FeatureUpdate, GroupConfigLimits, NewPartitions, NewTopic, PartitionLimits, Placement, TopicSelector,
 };
 pub use delta::{BrokerConfigScope, Delta};
 pub use outcome::{

@@ -96,6 +96,8 @@ pub enum Rejection {
     InvalidConfig { name: String, value: Option<String>, reason: String },
     #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
     InvalidBrokerConfig { name: String, value: Option<String>, reason: String },
+    #[error("{max} groups have configs, and no more are allowed to.")]
+    TooManyConfiguredGroups { max: u32 },
     #[error("Broker {broker} is not registered.")]
     UnknownBroker { broker: BrokerId },
     #[error("The cluster is not bootstrapped yet.")]

@@ -33,6 +33,7 @@ pub struct ClusterState {
     pub(crate) partition_count: u64,
     pub(crate) broker_defaults: Configs,
     pub(crate) broker_configs: BTreeMap<BrokerId, Configs>,
+    pub(crate) group_configs: BTreeMap<String, Configs>,
     pub(crate) next_producer_id: i64,
 }
 
@@ -112,6 +113,18 @@ impl ClusterState {
         self.broker_configs.get(&id)
     }
 
+    /// The configs set for one group; empty if none are.
+    #[must_use]
+    pub fn group_configs(&self, group: &str) -> &Configs {
+        static NONE: Configs = Configs::new();
+        self.group_configs.get(group).unwrap_or(&NONE)
+    }
+
+    /// The groups that have configs, by id.
+    pub fn configured_groups(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.group_configs.keys().map(String::as_str)
+    }
+
     pub(crate) fn broker_count(&self) -> u32 {
         u32::try_from(self.brokers.len()).expect("broker ids are i32, so their number fits a u32")
     }
@@ -139,8 +152,8 @@ impl ClusterState {
                 let extend = |state: &mut Self, deltas: &mut _| state.create_partitions(&topics, limits, deltas);
                 Ok(Outcome::PartitionsCreated(self.change_unless(validate_only, &mut deltas, extend)))
             }
-            Command::AlterConfigs { alterations, validate_only } => {
-                let alter = |state: &mut Self, deltas: &mut _| state.alter_configs(alterations, deltas);
+            Command::AlterConfigs { alterations, limits, validate_only } => {
+                let alter = |state: &mut Self, deltas: &mut _| state.alter_configs(alterations, &limits, deltas);
                 Ok(Outcome::ConfigsAltered(self.change_unless(validate_only, &mut deltas, alter)))
             }
             Command::AllocateProducerIds { broker } => self.allocate_producer_ids(broker, &mut deltas),
@@ -201,6 +214,13 @@ impl ClusterState {
                     self.broker_configs.remove(id);
                 } else {
                     self.broker_configs.insert(*id, configs.clone());
+                }
+            }
+            Delta::GroupConfigChanged { group, configs } => {
+                if configs.is_empty() {
+                    self.group_configs.remove(group);
+                } else {
+                    self.group_configs.insert(group.clone(), configs.clone());
                 }
             }
             Delta::ProducerIdsAllocated { next } => self.next_producer_id = *next,
@@ -337,6 +357,7 @@ impl ClusterState {
         assert_eq!(partition_count, self.partition_count, "partitions are counted");
         let unified = self.topic_ids.keys().filter_map(|name| Some((name.unified()?, name.clone())));
         assert_eq!(unified.collect::<BTreeMap<_, _>>(), self.unified_names, "names that can collide are found unified");
+        assert!(self.group_configs.values().all(|configs| !configs.is_empty()), "a group with an entry has configs");
         assert!(self.broker_configs.keys().all(|id| self.brokers.contains_key(id)), "configs are of brokers");
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod features;
+mod group_configs;
 mod history;
 
 use std::collections::BTreeMap;
@@ -71,8 +72,11 @@ fn more(
 }
 
 fn alter(state: &mut ClusterState, resource: ConfigResource, change: ConfigChange) -> Result<(), Rejection> {
-    let command =
-        Command::AlterConfigs { alterations: vec![ConfigAlteration { resource, change }], validate_only: false };
+    let command = Command::AlterConfigs {
+        alterations: vec![ConfigAlteration { resource, change }],
+        limits: GroupConfigLimits::default(),
+        validate_only: false,
+    };
     let Ok(Outcome::ConfigsAltered(mut results)) = state.apply(command).0 else { panic!("a result per resource") };
     results.remove(0)
 }
@@ -437,7 +441,11 @@ fn a_resource_that_is_altered_twice_in_one_request_is_not_altered() {
     for (resources, name) in [(resources, "t"), (brokers, "every broker")] {
         let alterations =
             resources.map(|resource| ConfigAlteration { resource, change: change.clone() }).into_iter().collect();
-        let (result, deltas) = state.apply(Command::AlterConfigs { alterations, validate_only: false });
+        let (result, deltas) = state.apply(Command::AlterConfigs {
+            alterations,
+            limits: GroupConfigLimits::default(),
+            validate_only: false,
+        });
         let Ok(Outcome::ConfigsAltered(results)) = result else { panic!("a result per resource") };
         let twice = Err(Rejection::DuplicateItem { name: name.to_owned() });
         assert_eq!([&results[0], &results[2]], [&twice, &twice]);

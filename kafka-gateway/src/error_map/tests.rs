@@ -8,9 +8,9 @@ use rustmq_broker_service::groups::{GroupError, MemberId};
 use rustmq_broker_service::{
     AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
     DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, ErrorKind, FaultReason, FetchError,
-    FindCoordinatorError, GroupOffsetError, InvalidBatch, InvalidBrokerId, InvalidUpdateReason, ListOffsetsError,
-    LocateError, MetadataError, OffsetOutOfRange, ProduceError, ProducerIdError, RecordFault, Rejection, StorageError,
-    UnknownPartition, UnknownTopic, UnreadableError, UpdateFeaturesError,
+    FindCoordinatorError, GroupOffsetError, InvalidBatch, InvalidBrokerId, InvalidGroupName, InvalidUpdateReason,
+    ListOffsetsError, LocateError, MetadataError, OffsetOutOfRange, ProduceError, ProducerIdError, RecordFault,
+    Rejection, StorageError, UnknownPartition, UnknownTopic, UnreadableError, UpdateFeaturesError,
 };
 use rustmq_controller_api::SubmitError;
 use rustmq_engine_api::{BatchRejection, ReadFailure, ReadFailureCause, TransactionRejection, WalFailure};
@@ -222,13 +222,15 @@ fn configs() -> Vec<Sample> {
         DescribeConfigsError::InvalidTopicName(_) => "illegal name", TopicNameError::Empty.into();
         DescribeConfigsError::UnknownTopic(_) => "unknown name", unknown_name().into();
         DescribeConfigsError::InvalidBrokerId(_) => "no broker id", no_id().into();
+        DescribeConfigsError::InvalidGroupName(_) => "long group name",
+            InvalidGroupName::TooLong { bytes: 2_000, bytes_max: 1_024 }.into();
         DescribeConfigsError::AnotherBroker { .. } => "another broker",
             DescribeConfigsError::AnotherBroker { asked: BrokerId(2), this: BrokerId(1) };
     });
     samples.extend(every!(AlterConfigsError, AlterConfigsError::kind, {
         AlterConfigsError::InvalidTopicName(_) => "illegal name", TopicNameError::Empty.into();
         AlterConfigsError::InvalidBrokerId(_) => "no broker id", no_id().into();
-        AlterConfigsError::Group => "configs of a group", AlterConfigsError::Group;
+        AlterConfigsError::InvalidGroupName(_) => "no group name", InvalidGroupName::Empty.into();
         AlterConfigsError::Command(_) => "stopping", CommandError::Stopping.into();
     }));
     samples.extend(every!(UpdateFeaturesError, UpdateFeaturesError::kind, {
@@ -277,6 +279,8 @@ fn rejections() -> Vec<Sample> {
             value: None,
             reason: text("not a number"),
         };
+        Rejection::TooManyConfiguredGroups { .. } =>
+            "too many configured groups", Rejection::TooManyConfiguredGroups { max: 8 };
         Rejection::UnknownBroker { .. } => "unknown broker", Rejection::UnknownBroker { broker: BrokerId(2) };
         Rejection::NotBootstrapped => "not bootstrapped", Rejection::NotBootstrapped;
         Rejection::InvalidFeatureUpdate { .. } => "feature level", Rejection::InvalidFeatureUpdate {

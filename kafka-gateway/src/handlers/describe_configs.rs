@@ -94,6 +94,7 @@ pub const fn source_code(source: ConfigSource) -> i8 {
         ConfigSource::DynamicBrokerDefault => 3,
         ConfigSource::StaticBroker => 4,
         ConfigSource::Default => 5,
+        ConfigSource::DynamicGroup => 8,
     }
 }
 

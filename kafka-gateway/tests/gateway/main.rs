@@ -7,6 +7,7 @@ mod every_version;
 mod features;
 mod fetch_session_versions;
 mod fixture;
+mod group_configs;
 mod hostile_frames;
 mod refusals;
 mod repeated_items;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rustmq_controller_core::{
     BrokerRegistration, Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation,
-    IncarnationId, NewPartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection, TopicSelector,
+    GroupConfigLimits, IncarnationId, NewPartitions, NewTopic, Outcome, PartitionLimits, Placement, Rejection,
+    TopicSelector,
 };
 use rustmq_model::{LeaderEpoch, Timestamp, TopicName};
 
@@ -85,7 +86,7 @@ impl Rig {
     fn configure(&mut self, resource: ConfigResource, name: &str, value: &str) {
         let edit = ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
         let alterations = vec![ConfigAlteration { resource, change: ConfigChange::Edit(vec![edit]) }];
-        self.apply(Command::AlterConfigs { alterations, validate_only: false });
+        self.apply(Command::AlterConfigs { alterations, limits: GroupConfigLimits::default(), validate_only: false });
     }
 
     /// The metadata gives a partition to these brokers.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustmq_controller_core::{
     BrokerRegistration, ClusterState, Command, ConfigAlteration, ConfigChange, ConfigResource, Configs,
-    FeatureDirection, FeatureUpdate, IncarnationId, NewPartitions, NewTopic, Outcome, PartitionLimits, Placement,
-    Rejection, TopicSelector,
+    FeatureDirection, FeatureUpdate, GroupConfigLimits, IncarnationId, NewPartitions, NewTopic, Outcome,
+    PartitionLimits, Placement, Rejection, TopicSelector,
 };
 use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
 use tokio::task::coop;
@@ -53,7 +53,11 @@ pub async fn check_all<S: Subject>(open: impl AsyncFn(Bounds) -> S) {
 fn script() -> Vec<Command> {
     let alter = |resource: ConfigResource, name: &str, value: &str| {
         let change = ConfigChange::Replace(BTreeMap::from([(name.to_owned(), Some(value.to_owned()))]));
-        Command::AlterConfigs { alterations: vec![ConfigAlteration { resource, change }], validate_only: false }
+        Command::AlterConfigs {
+            alterations: vec![ConfigAlteration { resource, change }],
+            limits: GroupConfigLimits { groups_max: 1, ..GroupConfigLimits::default() },
+            validate_only: false,
+        }
     };
     let orders = ConfigResource::Topic(TopicName::new("topic-1").expect("the name is legal"));
     let extend = |name: &str, count| Command::CreatePartitions {
@@ -83,6 +87,8 @@ fn script() -> Vec<Command> {
         alter(orders.clone(), "retention.ms", "1000"),
         alter(orders, "retention.ms", "soon"),
         alter(ConfigResource::BrokerDefault, "min.insync.replicas", "1"),
+        alter(ConfigResource::Group("group-1".to_owned()), "consumer.session.timeout.ms", "50000"),
+        alter(ConfigResource::Group("group-2".to_owned()), "consumer.session.timeout.ms", "50000"),
         Command::AllocateProducerIds { broker: BrokerId(1) },
         create(2),
         delete(TopicSelector::Name("topic-1".to_owned())),

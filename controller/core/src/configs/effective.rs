@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::group::{self, BrokerValues};
 use super::layers::ConfigLayers;
 use super::rule::{bounds_of_addresses, keep_everybody_out};
 use super::{broker_config, topic_config};
@@ -67,6 +68,32 @@ impl EffectiveTopicConfig {
             message_timestamp_before_max_ms: u64::try_from(number("message.timestamp.before.max.ms")).unwrap_or(0),
             message_timestamp_after_max_ms: u64::try_from(number("message.timestamp.after.max.ms")).unwrap_or(0),
             min_insync_replicas: u32::try_from(number("min.insync.replicas")).unwrap_or(1),
+        }
+    }
+}
+
+/// A group's configs in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EffectiveGroupConfig {
+    pub assignment_interval_ms: u32,
+    pub heartbeat_interval_ms: u32,
+    pub session_timeout_ms: u32,
+}
+
+impl EffectiveGroupConfig {
+    /// Resolves the layers of a group. Brings each value within the broker's bounds, as Kafka does:
+    /// the bounds may have changed since the value was set.
+    #[must_use]
+    pub fn resolve(layers: &ConfigLayers<'_>) -> Self {
+        let broker_values = layers.broker_values_for_groups();
+        let value = |name: &str| {
+            let value = BrokerValues(&broker_values).in_force(layers.own_configs(), name);
+            u32::try_from(value).unwrap_or(0)
+        };
+        Self {
+            assignment_interval_ms: value(group::ASSIGNMENT_INTERVAL),
+            heartbeat_interval_ms: value(group::HEARTBEAT_INTERVAL),
+            session_timeout_ms: value(group::SESSION_TIMEOUT),
         }
     }
 }

@@ -18,21 +18,26 @@ pub struct ConfigEntry {
     pub(super) text: &'static str,
 }
 
-/// A config of topics, and the broker-wide configs that apply if a topic does not set it.
+/// A config of topics or groups, and the broker-wide configs that apply where it is not set.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TopicConfigEntry {
+pub struct ScopedConfigEntry {
     pub entry: ConfigEntry,
     /// The first one that is set applies.
     pub synonyms: &'static [BrokerSynonym],
 }
 
-/// A broker-wide config that is the default of a topic config.
+/// A broker-wide config that is the default of a topic's or a group's config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerSynonym {
     pub name: &'static str,
     /// Its unit in units of the topic config: 3,600,000 for hours if the topic config is in
     /// milliseconds.
     pub factor: i64,
+}
+
+/// A broker-wide config of the same unit.
+pub(super) const fn same(name: &'static str) -> BrokerSynonym {
+    BrokerSynonym { name, factor: 1 }
 }
 
 /// The form of a value, as DescribeConfigs names it.

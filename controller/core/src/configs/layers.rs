@@ -1,14 +1,14 @@
 //! The layers of configs: a lookup takes the value of the nearest layer that has one.
 //!
-//! The layers from the nearest on: topic override, dynamic config of the broker, dynamic default of
-//! all brokers, static config, the process's own default, catalogue.
+//! The layers from the nearest on: override of a topic or a group, dynamic config of the broker,
+//! dynamic default of all brokers, static config, the process's own default, catalogue.
 
 use std::borrow::Cow;
 
 use rustmq_model::{BrokerId, TopicName};
 
-use super::entry::{ConfigEntry, ConfigKind, TopicConfigEntry, Update};
-use super::{TOPIC_CONFIGS, broker_configs, topic_config};
+use super::entry::{ConfigEntry, ConfigKind, ScopedConfigEntry, Update};
+use super::{GROUP_CONFIGS, GroupConfigEntry, TOPIC_CONFIGS, broker_configs, topic_config};
 use crate::{ClusterState, Configs};
 
 /// The static configs of a broker's process, by the names of broker-wide configs.
@@ -30,16 +30,24 @@ impl From<Configs> for StaticConfigs {
 /// All layers, for one broker.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigLayers<'a> {
-    topic: Option<&'a Configs>,
+    /// The explicit configs of a topic or a group.
+    own: Option<Own<'a>>,
     broker: Option<&'a Configs>,
     broker_defaults: &'a Configs,
     static_configs: &'a StaticConfigs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Own<'a> {
+    configs: &'a Configs,
+    source: ConfigSource,
 }
 
 /// The layer that a value is set in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     DynamicTopic,
+    DynamicGroup,
     DynamicBroker,
     DynamicBrokerDefault,
     StaticBroker,
@@ -75,7 +83,7 @@ impl ClusterState {
     #[must_use]
     pub fn broker_layers<'a>(&'a self, broker: BrokerId, static_configs: &'a StaticConfigs) -> ConfigLayers<'a> {
         let broker = self.broker_configs(broker);
-        ConfigLayers { topic: None, broker, broker_defaults: self.broker_defaults(), static_configs }
+        ConfigLayers { own: None, broker, broker_defaults: self.broker_defaults(), static_configs }
     }
 
     /// The layers of a topic's configs on a broker. None if the topic does not exist.
@@ -89,19 +97,37 @@ impl ClusterState {
         let topic = self.topic(topic.as_str())?;
         Some(self.broker_layers(broker, static_configs).under_topic(&topic.configs))
     }
+
+    /// The layers of a group's configs on a broker. The group need not exist.
+    #[must_use]
+    pub fn group_layers<'a>(
+        &'a self,
+        group: &str,
+        broker: BrokerId,
+        static_configs: &'a StaticConfigs,
+    ) -> ConfigLayers<'a> {
+        let own = Own { configs: self.group_configs(group), source: ConfigSource::DynamicGroup };
+        ConfigLayers { own: Some(own), ..self.broker_layers(broker, static_configs) }
+    }
 }
 
 impl<'a> ConfigLayers<'a> {
     /// The same layers under the explicit configs of a topic, which need not exist.
     #[must_use]
     pub const fn under_topic(self, configs: &'a Configs) -> Self {
-        Self { topic: Some(configs), ..self }
+        Self { own: Some(Own { configs, source: ConfigSource::DynamicTopic }), ..self }
     }
 
     /// Every topic config, by name.
     #[must_use]
     pub fn describe_topic(&self) -> Vec<DescribedConfig> {
-        TOPIC_CONFIGS.iter().map(|config| self.describe_topic_config(config)).collect()
+        TOPIC_CONFIGS.iter().map(|config| self.describe_scoped_config(config)).collect()
+    }
+
+    /// Every config of groups, by name.
+    #[must_use]
+    pub fn describe_group(&self) -> Vec<DescribedConfig> {
+        GROUP_CONFIGS.iter().map(|group| self.describe_scoped_config(&group.config)).collect()
     }
 
     /// Every broker-wide config, by name.
@@ -114,9 +140,12 @@ impl<'a> ConfigLayers<'a> {
     /// an unknown name.
     #[must_use]
     pub fn topic_value(&self, name: &str) -> Option<(Cow<'a, str>, ConfigSource)> {
-        let config = topic_config(name)?;
-        if let Some(value) = self.topic.and_then(|configs| configs.get(name)) {
-            return Some((Cow::Borrowed(value), ConfigSource::DynamicTopic));
+        self.scoped_value(topic_config(name)?)
+    }
+
+    fn scoped_value(&self, config: &ScopedConfigEntry) -> Option<(Cow<'a, str>, ConfigSource)> {
+        if let Some((value, source)) = self.own_value(config.entry.name) {
+            return Some((Cow::Borrowed(value), source));
         }
         for synonym in config.synonyms {
             if let Some((value, source)) = self.set_values(synonym.name).next() {
@@ -131,6 +160,25 @@ impl<'a> ConfigLayers<'a> {
     pub fn broker_value(&self, name: &str) -> Option<&'a str> {
         let default = || super::broker_config(name).and_then(|entry| self.default_of(entry));
         self.set_values(name).next().map(|(value, _)| value).or_else(default)
+    }
+
+    /// The broker-wide values that configs of groups depend on, where they are set.
+    #[must_use]
+    pub fn broker_values_for_groups(&self) -> Configs {
+        let names = GROUP_CONFIGS.iter().flat_map(GroupConfigEntry::broker_names);
+        let set = names.filter_map(|name| Some((name.to_owned(), self.set_values(name).next()?.0.to_owned())));
+        set.collect()
+    }
+
+    /// The explicit configs of the topic or the group.
+    pub(super) fn own_configs(&self) -> &'a Configs {
+        static NONE: Configs = Configs::new();
+        self.own.map_or(&NONE, |own| own.configs)
+    }
+
+    fn own_value(&self, name: &str) -> Option<(&'a str, ConfigSource)> {
+        let own = self.own?;
+        Some((own.configs.get(name)?, own.source))
     }
 
     /// The default of a broker-wide config.
@@ -150,12 +198,11 @@ impl<'a> ConfigLayers<'a> {
         .filter_map(|(value, source)| value.map(|value| (value.as_str(), source)))
     }
 
-    fn describe_topic_config(&self, config: &TopicConfigEntry) -> DescribedConfig {
+    fn describe_scoped_config(&self, config: &ScopedConfigEntry) -> DescribedConfig {
         let entry = &config.entry;
         let mut synonyms = Vec::new();
-        if let Some(value) = self.topic.and_then(|configs| configs.get(entry.name)) {
-            let source = ConfigSource::DynamicTopic;
-            synonyms.push(Synonym { name: entry.name, value: Some(value.clone()), source });
+        if let Some((value, source)) = self.own_value(entry.name) {
+            synonyms.push(Synonym { name: entry.name, value: Some(value.to_owned()), source });
         }
         for (index, synonym) in config.synonyms.iter().enumerate() {
             let set = self.set_values(synonym.name);
@@ -172,7 +219,7 @@ impl<'a> ConfigLayers<'a> {
                 source: ConfigSource::Default,
             }));
         }
-        let (value, source) = self.topic_value(entry.name).expect("the catalogue gives every topic config a default");
+        let (value, source) = self.scoped_value(config).expect("the catalogue gives each of these configs a default");
         described(entry, Some(value.into_owned()), source, synonyms)
     }
 

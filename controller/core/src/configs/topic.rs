@@ -1,7 +1,7 @@
 //! Topic configs, in the order of their names.
 
 use super::entry::ConfigKind::{Boolean, Double, Int, List, Long, String};
-use super::entry::{BrokerSynonym, ConfigEntry, ConfigKind, TopicConfigEntry, Update};
+use super::entry::{BrokerSynonym, ConfigEntry, ConfigKind, ScopedConfigEntry, Update, same};
 use super::rule::Rule::{self, Any, AtLeast, Between, BetweenOr, Fraction, OneOf, SetOf, ThrottledReplicas};
 
 const MAX: &str = "9223372036854775807";
@@ -17,10 +17,10 @@ const fn applied(
     rule: Rule,
     synonyms: &'static [BrokerSynonym],
     text: &'static str,
-) -> TopicConfigEntry {
+) -> ScopedConfigEntry {
     let mut entry = ConfigEntry::new(name, kind, Some(default), rule, text);
     entry.update = Update::ClusterWide;
-    TopicConfigEntry { entry, synonyms }
+    ScopedConfigEntry { entry, synonyms }
 }
 
 const fn kept(
@@ -30,13 +30,9 @@ const fn kept(
     rule: Rule,
     synonyms: &'static [BrokerSynonym],
     text: &'static str,
-) -> TopicConfigEntry {
+) -> ScopedConfigEntry {
     let config = applied(name, kind, default, rule, synonyms, text);
-    TopicConfigEntry { entry: config.entry.kept_only(), ..config }
-}
-
-const fn same(name: &'static str) -> BrokerSynonym {
-    BrokerSynonym { name, factor: 1 }
+    ScopedConfigEntry { entry: config.entry.kept_only(), ..config }
 }
 
 const fn hours(name: &'static str) -> BrokerSynonym {
@@ -49,7 +45,7 @@ const fn minutes(name: &'static str) -> BrokerSynonym {
 
 /// Every topic config of Apache Kafka 4.4.
 #[rustfmt::skip]
-pub const TOPIC_CONFIGS: &[TopicConfigEntry] = &[
+pub const TOPIC_CONFIGS: &[ScopedConfigEntry] = &[
     applied("cleanup.policy", List, "delete", SetOf(CLEANUP_POLICIES), &[same("log.cleanup.policy")],
         "What ends old records: 'delete' by age and size, 'compact' by newer records of the same key. Compaction removes nothing yet; \
          a compacted topic refuses records without a key."),

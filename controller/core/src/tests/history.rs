@@ -23,8 +23,17 @@ fn placement() -> impl Strategy<Value = Placement> {
 }
 
 fn setting() -> impl Strategy<Value = (String, String)> {
-    let names = ["retention.ms", "cleanup.policy", "log.retention.ms", "min.insync.replicas", "num.partitions", "x"];
-    let values = ["-1", "5", "delete", "compact", "compact,delete", ""];
+    let names = [
+        "retention.ms",
+        "cleanup.policy",
+        "log.retention.ms",
+        "min.insync.replicas",
+        "num.partitions",
+        "x",
+        "consumer.session.timeout.ms",
+        "consumer.heartbeat.interval.ms",
+    ];
+    let values = ["-1", "5", "delete", "compact", "compact,delete", "", "50000"];
     (proptest::sample::select(names.to_vec()), proptest::sample::select(values.to_vec()))
         .prop_map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
@@ -61,6 +70,7 @@ fn resource() -> impl Strategy<Value = ConfigResource> {
         "[ab][._]?[cd]".prop_map(|name| ConfigResource::Topic(TopicName::new(&name).unwrap())),
         Just(ConfigResource::BrokerDefault),
         (0..4).prop_map(|id| ConfigResource::Broker(BrokerId(id))),
+        "[gh]".prop_map(ConfigResource::Group),
     ]
 }
 
@@ -97,6 +107,7 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         3 => (resource(), change(), any::<bool>()).prop_map(|(resource, change, validate_only)| Command::AlterConfigs {
             alterations: vec![ConfigAlteration { resource, change }],
+            limits: GroupConfigLimits { groups_max: 2, broker_values: Configs::new() },
             validate_only,
         }),
         1 => (0..5).prop_map(|id| Command::AllocateProducerIds { broker: BrokerId(id) }),

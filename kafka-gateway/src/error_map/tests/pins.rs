@@ -92,7 +92,8 @@ pub const PINS: &[Pin] = &[
     ),
     pin("no broker id", 42, "'one' is not a broker id."),
     pin("another broker", 42, "Configs of broker 2 are asked of that broker; this is 1."),
-    pin("configs of a group", 35, "Altering the configs of a group is not supported by this version of RustMQ."),
+    pin("no group name", 42, "The id of a group with configs must not be empty."),
+    pin("long group name", 42, "The id of a group with configs has at most 1024 bytes; this one has 2000."),
     pin("rejected name", 17, "a topic name must not be empty"),
     pin("topic exists", 36, "Topic 'orders' already exists."),
     pin(
@@ -116,6 +117,7 @@ pub const PINS: &[Pin] = &[
     pin("replica assignment", 39, "Invalid replica assignment for partition 7: it is empty"),
     pin("config", 40, "Invalid value none for configuration retention.ms: not a number"),
     pin("broker config", 42, "Invalid value null for configuration log.retention.ms: not a number"),
+    pin("too many configured groups", 44, "8 groups have configs, and no more are allowed to."),
     pin("unknown broker", 42, "Broker 2 is not registered."),
     pin("not bootstrapped", -1, "The cluster is not bootstrapped yet."),
     pin(
