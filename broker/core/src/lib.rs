@@ -9,10 +9,10 @@
 //! A driver runs a group coordinator like this; the log is empty here:
 //!
 //! ```
-//! use rustmq_broker_core::coordinator::*; use rustmq_broker_core::groups::request::{OffsetCommit,
-//! OffsetCommitRequest}; use rustmq_broker_core::groups::{GroupConfig, GroupRequest, Groups}; use
-//! rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName,
-//! TopicPartition};
+//! use rustmq_broker_core::coordinator::*;
+//! use rustmq_broker_core::groups::request::{OffsetCommit, OffsetCommitRequest};
+//! use rustmq_broker_core::groups::{GroupConfig, GroupRequest, Groups};
+//! use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
 //!
 //! let now = Now { instant: Instant::from_nanos(1), wall: Timestamp(1) };
 //! let limits = CoordinatorLimits {
@@ -44,15 +44,18 @@
 //!     generation: -1,
 //!     retention: None,
 //!     offsets: vec![offset],
-//! }; coordinator.handle_request(now, ReplyToken(1), GroupRequest::CommitOffsets(commit)); let
-//! Some(Action::Append { append, records, .. }) = coordinator.poll_action() else { panic!("an
-//! append") }; assert_eq!((records.len(), coordinator.poll_action()), (1, None));
+//! };
+//! coordinator.handle_request(now, ReplyToken(1), GroupRequest::CommitOffsets(commit));
+//! let Some(Action::Append { append, records, .. }) = coordinator.poll_action() else { panic!("an append") };
+//! assert_eq!((records.len(), coordinator.poll_action()), (1, None));
 //!
-//! // The driver appends the record, and reports when it is committed. Then the request is //
-//! answered. coordinator.on_append_completed(now, append, Ok(Committed { next_offset: Offset(1),
-//! bytes: 80 })); let Some(Action::Reply(reply)) = coordinator.poll_action() else { panic!("a
-//! reply") }; assert_eq!(reply.token, ReplyToken(1)); // The next timer searches for expired
-//! offsets. assert!(coordinator.poll_timeout().is_some());
+//! // The driver appends the record, and reports when it is committed. Then the request is
+//! // answered.
+//! coordinator.on_append_completed(now, append, Ok(Committed { next_offset: Offset(1), bytes: 80 }));
+//! let Some(Action::Reply(reply)) = coordinator.poll_action() else { panic!("a reply") };
+//! assert_eq!(reply.token, ReplyToken(1));
+//! // The next timer searches for expired offsets.
+//! assert!(coordinator.poll_timeout().is_some());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
