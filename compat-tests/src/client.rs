@@ -25,6 +25,7 @@ pub enum ClientKind {
     Franz,
     Sarama,
     KafkaGo,
+    ConfluentRust,
 }
 
 impl ClientKind {
@@ -53,6 +54,7 @@ impl ClientKind {
             ClientKind::Franz => "franz",
             ClientKind::Sarama => "sarama",
             ClientKind::KafkaGo => "kafka-go",
+            ClientKind::ConfluentRust => "confluent-rust",
         }
     }
 }

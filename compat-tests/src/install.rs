@@ -1,5 +1,5 @@
-//! Installs the clients, in pinned versions from apt, pip, npm, Maven and the Go module proxy.
-//! Installs a client again if the file that pins it or its driver program has changed.
+//! Installs the clients, in pinned versions from apt, pip, npm, Maven, the Go module proxy and
+//! crates.io. Installs a client again if the file that pins it or its driver program has changed.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -39,6 +39,11 @@ pub fn go_client() -> PathBuf {
     cache().join("go/client")
 }
 
+/// The driver of Confluent's Rust client.
+pub fn rust_client() -> PathBuf {
+    cache().join("rust/client")
+}
+
 /// A loop around franz-go's producer, as fast as possible.
 pub fn franz_flood() -> PathBuf {
     cache().join("go/flood")
@@ -57,13 +62,15 @@ pub enum Kit {
     Node,
     Java,
     Go,
+    /// Confluent's Rust client. The `rdkafka` crate is a dependency of these tests.
+    Rust,
     /// Tools other than clients: for the file systems of the power-cut test, and for slow system
     /// calls.
     Tools,
 }
 
 impl Kit {
-    pub const ALL: [Kit; 6] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::Tools];
+    pub const ALL: [Kit; 7] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::Rust, Kit::Tools];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -72,6 +79,7 @@ impl Kit {
             Kit::Node => "node",
             Kit::Java => "java",
             Kit::Go => "go",
+            Kit::Rust => "rust",
             Kit::Tools => "tools",
         }
     }
@@ -91,6 +99,7 @@ impl Kit {
                 "java/CompatTransactions.java",
                 "java/CompatStreams.java",
             ],
+            Kit::Rust => &["rust/Cargo.toml", "rust/Cargo.lock", "rust/src/main.rs"],
             Kit::Go => &[
                 "go/go.mod",
                 "go/go.sum",
@@ -125,6 +134,7 @@ impl Kit {
             Kit::Node => install_node(&folder)?,
             Kit::Java => install_java(&folder)?,
             Kit::Go => install_go(&folder)?,
+            Kit::Rust => install_rust(&folder)?,
         }
         fs::write(&stamp, pinned).with_context(|| format!("writing {}", stamp.display()))?;
         Ok(true)
@@ -199,6 +209,19 @@ fn install_go(folder: &Path) -> Result<()> {
         .arg(folder.join("kgo.test"))
         .arg("github.com/twmb/franz-go/pkg/kgo")
         .current_dir(&source))
+}
+
+fn install_rust(folder: &Path) -> Result<()> {
+    let target = folder.join("target");
+    // Not optimized: it compiles in a fraction of the time, and no scenario measures it.
+    run(Command::new("cargo")
+        .args(["build", "--locked", "--manifest-path"])
+        .arg(sources().join("rust/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"))?;
+    copy(&target.join("debug/rustmq-compat-confluent-rust"), &folder.join("client"))?;
+    fs::remove_dir_all(&target).context("removing what only the build needs")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

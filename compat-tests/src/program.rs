@@ -80,6 +80,10 @@ impl Program {
                 command.arg(kind.name());
                 command
             }
+            ClientKind::ConfluentRust => {
+                install::require(&install::rust_client())?;
+                process::command(&install::rust_client().display().to_string())
+            }
             ClientKind::Kcat | ClientKind::Rdkafka => bail!("{kind:?} has no program of its own"),
         })
     }

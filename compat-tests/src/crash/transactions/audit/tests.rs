@@ -59,6 +59,7 @@ fn the_last_visible_transaction_is_of_its_own_producer() {
     let pieces = [(1, 1), (1, 5), (2, 20)].map(|(producer, number)| visible(Transaction { producer, number }, 0));
     audit.read(&pieces);
     assert_eq!((audit.last_visible(1), audit.last_visible(2), audit.last_visible(3)), (Some(5), Some(20), None));
+    assert_eq!(audit.records(), 3);
     audit.forget_visible();
     assert_eq!((audit.last_visible(1), audit.records()), (None, 0));
 }
