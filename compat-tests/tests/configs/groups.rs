@@ -38,7 +38,7 @@ fn a_group_has_the_brokers_values_until_it_has_its_own() {
         .collect();
     let broker_wide = ("group.consumer.session.timeout.ms".to_owned(), "45000".to_owned(), FROM_DEFAULT);
     assert_eq!(synonyms, [(SESSION.to_owned(), "50000".to_owned(), FROM_GROUP), broker_wide]);
-    assert!(listed(wire).contains(&group));
+    assert!(shared().knows(|| listed(wire).contains(&group)));
     assert_eq!(edit(wire, GROUP, &group, SESSION, DELETE, None), OK);
     assert!(comes_to(wire, &group, SESSION, "45000", FROM_DEFAULT));
     assert!(shared().knows(|| !listed(wire).contains(&group)));
