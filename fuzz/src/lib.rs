@@ -24,6 +24,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wal_reader", run: rustmq_engine_core::wal::fuzz_wal_reader },
     Target { name: "wal_frames", run: rustmq_engine_core::wal::fuzz_wal_frames },
     Target { name: "group_machine", run: rustmq_broker_core::groups::fuzz_group_machine },
+    Target { name: "transaction_machine", run: rustmq_broker_core::transactions::fuzz_transaction_machine },
+    Target { name: "transaction_records", run: rustmq_broker_core::transactions::fuzz_transaction_records },
     Target { name: "frame_decoder", run: rustmq_kafka_gateway::fuzz_frame_decoder },
 ];
 

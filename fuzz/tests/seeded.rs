@@ -64,6 +64,16 @@ fn group_machine() {
 }
 
 #[test]
+fn transaction_machine() {
+    explore("transaction_machine");
+}
+
+#[test]
+fn transaction_records() {
+    explore("transaction_records");
+}
+
+#[test]
 fn frame_decoder() {
     explore("frame_decoder");
 }

@@ -9,6 +9,8 @@
 pub mod config;
 mod decision;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 pub mod machine;
 pub mod records;
 pub mod request;
@@ -20,6 +22,9 @@ pub mod transaction;
 
 pub use config::TransactionConfig;
 pub use error::TransactionError;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use fuzzing::{fuzz_transaction_machine, fuzz_transaction_records};
 pub use machine::{TransactionCoordinator, Transactions};
 pub use request::{TransactionOutcome, TransactionRequest};
 pub use state::TransactionState;
