@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rustmq_model::batch::{Attributes, BatchHeader, Codec, restate};
+use rustmq_engine_core::log::EndMarker;
+use rustmq_model::batch::{Attributes, BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp, TransactionEnd, TransactionMarker};
 
 use crate::Rng;
 
@@ -18,7 +19,15 @@ pub struct BatchId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
     Nobody,
-    Producer { id: ProducerId, epoch: ProducerEpoch, sequence: Sequence, is_transactional: bool },
+    Producer {
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        sequence: Sequence,
+        is_transactional: bool,
+    },
+    /// The transaction coordinator. Each marker has a coordinator epoch of its own, which makes its
+    /// bytes unique.
+    Coordinator(TransactionMarker),
 }
 
 #[derive(Debug, Default)]
@@ -26,8 +35,6 @@ pub struct Batches {
     made: Vec<(Bytes, BatchHeader)>,
     by_checksum: BTreeMap<u32, BatchId>,
 }
-
-const TRANSACTIONAL: u16 = 0x10;
 
 impl Batches {
     /// Makes a batch of about `size` bytes, in one to three records.
@@ -49,6 +56,13 @@ impl Batches {
         &self.made[id.0 as usize].1
     }
 
+    /// How the batch ends a transaction, if it is a marker.
+    pub fn transaction_end(&self, id: BatchId) -> Option<TransactionEnd> {
+        let (bytes, header) = &self.made[id.0 as usize];
+        let marker = header.attributes.is_control().then(|| EndMarker::read(bytes).expect("a marker was built"));
+        marker.flatten().map(|marker| marker.end)
+    }
+
     pub fn bytes(&self, id: BatchId) -> Bytes {
         self.made[id.0 as usize].0.clone()
     }
@@ -67,8 +81,15 @@ impl Batches {
 
 fn build(author: Author, size: usize, time: Timestamp, rng: &mut Rng) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
-    if let Author::Producer { id, epoch, sequence, .. } = author {
-        builder = builder.producer(id, epoch, sequence);
+    match author {
+        Author::Nobody => {}
+        Author::Producer { id, epoch, sequence, is_transactional } => {
+            builder = builder.producer(id, epoch, sequence);
+            if is_transactional {
+                builder = builder.attributes(Attributes::default().with_transactional());
+            }
+        }
+        Author::Coordinator(marker) => return marker.encode(time),
     }
     let records = 1 + rng.below(3);
     let fill = rng.roll().to_le_bytes();
@@ -78,10 +99,5 @@ fn build(author: Author, size: usize, time: Timestamp, rng: &mut Rng) -> Bytes {
         value[..stamp].copy_from_slice(&fill[..stamp]);
         builder.push(Timestamp(time.0 + i64::try_from(number).expect("a few")), None, Some(&value), &[]);
     }
-    let bytes = builder.build();
-    if !matches!(author, Author::Producer { is_transactional: true, .. }) {
-        return bytes;
-    }
-    let header = BatchHeader::parse(&bytes).expect("a batch was built");
-    restate(&bytes, Attributes(header.attributes.0 | TRANSACTIONAL), header.max_timestamp)
+    builder.build()
 }

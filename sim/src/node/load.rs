@@ -10,7 +10,8 @@ use rustmq_engine_core::shard::error::AppendError;
 use rustmq_engine_core::shard::request::{Append, AppendSource, Appended, LogConfig, OpenPartition, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, Shard};
 use rustmq_model::{
-    LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicIdPartition,
+    LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, ProducerKey, Sequence, Timestamp, TopicId,
+    TopicIdPartition, TransactionEnd, TransactionMarker, TransactionVersion,
 };
 
 use super::batches::{Author, BatchId, Batches};
@@ -115,6 +116,8 @@ pub struct Load {
     pub(super) listed: BTreeMap<TopicIdPartition, PartitionKey>,
     pub(super) shown: BTreeMap<PartitionKey, Shown>,
     requests: RequestNumber,
+    /// The number of markers that were sent.
+    markers: i32,
     /// The log was full: a trim or a deletion should come next.
     pub(super) wants_space: bool,
     closing: Option<RequestNumber>,
@@ -140,6 +143,7 @@ impl Load {
             listed: BTreeMap::new(),
             shown: BTreeMap::new(),
             requests: 0,
+            markers: 0,
             wants_space: false,
             closing: None,
             has_opened: false,
@@ -279,7 +283,14 @@ impl Load {
                 continue;
             }
             let producer = Some(self.rng.below(2 * PRODUCERS)).filter(|producer| *producer < PRODUCERS);
-            let batch = self.batch(id, producer, largest, wall, batches);
+            let (batch, source) = match self.marker(id, producer) {
+                Some(marker) => {
+                    let batch = batches.make(Author::Coordinator(marker), 0, wall, &mut self.rng);
+                    (batch, AppendSource::Marker(marker))
+                }
+                // A coordinator vouches for its transactions; clients have none of their own here.
+                None => (self.batch(id, producer, largest, wall, batches), AppendSource::Coordinator),
+            };
             self.sent.entry(number).or_default().push(Sent { id, producer, batch });
             // With cuts, an append must name its leader epoch, or it could write in the epoch of
             // another leader.
@@ -291,11 +302,26 @@ impl Load {
                 leader_epoch,
                 batch: batches.bytes(batch),
                 header: *batches.header(batch),
-                source: AppendSource::Client(None),
+                source,
                 until,
             });
         }
         appends
+    }
+
+    /// At times, the marker that ends the transaction of the producer that has one. From version 2
+    /// on the producer continues in the epoch of the marker.
+    fn marker(&mut self, id: TopicIdPartition, producer: Option<usize>) -> Option<TransactionMarker> {
+        let number = producer.filter(|number| number + 1 == PRODUCERS && self.rng.below(3) == 0)?;
+        self.markers += 1;
+        let state = self.producers.entry((number, id)).or_default();
+        let end = if self.rng.coin() { TransactionEnd::Commit } else { TransactionEnd::Abort };
+        let version = if self.rng.coin() { TransactionVersion::V0 } else { TransactionVersion::V2 };
+        if version.bumps_epochs() {
+            state.bump_epoch();
+        }
+        let producer = ProducerKey { id: ProducerId(i64::try_from(number).expect("a few")), epoch: state.epoch };
+        Some(TransactionMarker { producer, end, coordinator_epoch: self.markers, version })
     }
 
     fn batch(

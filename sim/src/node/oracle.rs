@@ -252,6 +252,8 @@ impl Oracle {
     ) {
         let poisoned_from = self.poisoned_from;
         let count = i64::from(self.batches.header(batch).last_offset_delta) + 1;
+        // A repeated marker repeats another batch.
+        let is_marker = self.batches.header(batch).attributes.is_control();
         let durable = self.proofs.ended();
         let model = self.model(id);
         let pending = model.take(number, |asked| matches!(asked, Asked::Append { batch: of, .. } if *of == batch));
@@ -281,7 +283,7 @@ impl Oracle {
             Ok(Appended { base_offset, duplicate_of: Some(_), .. }) => {
                 let is_there = |life: &Life| life.batches.get(base_offset).is_some_and(|placed| placed.batch == batch);
                 let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
-                let is_found = model.lives.iter().any(is_there);
+                let is_found = is_marker || model.lives.iter().any(is_there);
                 assert!(is_found || is_closing, "{id}: batch {} is no duplicate of {base_offset}", batch.0);
             }
             Err(AppendError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {

@@ -213,16 +213,17 @@ impl PartitionLog {
     }
 
     /// Trimmed records no longer hold back the last stable offset, even if their transaction is
-    /// open.
+    /// open. Aborted transactions are forgotten only here: until the trim is durable, readers may
+    /// begin below it.
     pub(super) fn raise_log_start(&mut self, to: Offset) {
         self.frontiers.raise_log_start(to);
+        self.transactions.trim(to);
         self.update_last_stable();
     }
 
     pub(super) fn apply_trim(&mut self, log_start: Offset) {
         self.decided_start = log_start;
         self.epochs.trim(log_start);
-        self.transactions.trim(log_start);
         self.times.trim(log_start);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::log::producers::{BATCHES_MAX, ProducerBatch};
 use rustmq_engine_core::shard::PartitionKey;
-use rustmq_model::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicIdPartition};
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicIdPartition, TransactionEnd};
 
 use super::proofs::{Loss, Moment};
 use crate::node::batches::{BatchId, Batches};
@@ -57,6 +57,25 @@ struct Remembered {
     epoch: ProducerEpoch,
     batches: Vec<(ProducerBatch, Placed)>,
     open_transaction: Option<Offset>,
+    /// Its newest batch or marker.
+    last: Placed,
+}
+
+/// A transaction whose marker the log has.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    producer: ProducerId,
+    first: Offset,
+    marker: Offset,
+    end: TransactionEnd,
+}
+
+/// The state that the log must have for its producers and their transactions.
+#[derive(Debug, Default)]
+struct Expected {
+    producers: BTreeMap<ProducerId, Remembered>,
+    /// In the order of the markers.
+    ended: Vec<Ended>,
 }
 
 impl Life {
@@ -160,9 +179,9 @@ impl Life {
         true
     }
 
-    /// The producer state that a replay of all batches gives.
-    fn producers(&self, batches: &Batches) -> BTreeMap<ProducerId, Remembered> {
-        let mut producers: BTreeMap<ProducerId, Remembered> = BTreeMap::new();
+    /// The state that a replay of all batches gives.
+    fn expected(&self, batches: &Batches) -> Expected {
+        let Expected { mut producers, mut ended } = Expected::default();
         for (base, placed) in &self.batches {
             let header = batches.header(placed.batch);
             if !header.has_producer() {
@@ -173,9 +192,17 @@ impl Life {
                 epoch,
                 batches: Vec::new(),
                 open_transaction: None,
+                last: *placed,
             });
+            remembered.last = *placed;
             if remembered.epoch != epoch {
                 (remembered.epoch, remembered.batches) = (epoch, Vec::new());
+            }
+            if let Some(end) = batches.transaction_end(placed.batch) {
+                if let Some(first) = remembered.open_transaction.take() {
+                    ended.push(Ended { producer: header.producer_id, first, marker: *base, end });
+                }
+                continue;
             }
             if header.attributes.is_transactional() {
                 remembered.open_transaction.get_or_insert(*base);
@@ -192,13 +219,13 @@ impl Life {
             };
             remembered.batches.push((batch, *placed));
         }
-        producers
+        Expected { producers, ended }
     }
 
-    /// Checks the log's producers. Returns whether one was forgotten, which is allowed after
+    /// Checks the log's producers and aborted transactions. Returns whether one was forgotten, which is allowed after
     /// `expiry`.
     pub fn check_producers(&self, log: &PartitionLog, batches: &Batches, now: Timestamp, expiry: Duration) -> bool {
-        let expected = self.producers(batches);
+        let Expected { producers: expected, ended } = self.expected(batches);
         let is_long = |from: Timestamp, until: Timestamp| {
             u128::try_from(until.0 - from.0).is_ok_and(|millis| millis >= expiry.as_millis())
         };
@@ -207,7 +234,7 @@ impl Life {
             let Some(found) = log.producers().find(*id) else {
                 is_any_forgotten = true;
                 assert!(producer.open_transaction.is_none(), "producer {id} is forgotten within a transaction");
-                let last = producer.batches.last().expect("the producer has written").1;
+                let last = producer.last;
                 assert!(is_long(last.wall, now), "producer {id} is forgotten after {last:?}, at {now:?}");
                 continue;
             };
@@ -229,9 +256,16 @@ impl Life {
         }
         let is_known = |id| expected.contains_key(&id);
         assert!(log.producers().iter().all(|(id, _)| is_known(id)), "a producer that wrote nothing is remembered");
-        let open = expected.values().filter_map(|producer| producer.open_transaction).min();
         let (start, end) = (log.frontiers().log_start, log.frontiers().high_watermark);
-        assert_eq!(log.frontiers().last_stable, open.unwrap_or(end).clamp(start, end), "the last stable offset");
+        let open = expected.values().filter_map(|producer| producer.open_transaction);
+        let unstable = ended.iter().filter(|ended| ended.marker >= end).map(|ended| ended.first).chain(open).min();
+        assert_eq!(log.frontiers().last_stable, unstable.unwrap_or(end).clamp(start, end), "the last stable offset");
+        let is_kept = |ended: &Ended| ended.end == TransactionEnd::Abort && ended.marker >= start;
+        let aborted = ended.into_iter().filter(is_kept);
+        let aborted: Vec<_> = aborted.map(|ended| (ended.producer, ended.first, ended.marker)).collect();
+        let found = log.aborted_between(start, log.end());
+        let found: Vec<_> = found.map(|found| (found.producer_id, found.first_offset, found.last_offset)).collect();
+        assert_eq!(found, aborted, "the aborted transactions");
         is_any_forgotten
     }
 }

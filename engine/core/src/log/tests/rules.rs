@@ -209,6 +209,10 @@ fn aborted_transactions_are_bounded_until_the_log_is_trimmed() {
     assert_eq!(log.checkpoint_length(), length);
     log.on_durable(log.end());
     log.trim(Offset(4)).unwrap();
+    // Readers may still begin below the new log start.
+    assert_eq!(log.aborted_between(Offset(0), Offset(4)).count(), 2);
+    log.on_trim_durable(Offset(4));
+    assert_eq!(log.aborted_between(Offset(0), Offset(4)).count(), 1);
     assert_eq!(end_transaction(&mut log, 3, 0, TransactionEnd::Abort), Ok(Offset(5)));
 }
 
