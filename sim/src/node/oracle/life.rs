@@ -222,8 +222,8 @@ impl Life {
         Expected { producers, ended }
     }
 
-    /// Checks the log's producers and aborted transactions. Returns whether one was forgotten, which is allowed after
-    /// `expiry`.
+    /// Checks the log's producers and aborted transactions. Returns whether a producer was
+    /// forgotten, which is allowed after `expiry`.
     pub fn check_producers(&self, log: &PartitionLog, batches: &Batches, now: Timestamp, expiry: Duration) -> bool {
         let Expected { producers: expected, ended } = self.expected(batches);
         let is_long = |from: Timestamp, until: Timestamp| {
