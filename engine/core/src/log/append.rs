@@ -7,7 +7,7 @@ use rustmq_model::{LeaderEpoch, Offset, Timestamp, TransactionEnd, TransactionMa
 use super::end_marker::EndMarker;
 use super::epochs::EpochStart;
 use super::partition::PartitionLog;
-use super::producers::{BatchPlace, MarkerEffect};
+use super::producers::{BatchPlace, MarkerEffect, Numbering};
 use super::rejection::{AppendRejection, BatchRejection, TransactionRejection};
 use super::transactions::EndedTransaction;
 
@@ -27,9 +27,12 @@ pub enum AppendDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// The transaction coordinator confirmed that the transaction has this partition, and no marker
-    /// has come since; or a coordinator itself writes the batch.
+    /// has come since.
     Verified,
     Unverified,
+    /// A coordinator writes the batch into its own log, and has checked the transaction. On behalf
+    /// of a producer it writes without sequences, as Kafka's group coordinator does (KIP-98).
+    Coordinator,
 }
 
 /// The decision about the verification of a batch that is not refused.
@@ -53,20 +56,24 @@ impl PartitionLog {
         admission: Admission,
     ) -> Result<AppendDecision, AppendRejection> {
         let producer_id = header.producer_id;
-        match (self.place_batch(current_leader_epoch, header)?, admission) {
+        let numbering = match admission {
+            Admission::Coordinator => Numbering::Optional,
+            Admission::Verified | Admission::Unverified => Numbering::Required,
+        };
+        match (self.place_batch(current_leader_epoch, header, numbering)?, admission) {
             (BatchPlace::Duplicate(original), _) => {
                 let must_wait_for = original.last_offset.plus(1);
                 let (base_offset, last_offset, timestamp) =
                     (original.base_offset, original.last_offset, original.timestamp);
                 Ok(AppendDecision::Duplicate { base_offset, last_offset, timestamp, must_wait_for })
             }
-            (BatchPlace::Next, _) | (BatchPlace::Begins, Admission::Verified) => {
+            (BatchPlace::Next, _) | (BatchPlace::Begins, Admission::Verified | Admission::Coordinator) => {
                 Ok(AppendDecision::Append { base_offset: self.end() })
             }
             (BatchPlace::Begins | BatchPlace::BeginsAfterOpen, Admission::Unverified) => {
                 Err(TransactionRejection::Unverified { producer_id }.into())
             }
-            (BatchPlace::BeginsAfterOpen, Admission::Verified) => {
+            (BatchPlace::BeginsAfterOpen, Admission::Verified | Admission::Coordinator) => {
                 Err(TransactionRejection::EarlierOpen { producer_id }.into())
             }
         }
@@ -82,7 +89,7 @@ impl PartitionLog {
         current_leader_epoch: Option<LeaderEpoch>,
         header: &BatchHeader,
     ) -> Result<VerificationDecision, AppendRejection> {
-        Ok(match self.place_batch(current_leader_epoch, header)? {
+        Ok(match self.place_batch(current_leader_epoch, header, Numbering::Required)? {
             BatchPlace::Duplicate(_) | BatchPlace::Next => VerificationDecision::NotNeeded,
             BatchPlace::Begins | BatchPlace::BeginsAfterOpen => VerificationDecision::Needed,
         })
@@ -92,6 +99,7 @@ impl PartitionLog {
         &self,
         current_leader_epoch: Option<LeaderEpoch>,
         header: &BatchHeader,
+        numbering: Numbering,
     ) -> Result<BatchPlace, AppendRejection> {
         self.check_leadership(current_leader_epoch)?;
         self.check_room(header)?;
@@ -99,7 +107,7 @@ impl PartitionLog {
             return Err(BatchRejection::ControlBatch.into());
         }
         if header.has_producer() {
-            return self.producers.check_batch(header, self.limits);
+            return self.producers.check_batch(header, numbering, self.limits);
         }
         if header.attributes.is_transactional() {
             return Err(BatchRejection::NoProducer.into());

@@ -134,6 +134,14 @@ pub(super) enum MarkerEffect {
     Repeated,
 }
 
+/// Whether the batches of a producer need sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbering {
+    Required,
+    /// A coordinator writes on behalf of a producer, which numbers other batches.
+    Optional,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producers {
     by_id: BTreeMap<ProducerId, Producer>,
@@ -165,9 +173,15 @@ impl Producers {
     }
 
     /// Checks a data batch of an idempotent producer.
-    pub(super) fn check_batch(&self, header: &BatchHeader, limits: LogLimits) -> Result<BatchPlace, AppendRejection> {
+    pub(super) fn check_batch(
+        &self,
+        header: &BatchHeader,
+        numbering: Numbering,
+        limits: LogLimits,
+    ) -> Result<BatchPlace, AppendRejection> {
         let (producer_id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
-        if sequence.0 < 0 || epoch.0 < 0 {
+        let is_unnumbered = numbering == Numbering::Optional && sequence == Sequence::NONE;
+        if epoch.0 < 0 || (sequence.0 < 0 && !is_unnumbered) {
             return Err(BatchRejection::InvalidSequence { producer_id, producer_epoch: epoch, sequence }.into());
         }
         let Some(producer) = self.by_id.get(&producer_id) else {
@@ -178,7 +192,9 @@ impl Producers {
         if epoch < producer.epoch {
             return Err(AppendRejection::InvalidProducerEpoch { producer_id, current: producer.epoch, got: epoch });
         }
-        if epoch == producer.epoch {
+        if is_unnumbered {
+            // The coordinator that writes it keeps the order of its own appends.
+        } else if epoch == producer.epoch {
             let last_sequence = header.last_sequence();
             let same = |batch: &&ProducerBatch| batch.base_sequence == sequence && batch.last_sequence == last_sequence;
             if let Some(batch) = producer.batches.iter().find(same) {

@@ -142,15 +142,15 @@ fn prepare(
     header: &BatchHeader,
     source: &AppendSource,
 ) -> Result<AppendDecision, AppendRejection> {
-    let is_admitted = match source {
+    let admission = match source {
         AppendSource::Marker(marker) => return partition.log.prepare_marker(leader_epoch, header, marker),
-        AppendSource::Coordinator => true,
+        AppendSource::Coordinator => Admission::Coordinator,
         AppendSource::Client(guard) => {
             let producer = ProducerKey { id: header.producer_id, epoch: header.producer_epoch };
-            guard.is_some_and(|guard| partition.verifications.admits(guard, producer))
+            let is_verified = guard.is_some_and(|guard| partition.verifications.admits(guard, producer));
+            if is_verified { Admission::Verified } else { Admission::Unverified }
         }
     };
-    let admission = if is_admitted { Admission::Verified } else { Admission::Unverified };
     partition.log.prepare_append(leader_epoch, header, admission)
 }
 

@@ -470,3 +470,23 @@ fn a_transaction_begins_only_if_it_was_verified() {
     assert_eq!(log.prepare_verification(None, &orphan), Err(BatchRejection::NoProducer.into()));
     assert_eq!(append(&mut log, &orphan), Err(BatchRejection::NoProducer.into()));
 }
+
+#[test]
+fn only_a_coordinator_writes_for_a_producer_without_sequences() {
+    let mut log = open();
+    let unnumbered = transactional(7, 2, -1, 1);
+    let refused = log.prepare_append(None, &unnumbered, Admission::Verified);
+    assert!(matches!(refused, Err(AppendRejection::Batch(BatchRejection::InvalidSequence { .. }))), "{refused:?}");
+    for base in 0..3 {
+        let decision = log.prepare_append(None, &unnumbered, Admission::Coordinator);
+        assert_eq!(decision, Ok(AppendDecision::Append { base_offset: Offset(base) }), "none repeats another");
+        log.commit_append(&unnumbered, Offset(base), Timestamp(1_000));
+        log.check_invariants();
+    }
+    let fenced = log.prepare_append(None, &transactional(7, 1, -1, 1), Admission::Coordinator);
+    assert!(matches!(fenced, Err(AppendRejection::InvalidProducerEpoch { .. })), "{fenced:?}");
+    let merged = log.prepare_append(None, &transactional(7, 3, -1, 1), Admission::Coordinator);
+    assert_eq!(merged, Err(TransactionRejection::EarlierOpen { producer_id: ProducerId(7) }.into()));
+    let without_epoch = log.prepare_append(None, &transactional(8, -1, -1, 1), Admission::Coordinator);
+    assert!(without_epoch.is_err(), "{without_epoch:?}");
+}
