@@ -388,6 +388,7 @@ impl KafkaError for GroupError {
             Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
             Self::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
+            Self::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
             Self::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
             Self::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
             Self::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,

@@ -49,7 +49,7 @@ pub use self::action::{Action, AppendFailure, AppendId, Committed, CoordinatorRe
 pub use self::limits::CoordinatorLimits;
 pub use self::loader::{Loader, LogNotLocal, LogRange, ReplayFault};
 pub use self::machine::{
-    CoordinatorError, CoordinatorMachine, LiveRecords, Now, ReplayedRecord, ReplyToken, RewritePoint,
+    CoordinatorError, CoordinatorMachine, LiveRecords, Now, ReplayedMarker, ReplayedRecord, ReplyToken, RewritePoint,
 };
 pub use self::outbox::Outbox;
 pub use self::partition::coordinator_partition;
@@ -141,6 +141,7 @@ impl<M: CoordinatorMachine> Coordinator<M> {
             return;
         }
         let (mut machine, log) = loader.finish();
+        self.outbox.log_end = log.end;
         machine.activate(now, &mut self.outbox);
         self.phase = Phase::Active(machine);
         self.shortening.on_loaded(log);
@@ -190,6 +191,7 @@ impl<M: CoordinatorMachine> Coordinator<M> {
         while let Some((append, purpose, result)) = self.outbox.pending.pop_completed() {
             if let Ok(committed) = result {
                 self.shortening.on_log_grown(committed);
+                self.outbox.log_end = self.outbox.log_end.max(committed.next_offset);
             }
             match (purpose, result) {
                 (Purpose::Decision(effect), Ok(_)) => machine.on_committed(now, append, effect, &mut self.outbox),

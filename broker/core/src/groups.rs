@@ -23,6 +23,7 @@ pub mod request;
 mod scenario;
 pub mod state;
 pub mod subscription;
+mod transactions;
 
 pub use config::GroupConfig;
 pub use error::GroupError;

@@ -98,7 +98,7 @@ fn a_cut_record_is_an_error_and_a_changed_one_is_no_panic() {
 const NOW: Now = Now { instant: Instant::from_nanos(1), wall: Timestamp(1_800_000_000_000) };
 
 fn record_of<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> ReplayedRecord<'a> {
-    ReplayedRecord { offset: Offset(0), key, value }
+    ReplayedRecord { offset: Offset(0), key, value, producer: None }
 }
 
 fn activate(groups: Groups) -> GroupCoordinator {

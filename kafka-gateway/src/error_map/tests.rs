@@ -311,6 +311,7 @@ fn groups() -> Vec<Sample> {
         GroupError::GroupSubscribedToTopic => "group subscribed", GroupError::GroupSubscribedToTopic;
         GroupError::OffsetMetadataTooLarge { .. } =>
             "offset metadata", GroupError::OffsetMetadataTooLarge { length: 9, length_max: 8 };
+        GroupError::InvalidProducerEpoch => "group's producer", GroupError::InvalidProducerEpoch;
         GroupError::FencedMemberEpoch => "fenced member", GroupError::FencedMemberEpoch;
         GroupError::StaleMemberEpoch => "stale member", GroupError::StaleMemberEpoch;
         GroupError::UnreleasedInstanceId => "unreleased instance", GroupError::UnreleasedInstanceId;

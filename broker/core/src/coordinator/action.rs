@@ -1,7 +1,7 @@
 //! The actions of a coordinator with the records that they carry, and their results.
 
 use bytes::Bytes;
-use rustmq_model::Offset;
+use rustmq_model::{Offset, ProducerKey, TransactionMarker};
 
 use super::machine::ReplyToken;
 
@@ -55,9 +55,18 @@ pub enum Action<O, T> {
     Append {
         append: AppendId,
         records: Vec<CoordinatorRecord>,
+        /// The producer whose transaction the batch belongs to: it is then transactional, and has
+        /// no sequence. None is a batch outside of transactions.
+        producer: Option<ProducerKey>,
         /// The topic's limit on batches does not hold for these records: only the engine may refuse
         /// them. The log held them before, or they end work that began under an earlier limit.
         is_exempt: bool,
+    },
+    /// Append the marker's control batch, in the order of the other appends and with a result like
+    /// theirs.
+    AppendMarker {
+        append: AppendId,
+        marker: TransactionMarker,
     },
     /// The log is no longer needed below this offset.
     TrimLog {
@@ -82,6 +91,9 @@ pub enum AppendFailure {
     Unavailable,
     #[error("the batch is too large for the log")]
     TooLarge,
+    /// The log knows the producer at a newer epoch.
+    #[error("the epoch of the batch's producer is fenced")]
+    InvalidProducerEpoch,
     /// The leadership has ended, or the broker stops: the coordinator resigns.
     #[error("the log is led in another epoch, or elsewhere")]
     NotLeader,

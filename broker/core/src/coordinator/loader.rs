@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use rustmq_model::batch::{BatchError, BatchHeader};
-use rustmq_model::{Offset, record};
+use rustmq_model::{Offset, ProducerKey, TransactionEnd, TransactionMarker, record};
 
-use super::machine::{CoordinatorMachine, ReplayedRecord};
+use super::machine::{CoordinatorMachine, ReplayedMarker, ReplayedRecord};
 
 /// The range of the log that a coordinator loads: the log's frontiers when the leadership begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct LogNotLocal {
 /// The log that a loader has replayed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoadedLog {
+    pub(super) start: Offset,
     pub(super) end: Offset,
     pub(super) bytes: u64,
 }
@@ -53,6 +54,7 @@ pub(super) struct LoadedLog {
 #[derive(Debug)]
 pub struct Loader<M> {
     machine: M,
+    log_start: Offset,
     position: Offset,
     log_end: Offset,
     log_bytes: u64,
@@ -68,7 +70,7 @@ impl<M: CoordinatorMachine> Loader<M> {
         if local_start > log_start {
             return Err(LogNotLocal { log_start, local_start });
         }
-        Ok(Self { machine, position: log_start, log_end, log_bytes: 0, decompressed_bytes_max })
+        Ok(Self { machine, log_start, position: log_start, log_end, log_bytes: 0, decompressed_bytes_max })
     }
 
     /// The next offset to replay.
@@ -115,11 +117,20 @@ impl<M: CoordinatorMachine> Loader<M> {
         header: &BatchHeader,
         fault: &mut impl FnMut(ReplayFault<M::ReplayError>),
     ) -> Result<(), record::RecordError> {
+        let attributes = header.attributes;
+        let producer = ProducerKey { id: header.producer_id, epoch: header.producer_epoch };
         let body = record::body(batch, header, self.decompressed_bytes_max)?;
         for view in record::views(&body, header) {
             let record::RecordView { offset, key, value, .. } = view?;
             let Some(key) = key.filter(|_| offset >= self.position) else { continue };
-            if let Err(error) = self.machine.replay(ReplayedRecord { offset, key, value }) {
+            if attributes.is_control() {
+                if let Some(end) = end_of(key) {
+                    self.machine.replay_marker(ReplayedMarker { offset, producer, end });
+                }
+                continue;
+            }
+            let producer = attributes.is_transactional().then_some(producer);
+            if let Err(error) = self.machine.replay(ReplayedRecord { offset, key, value, producer }) {
                 fault(ReplayFault::Record { offset, error });
             }
         }
@@ -128,6 +139,15 @@ impl<M: CoordinatorMachine> Loader<M> {
 
     pub(super) fn finish(self) -> (M, LoadedLog) {
         assert!(self.is_complete(), "a coordinator is active when all of its log is replayed");
-        (self.machine, LoadedLog { end: self.position, bytes: self.log_bytes })
+        (self.machine, LoadedLog { start: self.log_start, end: self.position, bytes: self.log_bytes })
+    }
+}
+
+/// The end that a control record stands for. None for a control record of another kind.
+fn end_of(key: &[u8]) -> Option<TransactionEnd> {
+    match i16::from_be_bytes([*key.get(2)?, *key.get(3)?]) {
+        TransactionMarker::ABORT_TYPE => Some(TransactionEnd::Abort),
+        TransactionMarker::COMMIT_TYPE => Some(TransactionEnd::Commit),
+        _ => None,
     }
 }

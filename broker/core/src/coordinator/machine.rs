@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use rustmq_model::{Instant, Offset, Timestamp};
+use rustmq_model::{Instant, Offset, ProducerKey, Timestamp, TransactionEnd};
 
 use super::action::{AppendFailure, AppendId, CoordinatorRecord, TaskId};
 use super::outbox::Outbox;
@@ -39,6 +39,17 @@ pub struct ReplayedRecord<'a> {
     pub key: &'a [u8],
     /// None is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The producer whose transaction the record belongs to. None is a record outside of
+    /// transactions.
+    pub producer: Option<ProducerKey>,
+}
+
+/// A marker in the log: the end of a producer's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayedMarker {
+    pub offset: Offset,
+    pub producer: ProducerKey,
+    pub end: TransactionEnd,
 }
 
 /// A point in the order of appends. Shortening trims the part of the log that earlier appends
@@ -109,6 +120,10 @@ pub trait CoordinatorMachine: Debug + Sized {
     /// The record cannot be decoded. It changes nothing.
     fn replay(&mut self, record: ReplayedRecord<'_>) -> Result<(), Self::ReplayError>;
 
+    /// Replays a marker, in its place among the records. A machine that appends no transactional
+    /// records has nothing to do.
+    fn replay_marker(&mut self, _marker: ReplayedMarker) {}
+
     /// Called when the log is replayed. Sets timers, and continues work that an earlier coordinator
     /// left unfinished.
     fn activate(&mut self, now: Now, outbox: &mut Outbox<Self>);
@@ -155,6 +170,14 @@ pub trait CoordinatorMachine: Debug + Sized {
     /// that record needs no rewrite, so that shortening ends even for a key that changes all the
     /// time.
     fn live_records(&self, key: &Self::Key, point: RewritePoint) -> LiveRecords;
+
+    /// The first record that a shortening must leave in the log: that of the oldest open
+    /// transaction, which cannot be written again, and those of records that
+    /// [`Self::live_records`] leaves in their place because an open transaction may overtake them.
+    /// None if every live record can be written again.
+    fn first_fixed(&self) -> Option<Offset> {
+        None
+    }
 
     /// Checks the machine between any two inputs, among others that it can still answer each of the
     /// [`Outbox::waiting_count`] requests.

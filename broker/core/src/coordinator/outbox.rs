@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 
-use rustmq_model::{Instant, Offset};
+use rustmq_model::{Instant, Offset, ProducerKey, TransactionMarker};
 
 use super::action::{Action, AppendId, CoordinatorRecord, Reply, TaskId};
 use super::machine::{CoordinatorMachine, ReplyToken};
 use super::pending::{PendingAppends, Purpose};
 use super::timers::Timers;
+
+/// An upper bound on the bytes of a marker's batch.
+const MARKER_BYTES: usize = 128;
 
 /// The output of a [`CoordinatorMachine`], which gets it with each input.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Outbox<M: CoordinatorMachine> {
     /// The number of requests without an answer.
     waiting: usize,
     next_task: TaskId,
+    /// The offset after the last append that has taken effect.
+    pub(super) log_end: Offset,
 }
 
 impl<M: CoordinatorMachine> Outbox<M> {
@@ -28,6 +33,7 @@ impl<M: CoordinatorMachine> Outbox<M> {
             timers: Timers::new(),
             waiting: 0,
             next_task: TaskId(0),
+            log_end: Offset::ZERO,
         }
     }
 
@@ -46,7 +52,7 @@ impl<M: CoordinatorMachine> Outbox<M> {
     /// # Panics
     /// If there are no records.
     pub fn append(&mut self, records: Vec<CoordinatorRecord>, effect: M::Effect) -> AppendId {
-        self.append_for(Purpose::Decision(effect), records, false)
+        self.append_for(Purpose::Decision(effect), records, None, false)
     }
 
     /// Appends records to which the topic's limit on batches does not apply: they end work that
@@ -56,25 +62,55 @@ impl<M: CoordinatorMachine> Outbox<M> {
     /// # Panics
     /// If there are no records.
     pub fn append_exempt(&mut self, records: Vec<CoordinatorRecord>, effect: M::Effect) -> AppendId {
-        self.append_for(Purpose::Decision(effect), records, true)
+        self.append_for(Purpose::Decision(effect), records, None, true)
+    }
+
+    /// Appends records of a producer's transaction. The effect comes back as that of
+    /// [`Self::append`].
+    ///
+    /// # Panics
+    /// If there are no records.
+    pub fn append_transactional(
+        &mut self,
+        producer: ProducerKey,
+        records: Vec<CoordinatorRecord>,
+        effect: M::Effect,
+    ) -> AppendId {
+        self.append_for(Purpose::Decision(effect), records, Some(producer), false)
+    }
+
+    /// Appends the marker that ends a producer's transaction. The effect comes back as that of
+    /// [`Self::append`].
+    pub fn append_marker(&mut self, marker: TransactionMarker, effect: M::Effect) -> AppendId {
+        let append = self.pending.begin(Purpose::Decision(effect), MARKER_BYTES);
+        self.actions.push_back(Action::AppendMarker { append, marker });
+        append
     }
 
     /// The log held these records before.
     pub(super) fn append_again(&mut self, records: Vec<CoordinatorRecord>) -> AppendId {
-        self.append_for(Purpose::Rewrite, records, true)
+        self.append_for(Purpose::Rewrite, records, None, true)
     }
 
     fn append_for(
         &mut self,
         purpose: Purpose<M::Effect>,
         records: Vec<CoordinatorRecord>,
+        producer: Option<ProducerKey>,
         is_exempt: bool,
     ) -> AppendId {
         assert!(!records.is_empty(), "an append has records");
         let bytes = records.iter().map(CoordinatorRecord::size).sum();
         let append = self.pending.begin(purpose, bytes);
-        self.actions.push_back(Action::Append { append, records, is_exempt });
+        self.actions.push_back(Action::Append { append, records, producer, is_exempt });
         append
+    }
+
+    /// The offset after the last append that has taken effect. In
+    /// [`CoordinatorMachine::on_committed`], the offset after the records of that append.
+    #[must_use]
+    pub const fn log_end(&self) -> Offset {
+        self.log_end
     }
 
     pub(super) fn trim_log(&mut self, below: Offset) {

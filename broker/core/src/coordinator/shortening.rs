@@ -14,6 +14,10 @@
 //! until every rewritten one is committed. A shortening that fails leaves the log as it is; the
 //! next one begins when the log has doubled.
 //!
+//! Records of open transactions cannot be written again. The trim stops at the first record that
+//! the machine names as fixed, and the bytes above it do not make a log long: an open transaction
+//! delays shortening, and never makes it rewrite the same records for nothing.
+//!
 //! Only the machine's state is rewritten. The next trim removes the records that a load passed
 //! over: damaged records, and records of other kinds.
 
@@ -37,6 +41,7 @@ pub(super) struct Shortening<K> {
     phase: Phase<K>,
     /// Committed bytes of the log above its start.
     log_bytes: u64,
+    log_start: Offset,
     /// The next shortening is due at twice this size: the bytes that the last one rewrote, or the
     /// whole log if it failed.
     base_bytes: u64,
@@ -48,7 +53,7 @@ pub(super) struct Shortening<K> {
 enum Phase<K> {
     Resting,
     Rewriting(Rewriting<K>),
-    Trimming { bytes_below: u64, bytes_rewritten: u64 },
+    Trimming { below: Offset, bytes_below: u64, bytes_rewritten: u64 },
 }
 
 #[derive(Debug)]
@@ -69,17 +74,18 @@ struct Rewriting<K> {
 
 impl<K> Shortening<K> {
     pub(super) const fn new() -> Self {
-        Self { phase: Phase::Resting, log_bytes: 0, base_bytes: 0, log_end: Offset::ZERO }
+        Self { phase: Phase::Resting, log_bytes: 0, log_start: Offset::ZERO, base_bytes: 0, log_end: Offset::ZERO }
     }
 
     pub(super) const fn on_loaded(&mut self, log: LoadedLog) {
-        (self.log_bytes, self.log_end) = (log.bytes, log.end);
+        (self.log_bytes, self.log_start, self.log_end) = (log.bytes, log.start, log.end);
     }
 
     /// An append has taken effect.
-    pub(super) const fn on_log_grown(&mut self, committed: Committed) {
+    pub(super) fn on_log_grown(&mut self, committed: Committed) {
         self.log_bytes += committed.bytes;
-        self.log_end = committed.next_offset;
+        // A repeated marker lies where it was written first.
+        self.log_end = self.log_end.max(committed.next_offset);
     }
 
     /// The result of an append of live records.
@@ -94,10 +100,11 @@ impl<K> Shortening<K> {
     }
 
     pub(super) fn on_trimmed(&mut self, result: Result<(), TrimFailed>) {
-        let Phase::Trimming { bytes_below, bytes_rewritten } = self.phase else { return };
+        let Phase::Trimming { below, bytes_below, bytes_rewritten } = self.phase else { return };
         self.phase = Phase::Resting;
         if result.is_ok() {
             self.log_bytes -= bytes_below;
+            self.log_start = below;
             self.base_bytes = bytes_rewritten;
         } else {
             self.base_bytes = self.log_bytes;
@@ -118,7 +125,7 @@ impl<K> Shortening<K> {
         let (bytes_below, bytes_rewritten) = match &self.phase {
             Phase::Resting => (0, 0),
             Phase::Rewriting(Rewriting { bytes_below, bytes_rewritten, .. })
-            | Phase::Trimming { bytes_below, bytes_rewritten } => (*bytes_below, *bytes_rewritten),
+            | Phase::Trimming { bytes_below, bytes_rewritten, .. } => (*bytes_below, *bytes_rewritten),
         };
         assert!(self.log_bytes >= bytes_below + bytes_rewritten, "the log holds what a shortening has counted");
     }
@@ -152,13 +159,19 @@ impl<K> Shortening<K> {
     {
         if matches!(self.phase, Phase::Resting) {
             let due_at = limits.log_bytes.max(self.base_bytes.saturating_mul(2)).max(1);
+            // The machine is asked only about a log that is long enough without it.
             if self.log_bytes < due_at {
+                return;
+            }
+            let below = machine.first_fixed().map_or(self.log_end, |fixed| fixed.min(self.log_end));
+            let bytes_below = portion(self.log_bytes, self.log_start, below, self.log_end);
+            if bytes_below < due_at {
                 return;
             }
             self.phase = Phase::Rewriting(Rewriting {
                 point: RewritePoint(outbox.pending.oldest()),
-                below: self.log_end,
-                bytes_below: self.log_bytes,
+                below,
+                bytes_below,
                 bytes_rewritten: 0,
                 keys: machine.keys().into(),
                 pending: 0,
@@ -175,15 +188,38 @@ impl<K> Shortening<K> {
             return;
         }
         rewriting.step(machine, outbox, limits.rewrite_batch_bytes_max);
+        // Records of the keys that were just visited may have stayed where they are.
+        if let Some(fixed) = machine.first_fixed() {
+            rewriting.keep_from(fixed, self.log_start);
+        }
         if rewriting.pending == 0 && rewriting.keys.is_empty() {
-            outbox.trim_log(rewriting.below);
-            let Rewriting { bytes_below, bytes_rewritten, .. } = *rewriting;
-            self.phase = Phase::Trimming { bytes_below, bytes_rewritten };
+            let Rewriting { below, bytes_below, bytes_rewritten, .. } = *rewriting;
+            outbox.trim_log(below);
+            self.phase = Phase::Trimming { below, bytes_below, bytes_rewritten };
         }
     }
 }
 
+/// The bytes of the part of a log up to `cut`, estimated by its offsets. A trim of the whole log
+/// needs no estimate, and makes the count exact again.
+fn portion(bytes: u64, log_start: Offset, cut: Offset, end: Offset) -> u64 {
+    if cut >= end {
+        return bytes;
+    }
+    let (part, whole) = (i128::from(cut.0) - i128::from(log_start.0), i128::from(end.0) - i128::from(log_start.0));
+    u64::try_from(i128::from(bytes) * part.max(0) / whole.max(1)).unwrap_or(bytes)
+}
+
 impl<K> Rewriting<K> {
+    /// Leaves the records from `fixed` on in the log.
+    fn keep_from(&mut self, fixed: Offset, log_start: Offset) {
+        let fixed = fixed.max(log_start);
+        if fixed < self.below {
+            self.bytes_below = portion(self.bytes_below, log_start, fixed, self.below);
+            self.below = fixed;
+        }
+    }
+
     /// Appends the live records of some keys. A key with a pending append goes to the end of the
     /// queue.
     fn step<M>(&mut self, machine: &M, outbox: &mut Outbox<M>, batch_bytes_max: usize)
@@ -256,7 +292,8 @@ mod tests {
             has_failed: false,
             is_interrupted: false,
         };
-        Shortening { phase: Phase::Rewriting(rewriting), log_bytes: 15, base_bytes: 0, log_end: Offset(4) }
+        let log_start = Offset::ZERO;
+        Shortening { phase: Phase::Rewriting(rewriting), log_bytes: 15, log_start, base_bytes: 0, log_end: Offset(4) }
     }
 
     fn check_all(shortening: &Shortening<()>) {

@@ -330,6 +330,24 @@ impl ClassicGroup {
         }
     }
 
+    /// Checks a commit of offsets in a transaction. A commit without member and generation comes
+    /// from an old producer, and is accepted as its epoch fences it; and a group that rebalances
+    /// takes the offsets of the generation that ends (KIP-447).
+    ///
+    /// # Errors
+    /// [`GroupError`] if the commit names a member that is not in the current generation, or if the
+    /// group is being deleted.
+    pub fn validate_transactional_commit(&self, request: &OffsetCommitRequest) -> Result<(), GroupError> {
+        if self.state == ClassicState::Dead {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        let is_unnamed = request.member.is_empty() && request.instance.is_none();
+        if request.generation < 0 && (self.state == ClassicState::Empty || is_unnamed) {
+            return Ok(());
+        }
+        self.validate_generation(&request.member, request.instance.as_ref(), request.generation)
+    }
+
     /// Checks whether single offsets may be deleted: those of a group without members, or of a
     /// consumer group. The caller refuses topics that the group reads.
     ///

@@ -37,6 +37,9 @@ pub struct GroupConfig {
     /// it is refused. A group's record holds one protocol of each member, and must fit into a batch
     /// of the log. Default 4 MiB.
     pub protocol_bytes_max: usize,
+    /// The most memory of the offsets of open transactions, in bytes. A commit that would exceed it
+    /// is refused as retriable. Default 64 MiB.
+    pub pending_offset_bytes_max: usize,
     /// `offset.metadata.max.bytes`, in characters as Kafka counts it. Default 4096.
     pub offset_metadata_length_max: usize,
 }
@@ -54,6 +57,7 @@ impl Default for GroupConfig {
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             offsets_retention_check_interval: Duration::from_secs(10 * 60),
             protocol_bytes_max: PROTOCOLS_PER_MEMBER * (1 << 20),
+            pending_offset_bytes_max: 64 << 20,
             offset_metadata_length_max: 4096,
         }
     }

@@ -64,6 +64,9 @@ pub enum GroupError {
     /// pass.
     #[error("the coordinator cannot serve the group now; try again")]
     CoordinatorNotAvailable,
+    /// The producer has been replaced by a newer one, or a marker is not of the open transaction.
+    #[error("the producer epoch is older than the producer's current one")]
+    InvalidProducerEpoch,
     /// The coordinator's record is over the size limit of its log: trying again does not help.
     #[error("the group's record is too large to be stored")]
     RecordTooLarge,
@@ -82,6 +85,7 @@ impl GroupError {
             | Self::MemberIdRequired { .. }
             | Self::FencedMemberEpoch
             | Self::StaleMemberEpoch
+            | Self::InvalidProducerEpoch
             | Self::FencedInstanceId => ErrorKind::Fenced,
             Self::InconsistentGroupProtocol
             | Self::InvalidSessionTimeout { .. }
@@ -119,6 +123,7 @@ impl From<AppendFailure> for GroupError {
         match failure {
             AppendFailure::Unavailable => Self::CoordinatorNotAvailable,
             AppendFailure::TooLarge => Self::RecordTooLarge,
+            AppendFailure::InvalidProducerEpoch => Self::InvalidProducerEpoch,
             AppendFailure::NotLeader => Self::NotCoordinator,
         }
     }

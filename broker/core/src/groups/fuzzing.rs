@@ -6,32 +6,38 @@
 //! answered at most once; the generations of a group only grow under one coordinator. Checked at
 //! the end: timers alone bring an answer to every request that still waits; a coordinator that
 //! replays the log, which was shortened many times, has the same offsets; and so has one that
-//! replays only the live records.
+//! replays only the live records. After each load and at the end, the offsets are those of a plain
+//! model of everything that was ever written but the rewrites: offsets of a transaction are visible
+//! after its commit marker and never after an abort, and later records win over earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_model::batch::Codec;
-use rustmq_model::record::BatchBuilder;
-use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+use rustmq_model::{
+    Instant, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, ProducerKey, Timestamp, TopicId, TopicName,
+    TopicPartition, TransactionEnd, TransactionMarker, TransactionVersion,
+};
 
 use super::config::GroupConfig;
 use super::identity::{GroupId, InstanceId, MemberId};
 use super::machine::{GroupCoordinator, Groups};
-use super::records::{RecordKey, decode_key};
+use super::records::{RecordKey, decode_key, decode_offset_commit_value};
 use super::request::{
     ClientIdentity, GroupEvent, GroupRequest, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommit,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, Protocol, Reply, ReplyOutcome, SyncRequest,
+    TransactionalCommitRequest,
 };
+use super::transactions::log_entry::LogEntry;
 use crate::coordinator::{
-    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
-    CoordinatorState, LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TrimFailed,
+    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorState,
+    LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TrimFailed,
 };
 
 const GROUP_COUNT: u8 = 2;
 const INSTANCE_COUNT: u8 = 3;
 const PARTITION_COUNT: u8 = 3;
+const PRODUCER_COUNT: usize = 2;
 /// The most timers until every request is answered: far more than one for each member and phase.
 const QUIET_STEPS_MAX: usize = 10_000;
 
@@ -60,8 +66,14 @@ struct Rig {
     /// Every member id that was ever made; later ones are picked more often.
     members: Vec<(GroupId, MemberId)>,
     in_flight: VecDeque<Append>,
-    log: Vec<CoordinatorRecord>,
+    log: Vec<LogEntry>,
     log_start: usize,
+    /// Every entry that was ever written, without the rewrites.
+    history: Vec<LogEntry>,
+    /// The epochs of the producers, as their transaction coordinator knows them.
+    epochs: [i16; PRODUCER_COUNT],
+    /// The log's own knowledge of producers: the last epoch, and whether a transaction is open.
+    log_producers: BTreeMap<ProducerId, (ProducerEpoch, bool)>,
     /// The trim that the coordinator has asked for.
     trim: Option<Offset>,
 }
@@ -70,7 +82,9 @@ struct Rig {
 /// reported. Appends are written in order.
 struct Append {
     append: AppendId,
-    records: Vec<CoordinatorRecord>,
+    entries: Vec<LogEntry>,
+    is_rewrite: bool,
+    is_refused: bool,
     /// One past its last record, once it is in the log.
     next_offset: Option<Offset>,
     is_answered: bool,
@@ -85,21 +99,14 @@ fn config() -> GroupConfig {
 }
 
 /// A coordinator that has loaded a log with these records, from this offset on.
-fn load(log_start: usize, records: &[CoordinatorRecord], now: Now) -> GroupCoordinator {
+fn load(log_start: usize, entries: &[LogEntry], now: Now) -> GroupCoordinator {
     let offset = |index: usize| Offset(i64::try_from(index).expect("the log is short"));
-    let (log_start, log_end) = (offset(log_start), offset(log_start + records.len()));
-    let log = LogRange { log_start, local_start: log_start, log_end };
+    let (first, log_end) = (offset(log_start), offset(log_start + entries.len()));
+    let log = LogRange { log_start: first, local_start: first, log_end };
     let mut loader = Loader::new(Groups::new(config()), log, 0).expect("the log is local");
-    if !records.is_empty() {
-        let mut builder = BatchBuilder::new(Codec::None);
-        for CoordinatorRecord { key, value } in records {
-            builder.push(now.wall, Some(key), value.as_deref(), &[]);
-        }
-        let mut batch = builder.build().to_vec();
-        batch[..8].copy_from_slice(&log_start.0.to_be_bytes());
-        let replayed = loader.replay(&[batch.into()], |fault| panic!("the machine encoded it: {fault:?}"));
-        replayed.expect("the batch was built just now");
-    }
+    let batches = entries.iter().zip(log_start..).map(|(entry, index)| entry.batch(offset(index), now.wall));
+    let replayed = loader.replay(&batches.collect::<Vec<_>>(), |fault| panic!("the machine encoded it: {fault:?}"));
+    replayed.expect("the batches were built just now");
     let mut coordinator = Coordinator::new(LeaderEpoch(0), LIMITS);
     coordinator.activate(now, loader);
     coordinator
@@ -118,12 +125,15 @@ impl Rig {
             in_flight: VecDeque::new(),
             log: Vec::new(),
             log_start: 0,
+            history: Vec::new(),
+            epochs: [0; PRODUCER_COUNT],
+            log_producers: BTreeMap::new(),
             trim: None,
         }
     }
 
     fn step(&mut self, operation: u8, argument: u8) {
-        match operation % 20 {
+        match operation % 24 {
             0 | 1 => self.join(argument, MemberId::new("")),
             2 | 3 => {
                 let (_, member) = self.pick(argument);
@@ -143,6 +153,8 @@ impl Rig {
             17 => self.answer_append(usize::from(argument / 8), argument & 7 != 0),
             18 => self.lead_anew(None),
             19 => self.lead_anew(Some(usize::from(argument))),
+            20 | 21 => self.commit_in_transaction(argument),
+            22 | 23 => self.write_marker(argument),
             _ => self.request(GroupRequest::DeleteGroup(group(argument))),
         }
     }
@@ -220,10 +232,40 @@ impl Rig {
         self.request(GroupRequest::Leave(LeaveRequest { group, members: vec![leaving] }));
     }
 
+    /// Some commits come from a producer whose epoch has passed.
+    fn commit_in_transaction(&mut self, argument: u8) {
+        let index = usize::from(argument / 16) % PRODUCER_COUNT;
+        let epoch = self.epochs[index] - i16::from(argument & 15 == 15);
+        let commit = self.to_commit(argument | 4);
+        let producer = ProducerKey { id: producer(index), epoch: ProducerEpoch(epoch) };
+        self.request(GroupRequest::CommitTransactionalOffsets(TransactionalCommitRequest { producer, commit }));
+    }
+
+    /// Some markers are repeated, or come late: the epoch of the producer has risen with the first.
+    fn write_marker(&mut self, argument: u8) {
+        let index = usize::from(argument / 16) % PRODUCER_COUNT;
+        let end = if argument & 1 == 0 { TransactionEnd::Commit } else { TransactionEnd::Abort };
+        let version = if argument & 2 == 0 { TransactionVersion::V2 } else { TransactionVersion::V0 };
+        if version == TransactionVersion::V2 && argument & 12 != 12 {
+            self.epochs[index] += 1;
+        }
+        self.end_transaction(index, end, version);
+    }
+
+    fn end_transaction(&mut self, index: usize, end: TransactionEnd, version: TransactionVersion) {
+        let producer = ProducerKey { id: producer(index), epoch: ProducerEpoch(self.epochs[index]) };
+        self.request(GroupRequest::WriteMarker(TransactionMarker { producer, end, coordinator_epoch: 0, version }));
+    }
+
     fn commit(&mut self, argument: u8) {
+        let request = self.to_commit(argument);
+        self.request(GroupRequest::CommitOffsets(request));
+    }
+
+    fn to_commit(&self, argument: u8) -> OffsetCommitRequest {
         let (named, member) = self.pick(argument);
         let is_simple = argument & 4 != 0;
-        let request = OffsetCommitRequest {
+        OffsetCommitRequest {
             generation: if is_simple { -1 } else { self.generation(&named, argument) },
             group: if is_simple { group(argument) } else { named },
             member: if is_simple { MemberId::new("") } else { member },
@@ -236,8 +278,7 @@ impl Rig {
                 leader_epoch: None,
                 metadata: "x".repeat(usize::from(argument % 10)),
             }],
-        };
-        self.request(GroupRequest::CommitOffsets(request));
+        }
     }
 
     fn delete_offset(&mut self, argument: u8) {
@@ -274,16 +315,22 @@ impl Rig {
 
     fn answer_append(&mut self, choice: usize, is_stored: bool) {
         let Some(index) = self.unanswered(choice) else { return };
-        while is_stored && self.in_flight[index].next_offset.is_none() {
+        while is_stored && self.in_flight[index].next_offset.is_none() && !self.in_flight[index].is_refused {
             self.write_append();
         }
-        let Append { append, records, next_offset, is_answered } = &mut self.in_flight[index];
+        let Append { append, entries, next_offset, is_answered, is_refused, .. } = &mut self.in_flight[index];
         *is_answered = true;
-        let bytes = records.iter().map(CoordinatorRecord::size).sum::<usize>() as u64;
+        let size = |entry: &LogEntry| match entry {
+            LogEntry::Record { record, .. } => record.size(),
+            LogEntry::Marker(_) => 100,
+        };
+        let bytes = entries.iter().map(size).sum::<usize>() as u64;
         let committed = next_offset.map(|next_offset| Committed { next_offset, bytes });
-        let (append, result) = (*append, committed.ok_or(AppendFailure::Unavailable));
-        while let Some(Append { records, next_offset, .. }) = self.in_flight.pop_front_if(|front| front.is_answered) {
-            for record in records.iter().filter(|_| next_offset.is_some()) {
+        let failure = if *is_refused { AppendFailure::InvalidProducerEpoch } else { AppendFailure::Unavailable };
+        let (append, result) = (*append, committed.ok_or(failure));
+        while let Some(Append { entries, next_offset, .. }) = self.in_flight.pop_front_if(|front| front.is_answered) {
+            for entry in entries.iter().filter(|_| next_offset.is_some()) {
+                let LogEntry::Record { record, .. } = entry else { continue };
                 // A group whose tombstone is stored begins anew, even if offsets of it are left.
                 if let (Ok(RecordKey::GroupMetadata { group }), None) = (decode_key(&record.key), &record.value) {
                     self.generations.remove(group);
@@ -295,9 +342,16 @@ impl Rig {
 
     /// Writes the next append to the log. Its result comes later.
     fn write_append(&mut self) {
-        let is_next = |append: &&mut Append| append.next_offset.is_none() && !append.is_answered;
+        let is_next = |append: &&mut Append| append.next_offset.is_none() && !append.is_answered && !append.is_refused;
         let Some(append) = self.in_flight.iter_mut().find(is_next) else { return };
-        self.log.extend(append.records.iter().cloned());
+        if !admits(&mut self.log_producers, &append.entries[0]) {
+            append.is_refused = true;
+            return;
+        }
+        self.log.extend(append.entries.iter().cloned());
+        if !append.is_rewrite {
+            self.history.extend(append.entries.iter().cloned());
+        }
         let next_offset = i64::try_from(self.log_start + self.log.len()).unwrap_or(i64::MAX);
         append.next_offset = Some(Offset(next_offset));
     }
@@ -325,6 +379,19 @@ impl Rig {
         self.coordinator.check_invariants();
         (self.waiting, self.generations, self.trim) = (BTreeSet::new(), BTreeMap::new(), None);
         self.coordinator = load(self.log_start, &self.log, self.now);
+        self.check_model();
+    }
+
+    /// The visible offsets are those of the model.
+    fn check_model(&self) {
+        let model = visible(&self.history);
+        for number in 0..GROUP_COUNT {
+            let offsets = self.groups().fetch_offsets(&group(number), &OffsetSelection::All).expect("a legal name");
+            let shown = offsets.into_iter().map(|(partition, offset)| (partition, offset.map(|it| it.offset.0)));
+            let expected = model.iter().filter(|((of, _), _)| *of == group(number));
+            let expected = expected.map(|((_, partition), (offset, _))| (partition.clone(), Some(*offset)));
+            assert_eq!(shown.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "transactions end as a whole, or not");
+        }
     }
 
     fn trim_log(&mut self, is_done: bool) {
@@ -343,8 +410,12 @@ impl Rig {
             match action {
                 Action::Reply(reply) => self.receive(&reply),
                 Action::Start { work, .. } => match work {},
-                Action::Append { append, records, .. } => {
-                    self.in_flight.push_back(Append { append, records, next_offset: None, is_answered: false });
+                Action::Append { append, records, producer, is_exempt } => {
+                    let entries = records.into_iter().map(|record| LogEntry::Record { record, producer }).collect();
+                    self.expect_append(append, entries, is_exempt);
+                }
+                Action::AppendMarker { append, marker } => {
+                    self.expect_append(append, vec![LogEntry::Marker(marker)], false);
                 }
                 Action::TrimLog { below } => {
                     assert!(self.trim.replace(below).is_none(), "the log is trimmed to one offset at a time");
@@ -352,6 +423,11 @@ impl Rig {
             }
         }
         self.coordinator.check_invariants();
+    }
+
+    fn expect_append(&mut self, append: AppendId, entries: Vec<LogEntry>, is_rewrite: bool) {
+        let (next_offset, is_answered, is_refused) = (None, false, false);
+        self.in_flight.push_back(Append { append, entries, is_rewrite, is_refused, next_offset, is_answered });
     }
 
     fn groups(&self) -> &Groups {
@@ -372,6 +448,28 @@ impl Rig {
     }
 
     fn finish(mut self) {
+        self.drain();
+        for index in 0..PRODUCER_COUNT {
+            self.end_transaction(index, TransactionEnd::Abort, TransactionVersion::V0);
+            self.settle();
+        }
+        self.drain();
+        self.check_model();
+        let live = |group: &GroupId| match self.groups().live_records(group, RewritePoint::END) {
+            LiveRecords::Records(records) => records,
+            LiveRecords::Nothing => Vec::new(),
+            LiveRecords::Pending => panic!("nothing is pending"),
+        };
+        let live = self.groups().group_ids().into_iter().flat_map(|group| live(&group));
+        let live: Vec<_> = live.map(|record| LogEntry::Record { record, producer: None }).collect();
+        for entries in [&self.log, &live] {
+            self.check_replay(entries);
+        }
+        self.coordinator.resign();
+        self.settle();
+    }
+
+    fn drain(&mut self) {
         for _ in 0..QUIET_STEPS_MAX {
             if self.waiting.is_empty() && self.in_flight.is_empty() {
                 break;
@@ -384,21 +482,10 @@ impl Rig {
             self.settle();
         }
         assert!(self.waiting.is_empty() && self.in_flight.is_empty(), "everyone is answered by time alone");
-        let live = |group: &GroupId| match self.groups().live_records(group, RewritePoint::END) {
-            LiveRecords::Records(records) => records,
-            LiveRecords::Nothing => Vec::new(),
-            LiveRecords::Pending => panic!("nothing is pending"),
-        };
-        let live: Vec<_> = self.groups().group_ids().iter().flat_map(live).collect();
-        for records in [&self.log, &live] {
-            self.check_replay(records);
-        }
-        self.coordinator.resign();
-        self.settle();
     }
 
-    fn check_replay(&self, records: &[CoordinatorRecord]) {
-        let replayed = load(0, records, self.now);
+    fn check_replay(&self, entries: &[LogEntry]) {
+        let replayed = load(0, entries, self.now);
         replayed.check_invariants();
         let replayed = replayed.machine().expect("it was just activated");
         for number in 0..GROUP_COUNT {
@@ -419,6 +506,63 @@ impl Rig {
             assert_eq!(stored, again, "a replay knows what was stored");
         }
     }
+}
+
+/// The rules of the log for producers: whether it takes the entry.
+fn admits(producers: &mut BTreeMap<ProducerId, (ProducerEpoch, bool)>, entry: &LogEntry) -> bool {
+    let (producer, is_marker, needs_bump) = match entry {
+        LogEntry::Record { producer: None, .. } => return true,
+        LogEntry::Record { producer: Some(producer), .. } => (*producer, false, false),
+        LogEntry::Marker(marker) => (marker.producer, true, marker.version.bumps_epochs()),
+    };
+    let known = producers.entry(producer.id).or_insert((producer.epoch, false));
+    let (epoch, is_open) = *known;
+    if producer.epoch < epoch || (producer.epoch == epoch && needs_bump && is_open) {
+        return false;
+    }
+    *known = (producer.epoch, !is_marker);
+    true
+}
+
+/// The offsets that a log shows, with the places of their records.
+fn visible(log: &[LogEntry]) -> BTreeMap<(GroupId, TopicPartition), (i64, usize)> {
+    let (mut committed, mut pending) = (BTreeMap::new(), BTreeMap::new());
+    for (position, entry) in log.iter().enumerate() {
+        let (record, producer) = match entry {
+            LogEntry::Record { record, producer } => (record, producer),
+            LogEntry::Marker(TransactionMarker { producer, end, .. }) => {
+                for (key, found) in pending.extract_if(.., |(of, _), _| *of == producer.id) {
+                    let key: (ProducerId, (GroupId, TopicPartition)) = key;
+                    if *end == TransactionEnd::Commit {
+                        let last: &mut (i64, usize) = committed.entry(key.1).or_insert(found);
+                        *last = if found.1 > last.1 { found } else { *last };
+                    }
+                }
+                continue;
+            }
+        };
+        let Ok(RecordKey::OffsetCommit { group, topic, partition }) = decode_key(&record.key) else { continue };
+        let topic = TopicName::new(topic).expect("the rig's names are legal");
+        let key = (GroupId::new(group), TopicPartition { topic, partition });
+        match (&record.value, producer) {
+            (None, _) => {
+                committed.remove(&key);
+                pending.retain(|(_, of), _| *of != key);
+            }
+            (Some(value), producer) => {
+                let offset = decode_offset_commit_value(value).expect("the machine encoded it").offset.0;
+                match producer {
+                    Some(producer) => pending.insert((producer.id, key), (offset, position)),
+                    None => committed.insert(key, (offset, position)),
+                };
+            }
+        }
+    }
+    committed
+}
+
+fn producer(index: usize) -> ProducerId {
+    ProducerId(i64::try_from(index).expect("there are few"))
 }
 
 fn group(argument: u8) -> GroupId {
@@ -465,6 +609,17 @@ mod tests {
                 2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 16, //
                 2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 18, //
                 2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 19,
+            ];
+            let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
+            fuzz_group_machine(&bytes);
+        }
+
+        /// Transactions, also while the log is shortened and leaders change.
+        #[test]
+        fn transactions_keep_the_promises(data in proptest::collection::vec((0_usize..32, any::<u8>()), 0..300)) {
+            const OPERATIONS: [u8; 32] = [
+                10, 10, 10, 10, 17, 11, 11, 12, 14, 14, 15, 16, 20, 20, 22, 22, //
+                10, 10, 10, 10, 17, 11, 11, 11, 14, 14, 15, 16, 20, 20, 22, 18,
             ];
             let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
             fuzz_group_machine(&bytes);

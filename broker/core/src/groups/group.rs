@@ -73,6 +73,12 @@ impl Group {
         group.validate_commit(now, request)
     }
 
+    /// Checks a commit of a transaction against the group's members and generation.
+    pub(crate) fn validate_transactional_commit(&self, request: &OffsetCommitRequest) -> Result<(), GroupError> {
+        let Self::Classic(group) = self;
+        group.validate_transactional_commit(request)
+    }
+
     /// Checks whether single offsets may be deleted.
     pub(crate) fn validate_offset_delete(&self) -> Result<(), GroupError> {
         let Self::Classic(group) = self;

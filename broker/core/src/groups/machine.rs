@@ -10,13 +10,14 @@ mod invariants;
 mod membership;
 mod offset;
 mod replay;
+mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustmq_model::TopicName;
+use rustmq_model::{Offset, TopicName};
 
 use self::append::Effect;
 use super::classic::GroupAction;
@@ -27,9 +28,10 @@ use super::identity::GroupId;
 use super::offsets::GroupOffsets;
 use super::records::{RecordError, encode_group_metadata_key, encode_group_metadata_value};
 use super::request::{GroupEvent, GroupRequest, ReplyOutcome};
+use super::transactions::OpenTransactions;
 use crate::coordinator::{
     AppendFailure, AppendId, Coordinator, CoordinatorError, CoordinatorMachine, CoordinatorRecord, LiveRecords, Now,
-    Outbox, ReplayedRecord, ReplyToken, RewritePoint, TaskId,
+    Outbox, ReplayedMarker, ReplayedRecord, ReplyToken, RewritePoint, TaskId,
 };
 
 /// The coordinator of the groups of one partition.
@@ -79,12 +81,18 @@ pub struct Groups {
     /// During a load: the topics of all committed offsets, so that offsets of one topic share its
     /// name in memory.
     loaded_topics: BTreeSet<TopicName>,
+    transactions: OpenTransactions,
 }
 
 impl Groups {
     #[must_use]
     pub fn new(config: GroupConfig) -> Self {
-        Self { config: Arc::new(config), groups: BTreeMap::new(), loaded_topics: BTreeSet::new() }
+        Self {
+            config: Arc::new(config),
+            groups: BTreeMap::new(),
+            loaded_topics: BTreeSet::new(),
+            transactions: OpenTransactions::default(),
+        }
     }
 
     /// Executes the actions of a group, and sets its timer. Must be called after every input of the
@@ -131,6 +139,10 @@ impl CoordinatorMachine for Groups {
         self.replay_record(record)
     }
 
+    fn replay_marker(&mut self, marker: ReplayedMarker) {
+        self.replay_end(marker);
+    }
+
     /// Starts the timers of the groups: every member gets a whole session.
     fn activate(&mut self, now: Now, outbox: &mut Outbox<Self>) {
         self.loaded_topics = BTreeSet::new();
@@ -174,6 +186,10 @@ impl CoordinatorMachine for Groups {
             GroupRequest::Heartbeat(request) => self.heartbeat(now, token, &request, outbox),
             GroupRequest::Leave(request) => self.leave(now, token, request, outbox),
             GroupRequest::CommitOffsets(request) => self.commit_offsets(now, token, request, outbox),
+            GroupRequest::CommitTransactionalOffsets(request) => {
+                self.commit_transactional_offsets(now, token, request, outbox);
+            }
+            GroupRequest::WriteMarker(marker) => self.write_marker(token, marker, outbox),
             GroupRequest::DeleteOffsets(request) => self.delete_offsets(token, request, outbox),
             GroupRequest::DeleteGroup(group) => self.delete_group(now, token, &group, outbox),
         }
@@ -210,13 +226,17 @@ impl CoordinatorMachine for Groups {
     fn on_committed(&mut self, now: Now, append: AppendId, effect: Effect, outbox: &mut Outbox<Self>) {
         let group = self.end_append(&effect);
         self.apply(now, append, effect, outbox);
-        self.settle(now, &group, outbox);
+        if let Some(group) = group {
+            self.settle(now, &group, outbox);
+        }
     }
 
     fn on_failed(&mut self, now: Now, effect: Effect, failure: AppendFailure, outbox: &mut Outbox<Self>) {
         let group = self.end_append(&effect);
         self.undo(now, effect, failure.into(), outbox);
-        self.settle(now, &group, outbox);
+        if let Some(group) = group {
+            self.settle(now, &group, outbox);
+        }
     }
 
     fn keys(&self) -> Vec<GroupId> {
@@ -227,12 +247,17 @@ impl CoordinatorMachine for Groups {
         self.live_records_of(key, point)
     }
 
+    fn first_fixed(&self) -> Option<Offset> {
+        self.transactions.first_fixed()
+    }
+
     fn check_invariants(&self, outbox: &Outbox<Self>) {
         self.check_groups();
         self.check_timers(outbox);
         self.check_appends(outbox);
         self.check_offsets(outbox);
         self.check_waiting(outbox);
+        self.check_transactions();
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicId, TopicName, TopicPartition};
 
 use super::request::OffsetSelection;
+use super::transactions::offsets::TransactionalOffsets;
 use crate::coordinator::AppendId;
 
 /// One committed offset.
@@ -43,19 +44,29 @@ pub(crate) struct GroupOffsets {
     in_flight: BTreeMap<TopicPartition, usize>,
     /// The number of pending tombstones, by partition.
     removals: BTreeMap<TopicPartition, usize>,
+    /// The offsets of open transactions.
+    pub(super) transactional: TransactionalOffsets,
+}
+
+/// The record of a committed offset in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// The append that wrote it; none if it was loaded.
+    pub(crate) append: Option<AppendId>,
+    /// Its place. A rewrite keeps the order of commits, and so does not change it here.
+    pub(crate) position: Offset,
 }
 
 /// A committed offset that the log holds.
 #[derive(Clone, Debug)]
 struct StoredOffset {
     offset: CommittedOffset,
-    /// The append that wrote it; none if it was loaded.
-    stored_by: Option<AppendId>,
+    written: Written,
 }
 
 impl GroupOffsets {
     pub(crate) fn is_empty(&self) -> bool {
-        self.committed.is_empty() && self.in_flight.is_empty()
+        self.committed.is_empty() && self.in_flight.is_empty() && self.transactional.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,7 +75,7 @@ impl GroupOffsets {
 
     /// Every offset, with the append that wrote it; none if it was loaded.
     pub(crate) fn stored(&self) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset, Option<AppendId>)> {
-        self.committed.iter().map(|(partition, stored)| (partition, &stored.offset, stored.stored_by))
+        self.committed.iter().map(|(partition, stored)| (partition, &stored.offset, stored.written.append))
     }
 
     /// Whether a commit or a removal of this partition's offset is pending.
@@ -79,11 +90,21 @@ impl GroupOffsets {
 
     /// Ends a commit. `stored` has the offset and the append that wrote it, unless the append
     /// failed.
-    pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<(CommittedOffset, AppendId)>) {
+    pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<(CommittedOffset, Written)>) {
         count_down(&mut self.in_flight, &partition);
-        if let Some((offset, append)) = stored {
-            self.committed.insert(partition, StoredOffset { offset, stored_by: Some(append) });
+        if let Some((offset, written)) = stored {
+            self.store(partition, offset, written);
         }
+    }
+
+    /// Shows an offset whose record is in the log.
+    pub(crate) fn store(&mut self, partition: TopicPartition, offset: CommittedOffset, written: Written) {
+        self.committed.insert(partition, StoredOffset { offset, written });
+    }
+
+    /// The place in the log of the committed offset, if there is one.
+    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.committed.get(partition).map(|stored| stored.written.position)
     }
 
     /// The number of pending commits, by partition.
@@ -106,23 +127,23 @@ impl GroupOffsets {
         count_down(&mut self.removals, partition);
     }
 
-    /// Adds an offset that was read from the log.
-    pub(crate) fn replay(&mut self, partition: TopicPartition, offset: CommittedOffset) {
-        self.committed.insert(partition, StoredOffset { offset, stored_by: None });
-    }
-
+    /// Forgets the offsets of a partition, also those of open transactions.
     pub(crate) fn remove(&mut self, partition: &TopicPartition) {
         self.committed.remove(partition);
+        self.transactional.remove(partition);
     }
 
     /// Whether an offset of this partition is stored or pending.
     pub(crate) fn is_known(&self, partition: &TopicPartition) -> bool {
-        self.committed.contains_key(partition) || self.in_flight.contains_key(partition)
+        self.committed.contains_key(partition)
+            || self.in_flight.contains_key(partition)
+            || self.transactional.contains(partition)
     }
 
     /// Every partition for which a tombstone is needed to forget the group.
     pub(crate) fn known_partitions(&self) -> Vec<TopicPartition> {
-        let mut partitions: Vec<_> = self.committed.keys().chain(self.in_flight.keys()).cloned().collect();
+        let known = self.committed.keys().chain(self.in_flight.keys()).chain(self.transactional.partitions());
+        let mut partitions: Vec<_> = known.cloned().collect();
         partitions.sort();
         partitions.dedup();
         partitions
@@ -162,7 +183,9 @@ impl GroupOffsets {
         };
         self.committed
             .iter()
-            .filter(|(partition, stored)| is_over(&stored.offset) && !self.is_pending(partition))
+            .filter(|(partition, stored)| {
+                is_over(&stored.offset) && !self.is_pending(partition) && !self.transactional.contains(partition)
+            })
             .map(|(partition, _)| partition.clone())
             .collect()
     }
@@ -182,6 +205,8 @@ mod tests {
     use rustmq_model::PartitionId;
 
     use super::*;
+
+    const LOADED: Written = Written { append: None, position: Offset::ZERO };
 
     fn partition(number: i32) -> TopicPartition {
         TopicPartition { topic: TopicName::new("t").unwrap(), partition: PartitionId(number) }
@@ -205,7 +230,7 @@ mod tests {
         offsets.begin_commit(&partition(0));
         assert_eq!(offsets.fetch(&OffsetSelection::Given(vec![partition(0)])), vec![(partition(0), None)]);
         assert!(!offsets.is_empty() && offsets.is_known(&partition(0)));
-        offsets.end_commit(partition(0), Some((committed(7, 0, None), AppendId(0))));
+        offsets.end_commit(partition(0), Some((committed(7, 0, None), LOADED)));
         offsets.end_commit(partition(0), None);
         assert_eq!(offsets.fetch(&OffsetSelection::All), vec![(partition(0), Some(committed(7, 0, None)))]);
     }
@@ -213,10 +238,10 @@ mod tests {
     #[test]
     fn retention_counts_from_the_empty_group_or_from_the_commit() {
         let mut offsets = GroupOffsets::default();
-        offsets.replay(partition(0), committed(1, 100, None));
-        offsets.replay(partition(1), committed(1, 900, None));
-        offsets.replay(partition(2), committed(1, 100, Some(5000)));
-        offsets.replay(partition(3), committed(1, 100, None));
+        offsets.store(partition(0), committed(1, 100, None), LOADED);
+        offsets.store(partition(1), committed(1, 900, None), LOADED);
+        offsets.store(partition(2), committed(1, 100, Some(5000)), LOADED);
+        offsets.store(partition(3), committed(1, 100, None), LOADED);
         offsets.begin_commit(&partition(3));
         let expired = |now, start| offsets.expired(Timestamp(now), start, Duration::from_millis(1000));
         assert_eq!(expired(1099, RetentionStart::Commit), vec![]);

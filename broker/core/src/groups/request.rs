@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
+use rustmq_model::{LeaderEpoch, Offset, ProducerKey, TopicId, TopicName, TopicPartition, TransactionMarker};
 
 use super::error::GroupError;
 use super::identity::{GroupId, InstanceId, MemberId};
@@ -21,6 +21,9 @@ pub enum GroupRequest {
     Heartbeat(HeartbeatRequest),
     Leave(LeaveRequest),
     CommitOffsets(OffsetCommitRequest),
+    CommitTransactionalOffsets(TransactionalCommitRequest),
+    /// The transaction coordinator ends the transaction of a producer in this partition.
+    WriteMarker(TransactionMarker),
     DeleteOffsets(OffsetDeleteRequest),
     DeleteGroup(GroupId),
 }
@@ -34,6 +37,8 @@ impl GroupRequest {
             Self::Heartbeat(request) => (&request.group, false),
             Self::Leave(request) => (&request.group, false),
             Self::CommitOffsets(request) => (&request.group, true),
+            Self::CommitTransactionalOffsets(request) => (&request.commit.group, false),
+            Self::WriteMarker(_) => return Ok(()),
             Self::DeleteOffsets(request) => (&request.group, false),
             Self::DeleteGroup(group) => (group, true),
         };
@@ -47,7 +52,8 @@ impl GroupRequest {
             Self::Sync(_) => ReplyOutcome::Sync(Err(error)),
             Self::Heartbeat(_) => ReplyOutcome::Heartbeat(Err(error)),
             Self::Leave(_) => ReplyOutcome::Leave(Err(error)),
-            Self::CommitOffsets(_) => ReplyOutcome::OffsetCommit(Err(error)),
+            Self::WriteMarker(_) => ReplyOutcome::Marker(Err(error)),
+            Self::CommitOffsets(_) | Self::CommitTransactionalOffsets(_) => ReplyOutcome::OffsetCommit(Err(error)),
             Self::DeleteOffsets(_) => ReplyOutcome::OffsetDelete(Err(error)),
             Self::DeleteGroup(_) => ReplyOutcome::DeleteGroup(Err(error)),
         }
@@ -194,6 +200,15 @@ pub struct OffsetCommitRequest {
     pub offsets: Vec<OffsetCommit>,
 }
 
+/// TxnOffsetCommit. The caller has checked that the transaction coordinator knows the partition of
+/// the group as one of the transaction, and that the transactional id owns the producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionalCommitRequest {
+    pub producer: ProducerKey,
+    /// Negative generation, no member and no instance: a producer that states no group metadata.
+    pub commit: OffsetCommitRequest,
+}
+
 /// One offset to commit. The caller has checked that the topic exists: a coordinator knows no
 /// topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +238,7 @@ pub enum ReplyOutcome {
     Heartbeat(Result<(), GroupError>),
     Leave(Result<Vec<LeftMember>, GroupError>),
     OffsetCommit(Result<PartitionOutcomes, GroupError>),
+    Marker(Result<(), GroupError>),
     OffsetDelete(Result<PartitionOutcomes, GroupError>),
     DeleteGroup(Result<(), GroupError>),
 }

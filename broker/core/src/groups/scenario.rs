@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+use rustmq_model::{
+    Instant, LeaderEpoch, Offset, PartitionId, ProducerKey, Timestamp, TopicId, TopicName, TopicPartition,
+    TransactionMarker,
+};
 
 use super::config::GroupConfig;
 use super::error::GroupError;
@@ -16,6 +19,7 @@ use super::request::{
     OffsetCommit, OffsetCommitRequest, PartitionOutcomes, Protocol, ReplyOutcome, SyncRequest, Synced,
 };
 use super::state::ClassicState;
+use super::transactions::log_entry::LogEntry;
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
     Loader, LogRange, Now, ReplayedRecord, ReplyToken,
@@ -43,7 +47,7 @@ pub(super) fn loaded(machine: Groups) -> Loader<Groups> {
 
 pub(super) fn replay(groups: &mut Groups, records: &[CoordinatorRecord]) {
     for CoordinatorRecord { key, value } in records {
-        groups.replay(ReplayedRecord { offset: Offset::ZERO, key, value: value.as_deref() }).unwrap();
+        groups.replay(ReplayedRecord { offset: Offset::ZERO, key, value: value.as_deref(), producer: None }).unwrap();
     }
 }
 
@@ -54,6 +58,10 @@ pub(super) struct Scenario {
     pub(super) answers: BTreeMap<ReplyToken, ReplyOutcome>,
     pub(super) appends: VecDeque<(AppendId, Vec<CoordinatorRecord>)>,
     pub(super) log: Vec<CoordinatorRecord>,
+    /// The log with the producers of its batches, and its markers.
+    pub(super) entries: Vec<LogEntry>,
+    producers: BTreeMap<AppendId, ProducerKey>,
+    markers: BTreeMap<AppendId, TransactionMarker>,
     /// Whether appends are stored as soon as they are made.
     pub(super) is_log_fast: bool,
 }
@@ -86,6 +94,9 @@ impl Scenario {
             answers: BTreeMap::new(),
             appends: VecDeque::new(),
             log: Vec::new(),
+            entries: Vec::new(),
+            producers: BTreeMap::new(),
+            markers: BTreeMap::new(),
             is_log_fast: true,
         }
     }
@@ -103,7 +114,14 @@ impl Scenario {
                         assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                     }
                     Action::Start { work, .. } => match work {},
-                    Action::Append { append, records, .. } => self.appends.push_back((append, records)),
+                    Action::Append { append, records, producer, .. } => {
+                        self.producers.extend(producer.map(|producer| (append, producer)));
+                        self.appends.push_back((append, records));
+                    }
+                    Action::AppendMarker { append, marker } => {
+                        self.markers.insert(append, marker);
+                        self.appends.push_back((append, Vec::new()));
+                    }
                     Action::TrimLog { below } => panic!("the log is not to be trimmed below {below}"),
                 }
             }
@@ -118,8 +136,11 @@ impl Scenario {
     /// The oldest append is stored.
     pub(super) fn store(&mut self) {
         let (append, records) = self.appends.pop_front().expect("an append is on its way");
+        let producer = self.producers.get(&append).copied();
+        self.entries.extend(records.iter().cloned().map(|record| LogEntry::Record { record, producer }));
+        self.entries.extend(self.markers.get(&append).map(|marker| LogEntry::Marker(*marker)));
         self.log.extend(records);
-        let next_offset = Offset(i64::try_from(self.log.len()).unwrap());
+        let next_offset = Offset(i64::try_from(self.entries.len()).unwrap());
         self.coordinator.on_append_completed(self.now, append, Ok(Committed { next_offset, bytes: 1 }));
         if !self.is_log_fast {
             self.settle();
@@ -262,6 +283,22 @@ impl Scenario {
             assert_eq!(scenario.synced(token).unwrap().assignment, member.as_bytes(), "{member}");
         }
         assert_eq!(scenario.state(), ClassicState::Stable);
+        scenario
+    }
+
+    /// A new coordinator that has read this one's log with its transactions, from an offset on.
+    pub(super) fn reloaded_from(&self, log_start: usize) -> Self {
+        let offset = |index: usize| Offset(i64::try_from(index).unwrap());
+        let (start, log_end) = (offset(log_start), offset(self.entries.len()));
+        let log = LogRange { log_start: start, local_start: start, log_end };
+        let mut loader = Loader::new(Groups::new(GroupConfig::default()), log, 1 << 20).unwrap();
+        let entries = self.entries.iter().enumerate().skip(log_start);
+        let batches: Vec<_> = entries.map(|(index, entry)| entry.batch(offset(index), self.now.wall)).collect();
+        loader.replay(&batches, |fault| panic!("{fault:?}")).unwrap();
+        let mut coordinator = loading();
+        coordinator.activate(self.now, loader);
+        let mut scenario = Self { now: self.now, entries: self.entries.clone(), ..Self::around(coordinator) };
+        scenario.settle();
         scenario
     }
 

@@ -76,7 +76,8 @@ impl From<CoordinatorError> for TransactionError {
 impl From<AppendFailure> for TransactionError {
     fn from(failure: AppendFailure) -> Self {
         match failure {
-            AppendFailure::Unavailable => Self::CoordinatorNotAvailable,
+            // The coordinator's records have no producer.
+            AppendFailure::Unavailable | AppendFailure::InvalidProducerEpoch => Self::CoordinatorNotAvailable,
             AppendFailure::TooLarge => Self::TooManyPartitions,
             AppendFailure::NotLeader => Self::NotCoordinator,
         }

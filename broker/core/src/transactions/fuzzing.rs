@@ -395,6 +395,7 @@ impl Rig {
                     assert!(self.waiting.remove(&reply.token.0), "a reply answers one request, once");
                     self.model.on_reply(reply.token.0, &reply.outcome);
                 }
+                Action::AppendMarker { .. } => unreachable!("the coordinator ends no transaction in its own log"),
                 Action::Start { task, work } => {
                     self.model.on_task(&work);
                     self.tasks.push_back(Task { leader_epoch: self.leader_epoch, task, work });

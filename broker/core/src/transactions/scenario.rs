@@ -227,7 +227,8 @@ impl Scenario {
                         assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                     }
                     Action::Start { task, work } => self.tasks.push_back((task, work)),
-                    Action::Append { append, records, is_exempt } => {
+                    Action::AppendMarker { .. } => panic!("markers go to other logs"),
+                    Action::Append { append, records, is_exempt, .. } => {
                         self.appends.push_back((append, records, is_exempt));
                     }
                     Action::TrimLog { below } => panic!("the log is not to be trimmed below {below}"),

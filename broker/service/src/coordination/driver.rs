@@ -15,9 +15,9 @@ use rustmq_broker_core::coordinator::{
     AppendFailure, AppendId, Committed, CoordinatorRecord, CoordinatorState, TaskId, TrimFailed,
 };
 use rustmq_engine_api::{Append, AppendError, AppendFrontier, AppendSource, Appended, Engine, PartitionReader, TrimTo};
-use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::batch::{Attributes, BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{Offset, TopicId, TopicIdPartition, TopicName};
+use rustmq_model::{Offset, ProducerKey, Sequence, TopicId, TopicIdPartition, TopicName};
 
 use super::kind::{CoordinatorKind, TaskResultOf};
 use super::load::load;
@@ -208,8 +208,8 @@ impl<K: CoordinatorKind> Driver<K> {
             let (mut sent, mut appends) = (Vec::with_capacity(work.len()), Vec::with_capacity(work.len()));
             for one in work {
                 match one {
-                    LogWork::Append { append, records, is_exempt } => {
-                        let batch = build(&records);
+                    LogWork::Append { append, records, producer, is_exempt } => {
+                        let batch = build(&records, producer);
                         if !is_exempt && batch.len() > batch_bytes_max {
                             self.shard.on_append_completed(append, Err(AppendFailure::TooLarge));
                             continue;
@@ -217,6 +217,12 @@ impl<K: CoordinatorKind> Driver<K> {
                         let record_count = i64::try_from(records.len()).expect("a batch holds fewer records");
                         sent.push(Sent { append, record_count, bytes: batch.len() as u64 });
                         appends.push(self.to_append(batch));
+                    }
+                    LogWork::AppendMarker { append, marker } => {
+                        let leader_epoch = Some(self.shard.leader_epoch());
+                        let marker = Append::marker(self.shard.id, leader_epoch, marker, wall_clock());
+                        sent.push(Sent { append, record_count: 1, bytes: marker.batch.len() as u64 });
+                        appends.push(marker);
                     }
                     LogWork::Trim { below } => self.trim(engine.clone(), below),
                 }
@@ -298,7 +304,8 @@ impl Sent {
     ) -> (AppendId, Result<Committed, AppendFailure>) {
         let result = match result {
             Ok(appended) => {
-                Ok(Committed { next_offset: appended.base_offset.plus(self.record_count), bytes: self.bytes })
+                let bytes = if appended.duplicate_of.is_some() { 0 } else { self.bytes };
+                Ok(Committed { next_offset: appended.base_offset.plus(self.record_count), bytes })
             }
             Err(error) => {
                 tracing::warn!(%partition, %error, "records of a coordinator were not stored");
@@ -309,9 +316,15 @@ impl Sent {
     }
 }
 
-fn build(records: &[CoordinatorRecord]) -> Bytes {
+/// A batch of records; with a producer, a transactional one. Its producer numbers no batches here:
+/// a repeated commit of the same offsets changes nothing.
+fn build(records: &[CoordinatorRecord], producer: Option<ProducerKey>) -> Bytes {
     let now = wall_clock();
     let mut builder = BatchBuilder::new(Codec::None);
+    if let Some(ProducerKey { id, epoch }) = producer {
+        let attributes = Attributes::default().with_transactional();
+        builder = builder.producer(id, epoch, Sequence::NONE).attributes(attributes);
+    }
     for record in records {
         builder.push(now, Some(&record.key), record.value.as_deref(), &[]);
     }
@@ -326,8 +339,8 @@ const fn failure(error: &AppendError) -> AppendFailure {
         | AppendError::UnknownLeaderEpoch { .. }
         | AppendError::CutOff
         | AppendError::Stopped => AppendFailure::NotLeader,
+        AppendError::InvalidProducerEpoch { .. } => AppendFailure::InvalidProducerEpoch,
         AppendError::OutOfOrderSequence { .. }
-        | AppendError::InvalidProducerEpoch { .. }
         | AppendError::ProducerLimit { .. }
         | AppendError::InvalidBatch { .. }
         | AppendError::InvalidTransaction { .. }

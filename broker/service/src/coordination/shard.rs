@@ -11,7 +11,7 @@ use rustmq_broker_core::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorError, CoordinatorLimits, CoordinatorMachine,
     CoordinatorRecord, CoordinatorState, Loader, Now, Reply, ReplyToken, TaskId, TrimFailed,
 };
-use rustmq_model::{Instant, LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_model::{Instant, LeaderEpoch, Offset, ProducerKey, TopicIdPartition, TransactionMarker};
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
@@ -19,7 +19,8 @@ use crate::clock::Clock;
 /// Work on the log, which the driver takes in order.
 #[derive(Debug)]
 pub(super) enum LogWork {
-    Append { append: AppendId, records: Vec<CoordinatorRecord>, is_exempt: bool },
+    Append { append: AppendId, records: Vec<CoordinatorRecord>, producer: Option<ProducerKey>, is_exempt: bool },
+    AppendMarker { append: AppendId, marker: TransactionMarker },
     Trim { below: Offset },
 }
 
@@ -129,8 +130,11 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
                     }
                 }
                 Action::Start { task, work } => hosted.tasks.push((task, work)),
-                Action::Append { append, records, is_exempt } => {
-                    hosted.work.push_back(LogWork::Append { append, records, is_exempt });
+                Action::Append { append, records, producer, is_exempt } => {
+                    hosted.work.push_back(LogWork::Append { append, records, producer, is_exempt });
+                }
+                Action::AppendMarker { append, marker } => {
+                    hosted.work.push_back(LogWork::AppendMarker { append, marker });
                 }
                 Action::TrimLog { below } => hosted.work.push_back(LogWork::Trim { below }),
             }

@@ -140,6 +140,7 @@ pub const PINS: &[Pin] = &[
     pin("group has members", 68, "the group has members"),
     pin("group subscribed", 86, "the group is subscribed to the topic"),
     pin("offset metadata", 12, "the metadata of a committed offset has 9 characters, over the limit of 8"),
+    pin("group's producer", 47, "the producer epoch is older than the producer's current one"),
     pin("fenced member", 110, "the member epoch is not the member's current one"),
     pin("stale member", 113, "the member epoch is not the member's current one"),
     pin("unreleased instance", 111, "another member uses this group instance id"),

@@ -284,6 +284,7 @@ impl Rig {
                     assert_eq!(records.len(), 1, "one record, by the limit of a rewritten batch");
                     self.appends.push_back(Pending { append, records, next_offset: None });
                 }
+                Action::AppendMarker { .. } => panic!("cells are outside of transactions"),
                 Action::TrimLog { below } => assert!(self.trim.replace(below).is_none(), "one trim at a time"),
             }
         }

@@ -2,8 +2,9 @@
 //! it answers.
 
 use bytes::Bytes;
-use rustmq_model::TopicPartition;
+use rustmq_model::{ProducerKey, TopicPartition, TransactionMarker};
 
+use super::transaction::written;
 use super::{GroupEntry, Groups, StoredRecord};
 use crate::coordinator::{AppendId, CoordinatorRecord, Now, Outbox, ReplyToken};
 use crate::groups::classic::StorePurpose;
@@ -26,8 +27,15 @@ pub enum Effect {
     OffsetCommit {
         group: GroupId,
         token: ReplyToken,
+        /// The producer of a transactional commit, whose offsets are pending when they are stored.
+        producer: Option<ProducerKey>,
         offsets: Vec<(TopicPartition, CommittedOffset)>,
         outcomes: PartitionOutcomes,
+    },
+    /// The offsets that are pending for the marker's producer are shown, or dropped.
+    TransactionEnd {
+        marker: TransactionMarker,
+        token: ReplyToken,
     },
     OffsetRemoval {
         group: GroupId,
@@ -41,12 +49,14 @@ pub enum Effect {
 }
 
 impl Effect {
-    pub(super) fn group(&self) -> &GroupId {
+    /// The group that the append is counted for. A marker concerns many groups.
+    pub(super) fn group(&self) -> Option<&GroupId> {
         match self {
             Self::ClassicGroup { group, .. }
             | Self::OffsetCommit { group, .. }
             | Self::OffsetRemoval { group, .. }
-            | Self::GroupRemoval { group, .. } => group,
+            | Self::GroupRemoval { group, .. } => Some(group),
+            Self::TransactionEnd { .. } => None,
         }
     }
 
@@ -60,7 +70,7 @@ impl Effect {
     pub(super) const fn answers_a_request(&self) -> bool {
         match self {
             Self::ClassicGroup { purpose, .. } => matches!(purpose, StorePurpose::Empty { reply: Some(_) }),
-            Self::OffsetCommit { .. } => true,
+            Self::OffsetCommit { .. } | Self::TransactionEnd { .. } => true,
             Self::OffsetRemoval { reply, .. } => reply.is_some(),
             Self::GroupRemoval { token, .. } => token.is_some(),
         }
@@ -69,18 +79,28 @@ impl Effect {
 
 impl Groups {
     pub(super) fn append(&mut self, records: Vec<CoordinatorRecord>, effect: Effect, outbox: &mut Outbox<Self>) {
-        let entry = self.entry_of_append(effect.group());
-        entry.appends_pending += 1;
-        entry.group_records_pending += usize::from(effect.is_of_group_record());
-        outbox.append(records, effect);
+        if let Some(group) = effect.group() {
+            let entry = self.entry_of_append(group);
+            entry.appends_pending += 1;
+            entry.group_records_pending += usize::from(effect.is_of_group_record());
+        }
+        match effect {
+            Effect::OffsetCommit { producer: Some(producer), .. } => {
+                outbox.append_transactional(producer, records, effect);
+            }
+            _ => {
+                outbox.append(records, effect);
+            }
+        }
     }
 
-    /// Counts the end of an append. Returns its group.
-    pub(super) fn end_append(&mut self, effect: &Effect) -> GroupId {
-        let entry = self.entry_of_append(effect.group());
+    /// Counts the end of an append. Returns its group, if it has one.
+    pub(super) fn end_append(&mut self, effect: &Effect) -> Option<GroupId> {
+        let group = effect.group()?;
+        let entry = self.entry_of_append(group);
         entry.appends_pending -= 1;
         entry.group_records_pending -= usize::from(effect.is_of_group_record());
-        effect.group().clone()
+        Some(group.clone())
     }
 
     fn entry_of_append(&mut self, group: &GroupId) -> &mut GroupEntry {
@@ -95,13 +115,21 @@ impl Groups {
                 let Group::Classic(group) = &mut entry.group;
                 group.on_record_committed(now, purpose);
             }
-            Effect::OffsetCommit { group, token, offsets, outcomes } => {
-                let entry = self.entry_of_append(&group);
-                for (partition, offset) in offsets {
-                    entry.offsets.end_commit(partition, Some((offset, append)));
+            Effect::OffsetCommit { group, token, producer, offsets, outcomes } => {
+                let places = written(append, outbox.log_end(), offsets.len());
+                for ((partition, offset), written) in offsets.into_iter().zip(places) {
+                    let entry = self.entry_of_append(&group);
+                    let Some(producer) = producer else {
+                        entry.offsets.end_commit(partition, Some((offset, written)));
+                        continue;
+                    };
+                    entry.offsets.transactional.finish(&partition);
+                    entry.offsets.end_commit(partition.clone(), None);
+                    self.add_pending(producer, &group, partition, offset, written);
                 }
                 outbox.reply(token, ReplyOutcome::OffsetCommit(Ok(outcomes)));
             }
+            Effect::TransactionEnd { marker, token } => self.on_marker_written(token, &marker, outbox),
             Effect::OffsetRemoval { group, partitions, reply } => {
                 let entry = self.entry_of_append(&group);
                 for partition in &partitions {
@@ -130,9 +158,13 @@ impl Groups {
                 let Group::Classic(group) = &mut self.entry_of_append(&group).group;
                 group.on_record_failed(now, purpose, error);
             }
-            Effect::OffsetCommit { group, token, offsets, .. } => {
+            Effect::TransactionEnd { token, .. } => outbox.reply(token, ReplyOutcome::Marker(Err(error))),
+            Effect::OffsetCommit { group, token, producer, offsets, .. } => {
                 let entry = self.entry_of_append(&group);
                 for (partition, _) in offsets {
+                    if producer.is_some() {
+                        entry.offsets.transactional.finish(&partition);
+                    }
                     entry.offsets.end_commit(partition, None);
                 }
                 outbox.reply(token, ReplyOutcome::OffsetCommit(Err(error)));

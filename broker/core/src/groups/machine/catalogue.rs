@@ -96,6 +96,11 @@ impl Groups {
             if entry.offsets.is_pending(partition) {
                 return LiveRecords::Pending;
             }
+            // The end of an open transaction may replace it, by their order in the log: it stays
+            // where it is, and so does the transaction.
+            if entry.offsets.transactional.contains(partition) {
+                continue;
+            }
             // Encoding cannot fail: both were encoded before, when they were written.
             if let (Ok(key), Ok(value)) =
                 (encode_offset_commit_key(group.as_str(), partition), encode_offset_commit_value(offset))

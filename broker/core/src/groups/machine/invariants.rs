@@ -40,7 +40,8 @@ impl Groups {
     pub(super) fn check_appends(&self, outbox: &Outbox<Self>) {
         let mut pending: BTreeMap<&GroupId, (usize, usize)> = BTreeMap::new();
         for effect in outbox.pending_effects() {
-            let (appends, group_records) = pending.entry(effect.group()).or_default();
+            let Some(group) = effect.group() else { continue };
+            let (appends, group_records) = pending.entry(group).or_default();
             *appends += 1;
             *group_records += usize::from(effect.is_of_group_record());
         }
@@ -64,7 +65,7 @@ impl Groups {
                 Effect::OffsetRemoval { group, partitions, .. } => {
                     partitions.iter().for_each(|partition| *removals.entry((group, partition)).or_default() += 1);
                 }
-                Effect::ClassicGroup { .. } | Effect::GroupRemoval { .. } => {}
+                Effect::ClassicGroup { .. } | Effect::GroupRemoval { .. } | Effect::TransactionEnd { .. } => {}
             }
         }
         let (mut counted_commits, mut counted_removals) = (Counts::new(), Counts::new());

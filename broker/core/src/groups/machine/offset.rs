@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rustmq_model::{Timestamp, TopicId, TopicName, TopicPartition};
+use rustmq_model::{ProducerKey, Timestamp, TopicId, TopicName, TopicPartition};
 
 use super::Groups;
 use super::append::Effect;
@@ -32,7 +32,7 @@ impl Groups {
         if let Err(error) = self.validate_commit(now, &request) {
             outbox.reply(token, ReplyOutcome::OffsetCommit(Err(error)));
         } else {
-            self.commit(now, token, request, outbox);
+            self.commit(now, token, request, None, outbox);
         }
         self.settle(now, &id, outbox);
         self.drop_if_blank(&id);
@@ -50,7 +50,16 @@ impl Groups {
         entry.group.validate_commit(now, request)
     }
 
-    fn commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest, outbox: &mut Outbox<Self>) {
+    /// Appends the offsets of a commit that was validated; with a producer, those of its
+    /// transaction.
+    pub(super) fn commit(
+        &mut self,
+        now: Now,
+        token: ReplyToken,
+        request: OffsetCommitRequest,
+        producer: Option<ProducerKey>,
+        outbox: &mut Outbox<Self>,
+    ) {
         let length_max = self.config.offset_metadata_length_max;
         let expires_at = request.retention.map(|retention| {
             Timestamp(now.wall.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
@@ -89,8 +98,11 @@ impl Groups {
         let entry = self.groups.get_mut(&request.group).expect("the group was validated");
         for (partition, _) in &offsets {
             entry.offsets.begin_commit(partition);
+            if producer.is_some() {
+                entry.offsets.transactional.begin(partition);
+            }
         }
-        let effect = Effect::OffsetCommit { group: request.group, token, offsets, outcomes };
+        let effect = Effect::OffsetCommit { group: request.group, token, producer, offsets, outcomes };
         self.append(records, effect, outbox);
     }
 
@@ -166,8 +178,12 @@ impl Groups {
     /// none.
     #[must_use]
     pub fn committed_topics(&self) -> BTreeSet<(TopicName, TopicId)> {
-        let offsets = self.groups.values().flat_map(|entry| entry.offsets.stored());
-        offsets.map(|(partition, offset, _)| (partition.topic.clone(), offset.topic_id)).collect()
+        let offsets = self.groups.values().map(|entry| &entry.offsets);
+        let topics = offsets.flat_map(|offsets| {
+            let stored = offsets.stored().map(|(partition, offset, _)| (&partition.topic, offset));
+            stored.chain(offsets.transactional.topics())
+        });
+        topics.map(|(topic, offset)| (topic.clone(), offset.topic_id)).collect()
     }
 
     /// Removes the offsets of topics that no longer exist, by name and id.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustmq_model::{Timestamp, TopicName, TopicPartition};
+use rustmq_model::{ProducerKey, Timestamp, TopicName, TopicPartition};
 
 use super::{GroupEntry, Groups, StoredRecord};
 use crate::coordinator::ReplayedRecord;
 use crate::groups::classic::ClassicGroup;
 use crate::groups::group::Group;
 use crate::groups::identity::GroupId;
-use crate::groups::offsets::CommittedOffset;
+use crate::groups::offsets::{CommittedOffset, Written};
 use crate::groups::records::{
     RecordError, RecordKey, decode_group_metadata_value, decode_key, decode_offset_commit_value,
 };
@@ -21,7 +21,8 @@ impl Groups {
             (RecordKey::OffsetCommit { group, topic, partition }, Some(value)) => {
                 let offset = decode_offset_commit_value(value)?;
                 let topic = self.loaded_topic(topic)?;
-                self.replay_offset(group, TopicPartition { topic, partition }, offset);
+                let written = Written { append: None, position: record.offset };
+                self.replay_offset(group, TopicPartition { topic, partition }, offset, written, record.producer);
             }
             (RecordKey::OffsetCommit { group, topic, partition }, None) => {
                 let topic = self.loaded_topic(topic)?;
@@ -49,16 +50,22 @@ impl Groups {
     }
 
     /// Offsets may come before the record of their group, or without such a record.
-    fn replay_offset(&mut self, group: &str, partition: TopicPartition, offset: CommittedOffset) {
-        if let Some(entry) = self.groups.get_mut(group) {
-            entry.offsets.replay(partition, offset);
-            return;
-        }
+    fn replay_offset(
+        &mut self,
+        group: &str,
+        partition: TopicPartition,
+        offset: CommittedOffset,
+        written: Written,
+        producer: Option<ProducerKey>,
+    ) {
         let id = GroupId::new(group);
-        let group = ClassicGroup::new(id.clone(), Arc::clone(&self.config), Timestamp::NONE);
-        let mut entry = GroupEntry::new(Group::Classic(group));
-        entry.offsets.replay(partition, offset);
-        self.groups.insert(id, entry);
+        let entry = self.groups.entry(id.clone()).or_insert_with(|| {
+            GroupEntry::new(Group::Classic(ClassicGroup::new(id.clone(), Arc::clone(&self.config), Timestamp::NONE)))
+        });
+        match producer {
+            Some(producer) => self.add_pending(producer, &id, partition, offset, written),
+            None => entry.offsets.store(partition, offset, written),
+        }
     }
 
     fn replay_offset_tombstone(&mut self, group: &str, partition: &TopicPartition) {
