@@ -4,13 +4,16 @@
 use std::fmt::Display;
 
 use rustmq_broker_service::groups::GroupError;
+use rustmq_broker_service::transactions::TransactionError;
 use rustmq_broker_service::{
     AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
-    DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, FetchError, FindCoordinatorError, GroupOffsetError,
-    ListOffsetsError, LocateError, MetadataError, ProduceError, ProducerIdError, Rejection, StorageError, UnknownTopic,
-    UnreadableError, UpdateFeaturesError,
+    DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, DescribeProducersError, FetchError,
+    FindCoordinatorError, GroupOffsetError, ListOffsetsError, ListTransactionsError, LocateError, MarkerError,
+    MetadataError, ProduceError, Rejection, StorageError, TransactionPartitionError, TransactionRejection,
+    UnknownTopic, UnreadableError, UpdateFeaturesError,
 };
-use rustmq_kafka_codec_messages::ErrorCode;
+use rustmq_kafka_codec_messages::{ApiKey, ErrorCode};
+use rustmq_model::TransactionalIdError;
 
 /// No error.
 pub const NONE: i16 = 0;
@@ -31,7 +34,6 @@ pub const INVALID_FETCH_SESSION_EPOCH: i16 = ErrorCode::InvalidFetchSessionEpoch
 pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = ErrorCode::FetchSessionTopicIdError as i16;
 pub const INCONSISTENT_TOPIC_ID: i16 = ErrorCode::InconsistentTopicId as i16;
 pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = ErrorCode::UnsupportedCompressionType as i16;
-pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ErrorCode::TransactionalIdAuthorizationFailed as i16;
 pub const INVALID_UPDATE_VERSION: i16 = ErrorCode::InvalidUpdateVersion as i16;
 pub const REBOOTSTRAP_REQUIRED: i16 = ErrorCode::RebootstrapRequired as i16;
 pub const MISMATCHED_ENDPOINT_TYPE: i16 = ErrorCode::MismatchedEndpointType as i16;
@@ -72,6 +74,32 @@ impl ApiError {
 /// The code of an error.
 pub fn code(error: &impl KafkaError) -> i16 {
     error.kafka() as i16
+}
+
+/// The code of an error for the clients of a version: older ones do not know the later codes of
+/// transactions (KIP-588, KIP-890).
+pub fn code_in(api: ApiKey, version: i16, error: &impl KafkaError) -> i16 {
+    let known = match (error.kafka(), api) {
+        (ErrorCode::ProducerFenced, ApiKey::InitProducerId) if version < 4 => ErrorCode::InvalidProducerEpoch,
+        (ErrorCode::ProducerFenced, ApiKey::AddPartitionsToTxn | ApiKey::AddOffsetsToTxn | ApiKey::EndTxn)
+            if version < 2 =>
+        {
+            ErrorCode::InvalidProducerEpoch
+        }
+        (ErrorCode::TransactionAbortable, ApiKey::InitProducerId | ApiKey::AddPartitionsToTxn) if version < 5 => {
+            ErrorCode::InvalidTxnState
+        }
+        (ErrorCode::TransactionAbortable, ApiKey::AddOffsetsToTxn | ApiKey::EndTxn | ApiKey::TxnOffsetCommit)
+            if version < 4 =>
+        {
+            ErrorCode::InvalidTxnState
+        }
+        (ErrorCode::TransactionAbortable, ApiKey::Produce) if version < 11 => ErrorCode::InvalidTxnState,
+        // Retriable for every client, and without a refresh of metadata.
+        (ErrorCode::ConcurrentTransactions, ApiKey::Produce) if version < 12 => ErrorCode::NotEnoughReplicas,
+        (code, _) => code,
+    };
+    known as i16
 }
 
 /// The code of a coordinator's refusal.
@@ -177,7 +205,19 @@ impl KafkaError for ProduceError {
             Self::NotForTheLog(_) => ErrorCode::InvalidRecord,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            // Retriable, and without a refresh of metadata.
+            Self::InvalidTransaction(TransactionRejection::EarlierOpen { .. }) => ErrorCode::NotEnoughReplicas,
             Self::InvalidTransaction(_) => ErrorCode::InvalidTxnState,
+            Self::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            Self::Transaction(error) => match error.kafka() {
+                // Producers know the code of the log's own refusal.
+                ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+                // A producer takes these for errors of its coordinator, which it did not ask.
+                ErrorCode::CoordinatorLoadInProgress
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+                code => code,
+            },
             Self::TooManyProducers { .. } => ErrorCode::KafkaStorageError,
             Self::TimedOut => ErrorCode::RequestTimedOut,
             Self::Storage(error) => error.kafka(),
@@ -194,7 +234,6 @@ impl KafkaError for BatchRefusal {
             Self::Undecodable { .. } => ErrorCode::UnknownServerError,
             Self::DecompressedTooLarge { .. } | Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Invalid(_) => ErrorCode::InvalidRecord,
-            Self::Transactional => ErrorCode::UnsupportedVersion,
             Self::ClaimsAppendTime | Self::TimestampsOutOfRange { .. } => ErrorCode::InvalidTimestamp,
         }
     }
@@ -229,16 +268,6 @@ impl KafkaError for DeleteRecordsError {
             Self::NotDeletable { .. } => ErrorCode::PolicyViolation,
             Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
             Self::Storage(error) => error.kafka(),
-        }
-    }
-}
-
-impl KafkaError for ProducerIdError {
-    fn kafka(&self) -> ErrorCode {
-        match self {
-            Self::EmptyTransactionalId => ErrorCode::InvalidRequest,
-            Self::Transactional => ErrorCode::UnsupportedVersion,
-            Self::Command(error) => error.kafka(),
         }
     }
 }
@@ -278,7 +307,7 @@ impl KafkaError for CreateTopicsError {
 impl KafkaError for CreatePartitionsError {
     fn kafka(&self) -> ErrorCode {
         match self {
-            Self::OffsetsTopic => ErrorCode::InvalidRequest,
+            Self::CoordinatorTopic { .. } => ErrorCode::InvalidRequest,
             Self::NotBegun => ErrorCode::RequestTimedOut,
             Self::Command(error) => error.kafka(),
         }
@@ -352,12 +381,85 @@ impl KafkaError for Rejection {
     }
 }
 
+// Transactions.
+
+impl KafkaError for TransactionalIdError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Empty | Self::TooLong { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for TransactionError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTransactionTimeout { .. } => ErrorCode::InvalidTransactionTimeout,
+            Self::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+            Self::ProducerFenced => ErrorCode::ProducerFenced,
+            Self::InvalidTransactionState => ErrorCode::InvalidTxnState,
+            Self::ConcurrentTransactions => ErrorCode::ConcurrentTransactions,
+            Self::NotInTransaction => ErrorCode::TransactionAbortable,
+            Self::TooManyPartitions => ErrorCode::UnknownServerError,
+            Self::TransactionalIdNotFound => ErrorCode::TransactionalIdNotFound,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl KafkaError for TransactionPartitionError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+            // As in Kafka, where no client may write to an internal topic.
+            Self::InternalTopic { .. } => ErrorCode::TopicAuthorizationFailed,
+            Self::NotAttempted => ErrorCode::OperationNotAttempted,
+            Self::Transaction(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for ListTransactionsError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidPattern { .. } => ErrorCode::InvalidRegularExpression,
+            Self::Transaction(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for DescribeProducersError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::InvalidTopicName(_) => ErrorCode::InvalidTopicException,
+            Self::Locate(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for MarkerError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Locate(error) => error.kafka(),
+            Self::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::FencedCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::Storage(error) => error.kafka(),
+            Self::Refused(_) => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
 // Groups.
 
 impl KafkaError for FindCoordinatorError {
     fn kafka(&self) -> ErrorCode {
         match self {
-            Self::NoOffsetsTopic(_) | Self::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+            Self::NoTopic(_) | Self::NotAvailable => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

@@ -92,6 +92,11 @@ pub fn milliseconds(value: i32) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
 
+/// A duration in milliseconds; a negative one stands for none.
+pub fn unless_negative(value: i64) -> Option<Duration> {
+    u64::try_from(value).ok().map(Duration::from_millis)
+}
+
 pub const fn mode(validate_only: bool) -> Mode {
     if validate_only { Mode::ValidateOnly } else { Mode::Apply }
 }

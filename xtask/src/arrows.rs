@@ -94,7 +94,19 @@ const WORDS: &[(&str, &str, &[&str])] = &[
     ),
     // Why a log does not start, and how much memory it takes: for the process.
     ("engine/shard", "engine/core", &["PartitionReplayError", "MemoryLevel", "tail_share"]),
-    ("broker/service", "engine/api", &["AbortedTransaction", "EpochEnd", "FoundOffset", "Frontiers", "Isolation"]),
+    (
+        "broker/service",
+        "engine/api",
+        &[
+            "AbortedTransaction",
+            "EpochEnd",
+            "FoundOffset",
+            "Frontiers",
+            "Isolation",
+            "ProducerState",
+            "TransactionRejection",
+        ],
+    ),
     (
         "broker/service",
         "controller/core",
@@ -148,6 +160,13 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "Protocol",
             "SyncRequest",
             "Synced",
+            // Transactions: `broker/core/src/transactions`.
+            "EndTxnRequest",
+            "InitProducerIdRequest",
+            "TransactionDescription",
+            "TransactionError",
+            "TransactionListing",
+            "TransactionState",
         ],
     ),
 ];

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use rand::RngExt;
-use rustmq_broker_core::producer_ids::ProducerIds;
 use rustmq_controller_api::{Applied, Controller, SubmitError};
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_controller_core::{BrokerRegistration, ClusterState, Command, Configs, Outcome, Rejection};
@@ -19,10 +18,12 @@ use tokio::task::JoinSet;
 use crate::clock::wall_clock;
 use crate::command::CommandError;
 use crate::config::{BrokerConfig, BrokerSettings};
-use crate::coordination::{GroupCoordinators, GroupKind};
+use crate::coordination::{GroupCoordinators, GroupKind, LocalCoordinators, TransactionCoordinators, TransactionKind};
 use crate::failure::FailureNotice;
+use crate::markers::MarkerPort;
 use crate::metadata_follower::{CatchUp, MetadataFollower};
 use crate::metrics::{LagCollector, Metrics};
+use crate::producer_ids::ProducerIdSource;
 use crate::validation::CompressedRecords;
 use crate::view::{ClusterView, LocateError, Located, TopicRef};
 
@@ -50,7 +51,9 @@ pub struct Broker {
     pub(crate) controller: Arc<dyn Controller>,
     pub(crate) view: Arc<RwLock<ClusterView>>,
     pub(crate) coordinators: Arc<GroupCoordinators>,
-    pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
+    pub(crate) transactions: Arc<TransactionCoordinators>,
+    pub(crate) markers: Arc<MarkerPort>,
+    pub(crate) producer_ids: Arc<ProducerIdSource>,
     pub(crate) metrics: Metrics,
     /// The current value of `produce.check_compressed_records`.
     checks_compressed_records: AtomicBool,
@@ -87,8 +90,13 @@ impl Broker {
         let groups = GroupKind::new(&settings);
         let coordinators =
             GroupCoordinators::new(groups, engine.clone(), Arc::clone(&view), config.limits, failure.clone());
-        let (followed, shown) = (Arc::clone(&view), Arc::clone(&coordinators));
-        let mut follower = MetadataFollower::new(id, static_configs, engine.clone(), followed, shown);
+        let markers = Arc::new(MarkerPort::new(engine.clone(), Arc::clone(&view)));
+        let producer_ids = Arc::new(ProducerIdSource::new(id, Arc::clone(&controller)));
+        let kind = TransactionKind::new(&settings, Arc::clone(&markers), Arc::clone(&producer_ids));
+        let transactions =
+            TransactionCoordinators::new(kind, engine.clone(), Arc::clone(&view), config.limits, failure.clone());
+        let hosted = LocalCoordinators { groups: Arc::clone(&coordinators), transactions: Arc::clone(&transactions) };
+        let mut follower = MetadataFollower::new(id, static_configs, engine.clone(), Arc::clone(&view), hosted);
         follower.adopt(&snapshot.state).await;
         let (catch_ups, catch_up_requests) = mpsc::channel(CATCH_UPS_MAX);
         let mut tasks = JoinSet::new();
@@ -104,7 +112,9 @@ impl Broker {
             controller,
             view,
             coordinators,
-            producer_ids: tokio::sync::Mutex::new(ProducerIds::default()),
+            transactions,
+            markers,
+            producer_ids,
             metrics,
             catch_ups,
             failure,
@@ -136,6 +146,7 @@ impl Broker {
         // Coordinators end first: their callers need not wait for the follower, and a topic that it
         // shows from now on starts no coordinator.
         self.coordinators.shutdown().await;
+        self.transactions.shutdown().await;
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
     }

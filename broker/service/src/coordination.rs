@@ -4,7 +4,8 @@
 //! The machines of `rustmq-broker-core` make all decisions of a coordinator. This module gives them
 //! their clock, their log and their callers, in the same way for every kind ([`kind`]): [`shard`]
 //! guards one machine and its callers; [`driver`] is the task that loads it ([`load`],
-//! [`log_reader`]) and executes its appends and trims. [`groups`] is the kind for consumer groups.
+//! [`log_reader`]) and executes its appends and trims. [`groups`] is the kind for consumer groups,
+//! [`transactions`] that for transactions.
 
 mod driver;
 mod groups;
@@ -14,6 +15,7 @@ mod log_reader;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,17 +24,46 @@ use parking_lot::{Mutex, RwLock};
 use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorMachine, coordinator_partition};
 use rustmq_broker_core::replicas::ReplicaRole;
 use rustmq_engine_api::{Engine, PartitionReader};
-use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
 use tokio::task::JoinSet;
 
 pub use self::groups::GroupWait;
 pub(crate) use self::groups::{GroupCoordinators, GroupKind};
 use self::kind::CoordinatorKind;
 use self::shard::{CoordinatorShard, ShardLimits};
+pub use self::transactions::TransactionWait;
+pub(crate) use self::transactions::{TransactionCoordinators, TransactionKind};
 use crate::clock::Clock;
 use crate::config::BrokerLimits;
 use crate::failure::FailureNotice;
-use crate::view::{ClusterView, TopicEntry};
+use crate::view::{ClusterView, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicEntry};
+
+/// The coordinators of every kind.
+pub(crate) struct LocalCoordinators {
+    pub(crate) groups: Arc<GroupCoordinators>,
+    pub(crate) transactions: Arc<TransactionCoordinators>,
+}
+
+impl LocalCoordinators {
+    /// A topic has changed, or is new.
+    pub(crate) fn follow(&self, entry: &TopicEntry) {
+        match entry.topic.name.as_str() {
+            OFFSETS_TOPIC => self.groups.follow(entry),
+            TRANSACTIONS_TOPIC => self.transactions.follow(entry),
+            _ => {}
+        }
+    }
+
+    /// A topic is deleted.
+    pub(crate) fn on_deleted(&self, topic: &TopicName) {
+        match topic.as_str() {
+            OFFSETS_TOPIC => self.groups.resign(),
+            TRANSACTIONS_TOPIC => self.transactions.resign(),
+            _ => {}
+        }
+        self.groups.forget_topic(topic);
+    }
+}
 
 /// All coordinators of one kind on this broker.
 pub(crate) struct Coordinators<K: CoordinatorKind> {

@@ -67,8 +67,8 @@ pub struct FetchedOffset {
 pub enum FindCoordinatorError {
     /// The error may be temporary: clients ask again.
     #[error(transparent)]
-    NoOffsetsTopic(AutoCreationError),
-    #[error("the coordinator cannot serve the group now; try again")]
+    NoTopic(AutoCreationError),
+    #[error("no coordinator serves the group or transactional id now; try again")]
     NotAvailable,
 }
 
@@ -112,17 +112,25 @@ impl Session {
     /// This fails with a [`FindCoordinatorError`] if the topic of committed offsets cannot be
     /// created, or if no coordinator serves the group now. Both may be temporary.
     pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, FindCoordinatorError> {
-        if self.topic_id(OFFSETS_TOPIC).is_none() {
-            let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
-            if let Some(error) = failures.into_values().next() {
-                tracing::warn!(topic = OFFSETS_TOPIC, %error, "the topic of committed offsets was not created");
-                return Err(FindCoordinatorError::NoOffsetsTopic(error));
-            }
-        }
+        self.ensure_coordinator_topic(OFFSETS_TOPIC).await?;
         if self.broker.coordinators.coordinates(group) {
             Ok(self.broker.id)
         } else {
             Err(FindCoordinatorError::NotAvailable)
+        }
+    }
+
+    /// Creates the topic of coordinators, unless it exists.
+    pub(crate) async fn ensure_coordinator_topic(&self, topic: &'static str) -> Result<(), FindCoordinatorError> {
+        if self.topic_id(topic).is_some() {
+            return Ok(());
+        }
+        match self.auto_create(vec![topic.to_owned()]).await.into_values().next() {
+            None => Ok(()),
+            Some(error) => {
+                tracing::warn!(topic, %error, "a topic of coordinators was not created");
+                Err(FindCoordinatorError::NoTopic(error))
+            }
         }
     }
 

@@ -4,9 +4,10 @@
 //! Reading order: [`Broker`] in `broker` (its parts, start and end), [`Session`] in `session` (the
 //! caller of an operation; every operation is a method of it), `view` and `metadata_follower` (the
 //! broker's copy of the metadata), then one file per capability: `metadata`, `produce` with
-//! `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`, `group_requests` over
-//! `coordination`, `producer_ids`, `log_dirs`, `features`. Nothing here stores records or orders
-//! metadata: the engine and the controller do.
+//! `validation` and `verification`, `fetch`, `offsets`, `records`, `topics`, `configs`,
+//! `group_requests` and `transaction_requests` over `coordination`, `markers`, `producer_ids`,
+//! `log_dirs`, `features`. Nothing here stores records or orders metadata: the engine and the
+//! controller do.
 //!
 //! Each operation has an error of its own in its file, and each error a kind ([`ErrorKind`]): the
 //! caller's next step. Errors that many operations share are in `view` ([`LocateError`]), `storage`
@@ -29,7 +30,7 @@
 //!
 //! let topic = TopicRef::Name("orders".to_owned());
 //! let batch = ProducePartition { topic, partition: PartitionId(0), records: batch_of(&["a value"]) };
-//! let request = Produce { acks: Acks::All, partitions: vec![batch] };
+//! let request = Produce { acks: Acks::All, transaction: None, partitions: vec![batch] };
 //! // The first wait ends when the engine has the batch, the second when it is synced.
 //! let results = session.produce(request).await.wait().await;
 //! assert_eq!(results[0].as_ref().map(|produced| produced.base_offset), Ok(Offset(0)));
@@ -49,6 +50,7 @@ mod fetch;
 mod group_requests;
 pub mod groups;
 mod log_dirs;
+mod markers;
 mod metadata;
 mod metadata_follower;
 mod metrics;
@@ -62,7 +64,10 @@ mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topics;
+mod transaction_requests;
+pub mod transactions;
 mod validation;
+mod verification;
 mod view;
 
 pub use broker::{Broker, StartError};
@@ -72,7 +77,7 @@ pub use configs::{
     AlterConfigsError, ConfigQuery, DescribeConfigsError, InvalidBrokerId, InvalidGroupName, ResourceAlteration,
     ResourceKind, ResourceName,
 };
-pub use coordination::GroupWait;
+pub use coordination::{GroupWait, TransactionWait};
 pub use failure::FailureNotice;
 pub use features::{ClusterFeatures, SupportedFeature, UpdateFeaturesError};
 pub use fetch::{Fetch, FetchError, FetchPartition, FetchedPartition};
@@ -80,13 +85,13 @@ pub use group_requests::{
     CommitEntry, FetchedOffset, FindCoordinatorError, GroupCommit, GroupOffsetError, OffsetsWanted,
 };
 pub use log_dirs::{LogDir, LogDirSelection};
+pub use markers::MarkerError;
 pub use metadata::{
     AutoCreation, BrokerNode, ClusterMetadata, MetadataError, PartitionMetadata, TopicAnswer, TopicMetadata,
     TopicSelection,
 };
 pub use offsets::{EpochQuery, ListOffsetsError, OffsetAt, OffsetQuery};
 pub use produce::{Acks, Produce, ProduceError, ProducePartition, ProduceWait, Produced};
-pub use producer_ids::{ProducerIdError, ProducerIdRequest};
 pub use records::{DeleteBefore, DeleteRecordsError, RecordDeletion};
 pub use refusals::Refusals;
 pub use session::{Caller, Principal, Session};
@@ -94,7 +99,12 @@ pub use storage::{OffsetOutOfRange, StorageError, UnreadableError};
 pub use topics::{
     AutoCreationError, CreatePartitionsError, CreateTopicsError, DeleteTopicsError, Mode, TopicCreation, TopicPlacement,
 };
+pub use transaction_requests::{
+    DescribeProducersError, ListTransactionsError, PartitionsPurpose, TransactionPartitionError, TransactionPartitions,
+    TransactionQuery,
+};
 pub use validation::{BatchRefusal, FaultReason, InvalidBatch, RecordFault};
+pub use verification::ProduceTransaction;
 pub use view::{LocateError, TopicRef, UnknownPartition, UnknownTopic};
 
 /// Types of the layers below that requests and results contain.
@@ -106,4 +116,6 @@ pub use rustmq_controller_core::{
     ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, FeatureDirection,
     FeatureUpdate, InvalidUpdateReason, NewPartitions, Rejection,
 };
-pub use rustmq_engine_api::{AbortedTransaction, EpochEnd, FoundOffset, Frontiers, Isolation};
+pub use rustmq_engine_api::{
+    AbortedTransaction, EpochEnd, FoundOffset, Frontiers, Isolation, ProducerState, TransactionRejection,
+};

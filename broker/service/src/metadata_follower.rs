@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::broker::stopped;
 use crate::clock::Clock;
-use crate::coordination::GroupCoordinators;
-use crate::view::{ClusterView, OFFSETS_TOPIC, TopicEntry};
+use crate::coordination::LocalCoordinators;
+use crate::view::{ClusterView, TopicEntry};
 
 /// Answered when the view shows all commands that were submitted before.
 pub(crate) type CatchUp = oneshot::Sender<()>;
@@ -28,7 +28,7 @@ pub(crate) struct MetadataFollower {
     replicas: LocalReplicas<PartitionReader, OpenError>,
     engine: Engine,
     view: Arc<RwLock<ClusterView>>,
-    coordinators: Arc<GroupCoordinators>,
+    coordinators: LocalCoordinators,
     clock: Clock,
 }
 
@@ -38,7 +38,7 @@ impl MetadataFollower {
         static_configs: Arc<StaticConfigs>,
         engine: Engine,
         view: Arc<RwLock<ClusterView>>,
-        coordinators: Arc<GroupCoordinators>,
+        coordinators: LocalCoordinators,
     ) -> Self {
         let replicas = LocalReplicas::new(broker, static_configs);
         Self { replicas, engine, view, coordinators, clock: Clock::new() }
@@ -129,18 +129,13 @@ impl MetadataFollower {
 
     fn show(&self, shown: ShownTopic<PartitionReader, OpenError>) {
         let entry = Arc::new(TopicEntry { topic: shown.topic, config: shown.config, replicas: shown.replicas });
-        if entry.topic.name.as_str() == OFFSETS_TOPIC {
-            self.coordinators.follow(&entry);
-        }
+        self.coordinators.follow(&entry);
         self.view.write().put(entry);
     }
 
     fn hide(&self, id: TopicId, name: &TopicName) {
         self.view.write().remove(id);
-        if name.as_str() == OFFSETS_TOPIC {
-            self.coordinators.resign();
-        }
-        self.coordinators.forget_topic(name);
+        self.coordinators.on_deleted(name);
     }
 
     async fn delete(&mut self, ids: Vec<TopicIdPartition>) {

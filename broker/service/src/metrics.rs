@@ -1,6 +1,7 @@
-//! The broker's metrics: produce, fetch, groups, and consumer lag.
+//! The broker's metrics: produce, fetch, groups, consumer lag, and transactions.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -13,6 +14,7 @@ use rustmq_broker_core::groups::request::OffsetSelection;
 use rustmq_model::TopicId;
 
 use crate::broker::Broker;
+use crate::clock::wall_clock;
 use crate::view::TopicRef;
 
 /// Upper bounds in seconds, from a fast sync to a client's timeout.
@@ -35,7 +37,7 @@ pub(crate) struct FetchMetrics {
     pub(crate) seconds: Histogram,
 }
 
-/// The counters of produce and fetch. [`LagCollector`] computes the metrics of groups at each
+/// The counters of produce and fetch. [`LagCollector`] computes the metrics of coordinators at each
 /// scrape.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -78,8 +80,8 @@ impl Metrics {
     }
 }
 
-/// Groups and their lag, read from the coordinators at each scrape. The number of lag series is
-/// bounded.
+/// Groups with their lag, and transactions, read from the coordinators at each scrape. The number
+/// of lag series is bounded.
 #[derive(Debug)]
 pub(crate) struct LagCollector {
     broker: Weak<Broker>,
@@ -100,6 +102,23 @@ impl LagCollector {
             gauge.encode(states.encode_family(&[("state", state.as_str())])?)?;
         }
         Ok(())
+    }
+
+    fn encode_transactions(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let gauge = ConstGauge::new(0_i64);
+        let help = "Transactional ids by the state of their last transaction";
+        let mut states = encoder.encode_descriptor("rustmq_transactions", help, None, gauge.metric_type())?;
+        for (state, count) in broker.transactions.state_counts() {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(states.encode_family(&[("state", state.name())])?)?;
+        }
+        let age =
+            broker.transactions.oldest_prepared().map_or(0, |since| wall_clock().0.saturating_sub(since.0).max(0));
+        let help =
+            "Seconds since the oldest decision of a transaction whose markers are not all written; 0 without one";
+        let gauge = ConstGauge::new(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
+        let metric = "rustmq_transactions_oldest_prepared_seconds";
+        gauge.encode(encoder.encode_descriptor(metric, help, None, gauge.metric_type())?)
     }
 
     fn encode_lag(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
@@ -138,6 +157,7 @@ impl Collector for LagCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Some(broker) = self.broker.upgrade() else { return Ok(()) };
         Self::encode_groups(&broker, &mut encoder)?;
+        Self::encode_transactions(&broker, &mut encoder)?;
         Self::encode_lag(&broker, &mut encoder)
     }
 }

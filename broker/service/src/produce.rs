@@ -3,13 +3,15 @@
 //!
 //! There are two phases, so that requests of one connection take effect in order while their waits
 //! overlap: [`Session::produce`] returns when the engine has accepted the batches,
-//! [`ProduceWait::wait`] when they are acknowledged.
+//! [`ProduceWait::wait`] when they are acknowledged. The first phase waits for the transaction
+//! coordinator if a batch begins a transaction in its partition (`verification`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_broker_core::ErrorKind;
+use rustmq_broker_core::transactions::TransactionError;
 use rustmq_engine_api::{
     Append, AppendError, AppendFrontier, AppendSource, AppendWait, Appended, BatchRejection, TransactionRejection,
 };
@@ -21,6 +23,7 @@ use crate::metrics::ProduceMetrics;
 use crate::session::Session;
 use crate::storage::StorageError;
 use crate::validation::{BatchRefusal, InspectionLimits, RecordFault, ValidBatch, validate};
+use crate::verification::{CheckedBatch, ProduceTransaction};
 use crate::view::{LocateError, TopicRef, is_internal};
 
 /// The shortest wait for an answer: Kafka's timeout bounds the wait for replicas only, and some
@@ -56,6 +59,8 @@ impl Acks {
 #[derive(Clone, Debug)]
 pub struct Produce {
     pub acks: Acks,
+    /// The transaction of those batches that are transactional.
+    pub transaction: Option<ProduceTransaction>,
     pub partitions: Vec<ProducePartition>,
 }
 
@@ -96,6 +101,11 @@ pub enum ProduceError {
     InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
     #[error("The batch does not fit its producer's transaction: {0}.")]
     InvalidTransaction(#[source] TransactionRejection),
+    #[error("A batch is in a transaction, and the request names no transactional id.")]
+    NoTransactionalId,
+    /// The transaction coordinator has refused the batch. The inner error has the reason.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
     /// The state of idle producers expires after producer.id.expiration.ms.
     #[error("The partition already remembers {limit} idempotent producers: it takes more when idle ones expire.")]
     TooManyProducers { limit: usize },
@@ -117,10 +127,13 @@ impl ProduceError {
             Self::NotEnoughReplicas { .. } | Self::TimedOut => ErrorKind::Retry,
             Self::TooManyProducers { .. } => ErrorKind::Unavailable,
             Self::InvalidProducerEpoch { .. } => ErrorKind::Fenced,
+            Self::Transaction(error) => error.kind(),
+            Self::InvalidTransaction(TransactionRejection::EarlierOpen { .. }) => ErrorKind::Retry,
             Self::InternalTopic { .. }
             | Self::NotForTheLog(_)
             | Self::OutOfOrderSequence { .. }
-            | Self::InvalidTransaction(_) => ErrorKind::Invalid,
+            | Self::InvalidTransaction(_)
+            | Self::NoTransactionalId => ErrorKind::Invalid,
         }
     }
 
@@ -181,16 +194,23 @@ impl Session {
     pub async fn produce(&self, request: Produce) -> ProduceWait {
         let started = Instant::now();
         let now = wall_clock();
-        let mut pending = Vec::with_capacity(request.partitions.len());
-        let mut appends = Vec::with_capacity(request.partitions.len());
+        let mut batches = Vec::with_capacity(request.partitions.len());
         let mut turn = Instant::now();
         for partition in request.partitions {
             if turn.elapsed() >= TURN_MAX {
                 tokio::task::yield_now().await;
                 turn = Instant::now();
             }
-            match self.prepare(partition, request.acks, now).await {
-                Ok((append, topic, log_append_time)) => {
+            batches.push(self.prepare(partition, request.acks, now).await);
+        }
+        let deadline = self.deadline().map(|at| at.max(started + WAIT_MIN));
+        let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.verify_transaction(request.transaction.as_ref(), &mut batches, wait_max).await;
+        let mut pending = Vec::with_capacity(batches.len());
+        let mut appends = Vec::with_capacity(batches.len());
+        for batch in batches {
+            match batch {
+                Ok(CheckedBatch { append, topic, log_append_time }) => {
                     let partition = append.id.partition;
                     let records = u64::try_from(append.header.record_count).unwrap_or(0);
                     let bytes = append.batch.len() as u64;
@@ -202,7 +222,7 @@ impl Session {
         }
         let appends = self.broker.engine.append(appends).await;
         let metrics = Arc::clone(&self.broker.metrics.produce);
-        let deadline = self.deadline().filter(|_| request.acks != Acks::None).map(|at| at.max(started + WAIT_MIN));
+        let deadline = deadline.filter(|_| request.acks != Acks::None);
         ProduceWait { pending, appends, started, deadline, metrics }
     }
 
@@ -211,7 +231,7 @@ impl Session {
         partition: ProducePartition,
         acks: Acks,
         now: Timestamp,
-    ) -> Result<(Append, TopicName, Timestamp), ProduceError> {
+    ) -> Result<CheckedBatch, ProduceError> {
         let located = self.broker.locate(&partition.topic, partition.partition, None)?;
         let topic = &located.entry.topic;
         if is_internal(topic.name.as_str()) {
@@ -237,7 +257,7 @@ impl Session {
         let until = acks.frontier();
         let append =
             Append { id: located.id, leader_epoch, batch: bytes, header, source: AppendSource::Client(None), until };
-        Ok((append, topic.name.clone(), log_append_time))
+        Ok(CheckedBatch { append, topic: topic.name.clone(), log_append_time })
     }
 }
 
@@ -279,7 +299,8 @@ impl ProduceWait {
     }
 }
 
-fn refusal(error: AppendError, topic: TopicName, partition: PartitionId) -> ProduceError {
+/// The client's error for a batch that the engine has refused.
+pub(crate) fn refusal(error: AppendError, topic: TopicName, partition: PartitionId) -> ProduceError {
     match error {
         AppendError::UnknownPartition | AppendError::CutOff => LocateError::NotLeader { topic, partition }.into(),
         AppendError::FencedLeaderEpoch { given, current } => LocateError::FencedLeaderEpoch { given, current }.into(),

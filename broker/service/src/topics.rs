@@ -17,7 +17,7 @@ use crate::clock::wall_clock;
 use crate::command::{CommandError, each};
 use crate::refusals::Refusals;
 use crate::session::Session;
-use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
+use crate::view::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicRef, is_reserved};
 
 /// Whether a request makes its changes, or only validates them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +123,9 @@ impl DeleteTopicsError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreatePartitionsError {
     #[error(
-        "The partitions of {OFFSETS_TOPIC} cannot be added to: groups are found by their number, and would lose their offsets."
+        "The partitions of {topic} cannot be added to: coordinators are found by their number, and would lose their state."
     )]
-    OffsetsTopic,
+    CoordinatorTopic { topic: &'static str },
     /// Nothing was done.
     #[error("Creating partitions did not begin within the request's timeout.")]
     NotBegun,
@@ -138,7 +138,7 @@ impl CreatePartitionsError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::OffsetsTopic => ErrorKind::Invalid,
+            Self::CoordinatorTopic { .. } => ErrorKind::Invalid,
             Self::NotBegun => ErrorKind::Retry,
             Self::Command(error) => error.kind(),
         }
@@ -223,9 +223,10 @@ impl Session {
         topics: Vec<NewPartitions>,
         mode: Mode,
     ) -> Vec<Result<ExtendedTopic, CreatePartitionsError>> {
-        let judge = |topic: NewPartitions| match topic.name == OFFSETS_TOPIC {
-            true => Err(CreatePartitionsError::OffsetsTopic),
-            false => Ok(topic),
+        let judge = |topic: NewPartitions| match topic.name.as_str() {
+            OFFSETS_TOPIC => Err(CreatePartitionsError::CoordinatorTopic { topic: OFFSETS_TOPIC }),
+            TRANSACTIONS_TOPIC => Err(CreatePartitionsError::CoordinatorTopic { topic: TRANSACTIONS_TOPIC }),
+            _ => Ok(topic),
         };
         let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
         refusals.join(self.extend_accepted(topics, mode).await)
@@ -247,13 +248,14 @@ impl Session {
         }
     }
 
-    /// Creates topics that a request needs and that do not exist. Returns the topics that were not
-    /// created, with the reasons.
+    /// Creates topics that a request needs and that do not exist, also those of coordinators, whose
+    /// names clients may not use. Returns the topics that were not created, with the reasons.
     pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, AutoCreationError> {
         let settings = self.broker.effective_config();
         let brokers = self.broker.view.read().state.brokers().len();
         let creation = |name: &String| match name.as_str() {
             OFFSETS_TOPIC => offsets_topic(&settings, brokers),
+            TRANSACTIONS_TOPIC => transactions_topic(&settings, brokers),
             _ => TopicCreation {
                 name: name.clone(),
                 placement: TopicPlacement::Count { partitions: None, replication_factor: None },
@@ -263,11 +265,13 @@ impl Session {
         let mut distinct = names;
         distinct.sort_unstable();
         distinct.dedup();
-        let topics = distinct.iter().map(creation).collect();
+        let topics = distinct.iter().map(|name| new_topic(creation(name), &settings)).collect();
         let session = self.with_timeout(AUTO_CREATION_TIMEOUT);
-        let created = session.create_topics(topics, Mode::Apply);
-        let Ok(results) = timeout(AUTO_CREATION_TIMEOUT, created).await else {
-            return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect();
+        let created = session.create_accepted(topics, Mode::Apply);
+        let results = match timeout(AUTO_CREATION_TIMEOUT, created).await {
+            Ok(Ok(results)) => results,
+            Ok(Err(error)) => return distinct.into_iter().map(|name| (name, error.clone().into())).collect(),
+            Err(_) => return distinct.into_iter().map(|name| (name, AutoCreationError::TimedOut)).collect(),
         };
         let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicsError>)| match result {
             // Another request has created it meanwhile.
@@ -304,14 +308,27 @@ fn new_topic(topic: TopicCreation, settings: &EffectiveBrokerConfig) -> NewTopic
 
 /// The topic of committed offsets, with as many replicas as there are brokers for.
 fn offsets_topic(settings: &EffectiveBrokerConfig, brokers: usize) -> TopicCreation {
-    let brokers = i16::try_from(brokers).unwrap_or(i16::MAX);
+    let (partitions, factor) = (settings.offsets_topic_partitions, settings.offsets_topic_replication_factor);
     let configs = [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
+    coordinator_topic(OFFSETS_TOPIC, partitions, replicas(factor, brokers), &configs)
+}
+
+/// The topic of transactional ids, in the same way.
+fn transactions_topic(settings: &EffectiveBrokerConfig, brokers: usize) -> TopicCreation {
+    let (partitions, factor) = (settings.transaction_topic_partitions, settings.transaction_topic_replication_factor);
+    let configs = [("cleanup.policy", "compact"), ("compression.type", "uncompressed"), ("segment.bytes", "104857600")];
+    coordinator_topic(TRANSACTIONS_TOPIC, partitions, replicas(factor, brokers), &configs)
+}
+
+fn replicas(wanted: i16, brokers: usize) -> i16 {
+    wanted.min(i16::try_from(brokers).unwrap_or(i16::MAX))
+}
+
+fn coordinator_topic(name: &str, partitions: i32, replication_factor: i16, configs: &[(&str, &str)]) -> TopicCreation {
+    let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
     TopicCreation {
-        name: OFFSETS_TOPIC.to_owned(),
-        placement: TopicPlacement::Count {
-            partitions: Some(settings.offsets_topic_partitions),
-            replication_factor: Some(settings.offsets_topic_replication_factor.min(brokers)),
-        },
-        configs: configs.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into(),
+        name: name.to_owned(),
+        placement: TopicPlacement::Count { partitions: Some(partitions), replication_factor: Some(replication_factor) },
+        configs: configs.collect(),
     }
 }

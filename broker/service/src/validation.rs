@@ -131,9 +131,6 @@ fn check_header(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<BatchHea
     if header.attributes.is_control() {
         return Err(InvalidBatch::ControlRecords.into());
     }
-    if header.attributes.is_transactional() {
-        return Err(BatchRefusal::Transactional);
-    }
     if header.has_producer() && (header.base_sequence.0 < 0 || header.producer_epoch < ProducerEpoch(0)) {
         let (producer, sequence, epoch) = (header.producer_id, header.base_sequence, header.producer_epoch);
         return Err(InvalidBatch::WithoutSequence { producer, sequence, epoch }.into());

@@ -18,12 +18,14 @@ use crate::storage::StorageError;
 
 /// The topic of committed offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic of transactional ids.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 /// Names that no client may give to a topic. In Kafka the first one is the controller's log;
-/// transactions and share groups will have the other two. A coordinator's topic needs its own
-/// number of partitions and its own configs, so no client may create it first with others.
-const RESERVED_TOPICS: [&str; 3] = ["__cluster_metadata", "__transaction_state", "__share_group_state"];
+/// share groups will have the last one. A coordinator's topic needs its own number of partitions
+/// and its own configs, so no client may create it first with others.
+const RESERVED_TOPICS: [&str; 3] = ["__cluster_metadata", TRANSACTIONS_TOPIC, "__share_group_state"];
 
-/// Whether the name is reserved for a topic of the cluster that does not exist yet.
+/// Whether only the cluster itself may create a topic with the name.
 pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED_TOPICS.contains(&name)
 }

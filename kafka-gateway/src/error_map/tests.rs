@@ -5,22 +5,26 @@ mod pins;
 use std::io;
 
 use rustmq_broker_service::groups::{GroupError, MemberId};
+use rustmq_broker_service::transactions::TransactionError;
 use rustmq_broker_service::{
     AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
     DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, ErrorKind, FaultReason, FetchError,
     FindCoordinatorError, GroupOffsetError, InvalidBatch, InvalidBrokerId, InvalidGroupName, InvalidUpdateReason,
-    ListOffsetsError, LocateError, MetadataError, OffsetOutOfRange, ProduceError, ProducerIdError, RecordFault,
-    Rejection, StorageError, UnknownPartition, UnknownTopic, UnreadableError, UpdateFeaturesError,
+    ListOffsetsError, LocateError, MetadataError, OffsetOutOfRange, ProduceError, RecordFault, Rejection, StorageError,
+    UnknownPartition, UnknownTopic, UnreadableError, UpdateFeaturesError,
 };
+use rustmq_broker_service::{DescribeProducersError, ListTransactionsError, MarkerError, TransactionPartitionError};
 use rustmq_controller_api::SubmitError;
-use rustmq_engine_api::{BatchRejection, ReadFailure, ReadFailureCause, TransactionRejection, WalFailure};
+use rustmq_engine_api::{AppendError, BatchRejection, ReadFailure, ReadFailureCause, TransactionRejection, WalFailure};
+use rustmq_kafka_codec_messages::ApiKey;
+use rustmq_model::TransactionalIdError;
 use rustmq_model::batch::{BatchError, Codec};
 use rustmq_model::{
     BrokerId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicName,
     TopicNameError,
 };
 
-use super::code;
+use super::{code, code_in};
 use pins::PINS;
 
 /// The codes whose exceptions in Kafka's Java client (4.4.0) are `RetriableException`s.
@@ -126,13 +130,15 @@ fn produce() -> Vec<Sample> {
         ProduceError::InternalTopic { .. } => "internal topic", ProduceError::InternalTopic { topic };
         ProduceError::NotEnoughReplicas { .. } => "not enough replicas",
             ProduceError::NotEnoughReplicas { topic: orders(), partition, isr: 1, min: 2 };
-        ProduceError::Batch(_) => "transactional batch", BatchRefusal::Transactional.into();
+        ProduceError::Batch(_) => "claims append time", BatchRefusal::ClaimsAppendTime.into();
         ProduceError::NotForTheLog(_) => "not for the log", ProduceError::NotForTheLog(BatchRejection::ControlBatch);
         ProduceError::OutOfOrderSequence { .. } => "out of order",
             ProduceError::OutOfOrderSequence { producer, expected, got: sequence };
         ProduceError::InvalidProducerEpoch { .. } => "producer epoch",
             ProduceError::InvalidProducerEpoch { producer, current, got: epoch };
         ProduceError::InvalidTransaction(_) => "transaction", ProduceError::InvalidTransaction(transaction);
+        ProduceError::NoTransactionalId => "no transactional id", ProduceError::NoTransactionalId;
+        ProduceError::Transaction(_) => "produced by a fenced producer", TransactionError::ProducerFenced.into();
         ProduceError::TooManyProducers { .. } => "too many producers", ProduceError::TooManyProducers { limit: 2 };
         ProduceError::TimedOut => "not stored in time", ProduceError::TimedOut;
         ProduceError::Storage(_) => "log full", StorageError::Full.into();
@@ -151,7 +157,6 @@ fn batches() -> Vec<Sample> {
             "decompressed too large", BatchRefusal::DecompressedTooLarge { max: 70 };
         BatchRefusal::TooLarge { .. } => "too large", BatchRefusal::TooLarge { size: 90, max: 70 };
         BatchRefusal::Invalid(_) => "not one batch", InvalidBatch::NotOneBatch.into();
-        BatchRefusal::Transactional => "transactional batch", BatchRefusal::Transactional;
         BatchRefusal::ClaimsAppendTime => "claims append time", BatchRefusal::ClaimsAppendTime;
         BatchRefusal::TimestampsOutOfRange { .. } => "timestamps", BatchRefusal::TimestampsOutOfRange { records };
     })
@@ -178,11 +183,6 @@ fn records() -> Vec<Sample> {
         DeleteRecordsError::OffsetOutOfRange(_) => "out of range", out_of_range().into();
         DeleteRecordsError::Storage(_) => "stopping", StorageError::Stopping.into();
     }));
-    samples.extend(every!(ProducerIdError, ProducerIdError::kind, {
-        ProducerIdError::EmptyTransactionalId => "empty transactional id", ProducerIdError::EmptyTransactionalId;
-        ProducerIdError::Transactional => "transactional producer", ProducerIdError::Transactional;
-        ProducerIdError::Command(_) => "another outcome", CommandError::UnexpectedOutcome.into();
-    }));
     samples
 }
 
@@ -199,7 +199,8 @@ fn topics() -> Vec<Sample> {
         AutoCreationError::Refused(_) => "creation not begun", CreateTopicsError::NotBegun.into();
     }));
     samples.extend(every!(CreatePartitionsError, CreatePartitionsError::kind, {
-        CreatePartitionsError::OffsetsTopic => "offsets topic", CreatePartitionsError::OffsetsTopic;
+        CreatePartitionsError::CoordinatorTopic { .. } => "coordinator topic",
+            CreatePartitionsError::CoordinatorTopic { topic: "__consumer_offsets" };
         CreatePartitionsError::NotBegun => "extension not begun", CreatePartitionsError::NotBegun;
         CreatePartitionsError::Command(_) => "stopping", CommandError::Stopping.into();
     }));
@@ -293,6 +294,81 @@ fn rejections() -> Vec<Sample> {
     })
 }
 
+/// Errors of transactions that have another code than the sample of their variant.
+fn of_transactions_beside_their_samples() -> Vec<Sample> {
+    let early = ProduceError::InvalidTransaction(TransactionRejection::EarlierOpen { producer_id: ProducerId(7) });
+    let unverified = ProduceError::Transaction(TransactionError::CoordinatorNotAvailable);
+    let sample =
+        |name, error: &ProduceError| Sample { name, code: code(error), text: error.to_string(), kind: error.kind() };
+    let id = |name, error: TransactionalIdError| Sample {
+        name,
+        code: code(&error),
+        text: error.to_string(),
+        kind: ErrorKind::Invalid,
+    };
+    vec![
+        sample("early batch", &early),
+        sample("unverified for lack of a coordinator", &unverified),
+        id("empty transactional id", TransactionalIdError::Empty),
+        id("long transactional id", TransactionalIdError::TooLong { length: 40_000 }),
+    ]
+}
+
+fn transactions() -> Vec<Sample> {
+    let kind = |error: &TransactionError| error.kind();
+    let mut samples = every!(TransactionError, kind, {
+        TransactionError::InvalidTransactionTimeout { .. } => "transaction timeout",
+            TransactionError::InvalidTransactionTimeout { timeout_ms: 0, max_ms: 9 };
+        TransactionError::InvalidProducerIdMapping => "producer id mapping", TransactionError::InvalidProducerIdMapping;
+        TransactionError::ProducerFenced => "fenced producer", TransactionError::ProducerFenced;
+        TransactionError::InvalidTransactionState => "transaction state", TransactionError::InvalidTransactionState;
+        TransactionError::ConcurrentTransactions =>
+            "concurrent transactions", TransactionError::ConcurrentTransactions;
+        TransactionError::NotInTransaction => "not in the transaction", TransactionError::NotInTransaction;
+        TransactionError::TooManyPartitions => "transaction too large", TransactionError::TooManyPartitions;
+        TransactionError::TransactionalIdNotFound =>
+            "no transactional id of this name", TransactionError::TransactionalIdNotFound;
+        TransactionError::CoordinatorLoadInProgress =>
+            "loading transactions", TransactionError::CoordinatorLoadInProgress;
+        TransactionError::NotCoordinator => "not the transaction coordinator", TransactionError::NotCoordinator;
+        TransactionError::CoordinatorNotAvailable =>
+            "no transaction coordinator", TransactionError::CoordinatorNotAvailable;
+    });
+    samples.extend(every!(TransactionPartitionError, TransactionPartitionError::kind, {
+        TransactionPartitionError::UnknownTopic(_) => "unknown name", unknown_name().into();
+        TransactionPartitionError::UnknownPartition(_) => "unknown partition", unknown_partition().into();
+        TransactionPartitionError::InternalTopic { .. } => "internal topic in a transaction",
+            TransactionPartitionError::InternalTopic { topic: "orders".to_owned() };
+        TransactionPartitionError::NotAttempted => "partition not attempted", TransactionPartitionError::NotAttempted;
+        TransactionPartitionError::Transaction(_) => "transaction state",
+            TransactionError::InvalidTransactionState.into();
+    }));
+    samples.extend(every!(ListTransactionsError, ListTransactionsError::kind, {
+        ListTransactionsError::InvalidPattern { .. } => "pattern of ids",
+            ListTransactionsError::InvalidPattern { reason: "none".to_owned() };
+        ListTransactionsError::Transaction(_) => "loading transactions",
+            TransactionError::CoordinatorLoadInProgress.into();
+    }));
+    samples.extend(every!(DescribeProducersError, DescribeProducersError::kind, {
+        DescribeProducersError::InvalidTopicName(_) => "illegal name", TopicNameError::Empty.into();
+        DescribeProducersError::Locate(_) => "not leader", not_leader().into();
+    }));
+    let (current, got, producer) = (ProducerEpoch(1), ProducerEpoch(0), ProducerId(7));
+    samples.extend(every!(MarkerError, MarkerError::kind, {
+        MarkerError::Locate(_) => "not leader", not_leader().into();
+        MarkerError::InternalTopic { .. } => "marker in an internal topic",
+            MarkerError::InternalTopic { topic: orders() };
+        MarkerError::InvalidProducerEpoch { .. } => "marker of an old epoch",
+            MarkerError::InvalidProducerEpoch { producer, current, got };
+        MarkerError::FencedCoordinator { .. } => "marker of an old coordinator",
+            MarkerError::FencedCoordinator { current: 2, got: 1 };
+        MarkerError::TimedOut => "marker not stored in time", MarkerError::TimedOut;
+        MarkerError::Storage(_) => "log full", StorageError::Full.into();
+        MarkerError::Refused(_) => "marker refused", MarkerError::Refused(AppendError::ProducerLimit { limit: 2 });
+    }));
+    samples
+}
+
 fn groups() -> Vec<Sample> {
     let member_id = MemberId::new("one");
     let mut samples = every!(GroupError, GroupError::kind, {
@@ -337,7 +413,18 @@ fn groups() -> Vec<Sample> {
 
 /// The samples whose text and code are pinned.
 fn samples() -> Vec<Sample> {
-    let parts = [shared(), produce(), batches(), records(), topics(), configs(), rejections(), groups()];
+    let parts = [
+        shared(),
+        produce(),
+        batches(),
+        records(),
+        topics(),
+        configs(),
+        rejections(),
+        groups(),
+        transactions(),
+        of_transactions_beside_their_samples(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -356,8 +443,8 @@ fn codes_and_texts_are_as_clients_know_them() {
 #[test]
 fn clients_ask_for_a_coordinator_again_whatever_keeps_it_from_them() {
     let samples = every!(FindCoordinatorError, FindCoordinatorError::kind, {
-        FindCoordinatorError::NoOffsetsTopic(_) => "no topic of offsets",
-            FindCoordinatorError::NoOffsetsTopic(CreateTopicsError::TooManyPartitions.into());
+        FindCoordinatorError::NoTopic(_) => "no topic of coordinators",
+            FindCoordinatorError::NoTopic(CreateTopicsError::TooManyPartitions.into());
         FindCoordinatorError::NotAvailable => "no coordinator", FindCoordinatorError::NotAvailable;
     });
     for Sample { name, code, kind, .. } in samples {
@@ -374,5 +461,37 @@ fn kinds_agree_with_what_clients_do_on_the_code() {
     }
     for (name, reason) in EXCEPTIONS {
         assert!(!reason.is_empty() && PINS.iter().any(|pin| pin.name == *name), "{name} is no error's");
+    }
+}
+
+#[test]
+fn older_clients_get_the_codes_that_they_know() {
+    use ApiKey::{AddOffsetsToTxn, AddPartitionsToTxn, EndTxn, InitProducerId, Produce, TxnOffsetCommit};
+    let check = |api, error: TransactionError, first, (before, since): (i16, i16)| {
+        for version in 0..=13 {
+            let expected = if version < first { before } else { since };
+            assert_eq!(code_in(api, version, &error), expected, "{error} for {api} {version}");
+        }
+    };
+    let fenced = (47, 90);
+    check(InitProducerId, TransactionError::ProducerFenced, 4, fenced);
+    check(AddPartitionsToTxn, TransactionError::ProducerFenced, 2, fenced);
+    check(AddOffsetsToTxn, TransactionError::ProducerFenced, 2, fenced);
+    check(EndTxn, TransactionError::ProducerFenced, 2, fenced);
+    let abortable = (48, 120);
+    check(InitProducerId, TransactionError::NotInTransaction, 5, abortable);
+    check(AddPartitionsToTxn, TransactionError::NotInTransaction, 5, abortable);
+    check(AddOffsetsToTxn, TransactionError::NotInTransaction, 4, abortable);
+    check(EndTxn, TransactionError::NotInTransaction, 4, abortable);
+    check(TxnOffsetCommit, TransactionError::NotInTransaction, 4, abortable);
+    check(Produce, TransactionError::NotInTransaction, 11, abortable);
+    check(Produce, TransactionError::ConcurrentTransactions, 12, (19, 51));
+    check(EndTxn, TransactionError::ConcurrentTransactions, 0, (0, 51));
+    for error in [
+        TransactionError::CoordinatorLoadInProgress,
+        TransactionError::CoordinatorNotAvailable,
+        TransactionError::NotCoordinator,
+    ] {
+        assert_eq!(code(&ProduceError::Transaction(error)), 19, "{error}");
     }
 }

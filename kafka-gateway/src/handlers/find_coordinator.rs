@@ -1,10 +1,11 @@
-//! FindCoordinator: the broker that coordinates a group. Versions up to 3 have one key, later ones
-//! many.
+//! FindCoordinator: the broker that coordinates a group or a transactional id. Versions up to 3
+//! have one key, later ones many.
 
 use rustmq_broker_service::groups::GroupId;
 use rustmq_kafka_codec_messages::find_coordinator_response::Coordinator;
 use rustmq_kafka_codec_messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use rustmq_model::Endpoint;
+use rustmq_model::TransactionalId;
 
 use super::metadata;
 use crate::call::{Call, CallError, Handling, RequestBody};
@@ -13,8 +14,6 @@ use crate::words;
 
 /// The first version with many keys.
 const BATCHED_FROM: i16 = 4;
-/// The newest version that librdkafka uses (as of 2.12). Java clients since 2.4 use later ones.
-const LIBRDKAFKA_MAX: i16 = 2;
 /// Stands for no port.
 const NO_PORT: i32 = -1;
 const GROUP: i8 = 0;
@@ -62,17 +61,19 @@ fn coordinator(found: Found) -> Coordinator {
 }
 
 async fn find(call: &Call, key_type: i8, key: &str) -> Found {
-    match key_type {
-        GROUP => {}
-        TRANSACTION => return Err(refused_transactions(call.version())),
+    let found = match key_type {
+        GROUP => call.session.find_coordinator(&GroupId::new(key)).await,
+        TRANSACTION => {
+            let id = TransactionalId::new(key).map_err(|error| ApiError::of(&error))?;
+            call.session.find_transaction_coordinator(&id).await
+        }
         SHARE => return Err(unsupported("A coordinator of share groups")),
         _ => {
             let text = format_args!("There is no coordinator of type {key_type}.");
             return Err(ApiError::invalid_request(&text));
         }
-    }
-    let id = call.session.find_coordinator(&GroupId::new(key)).await;
-    let id = id.map_err(|error| ApiError::of(&error))?;
+    };
+    let id = found.map_err(|error| ApiError::of(&error))?;
     let mut endpoints = metadata::endpoints(&call.session.cluster(), call.shared.broker.id(), &call.peer);
     let (endpoint, _) = endpoints.remove(&id.0).ok_or_else(|| {
         ApiError::new(error_map::COORDINATOR_NOT_AVAILABLE, &format_args!("Broker {id} is not known."))
@@ -83,16 +84,4 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
 /// A permanent refusal: after COORDINATOR_NOT_AVAILABLE clients would repeat the request for ever.
 fn unsupported(what: &'static str) -> ApiError {
     ApiError::of(&Unsupported { what })
-}
-
-/// Makes a transactional producer fail at its start. Most clients fail after any code that is not
-/// retriable, and the Java client shows the text. librdkafka repeats the request until the timeout
-/// of its `init_transactions`, unless the code denies authorization: then it fails at once and
-/// shows the text.
-fn refused_transactions(version: i16) -> ApiError {
-    let refused = unsupported("A coordinator of transactions");
-    if version > LIBRDKAFKA_MAX {
-        return refused;
-    }
-    ApiError { code: error_map::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, ..refused }
 }

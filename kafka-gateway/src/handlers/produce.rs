@@ -2,18 +2,19 @@
 //! acknowledgement, while the connection continues with later requests.
 
 use futures_util::FutureExt;
-use rustmq_broker_service::{Acks, Produce, ProduceError, ProducePartition, ProduceWait, Produced};
+use rustmq_broker_service::{Acks, Produce, ProduceError, ProducePartition, ProduceTransaction, ProduceWait, Produced};
 use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
 use rustmq_kafka_codec_messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
-use rustmq_kafka_codec_messages::{ProduceRequest, ProduceResponse};
+use rustmq_kafka_codec_messages::{ApiKey, ProduceRequest, ProduceResponse};
 use rustmq_model::PartitionId;
 use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::{TransactionVersion, TransactionalId};
 use uuid::Uuid;
 
 use crate::call::{Call, CallError, Handling, RequestBody};
-use crate::error_map::{self, Unsupported};
+use crate::error_map;
 use crate::words;
 
 /// The first version for batches with magic 2. Older versions are advertised, because librdkafka
@@ -22,6 +23,9 @@ use crate::words;
 const VERSION_MIN: i16 = 3;
 /// The first version whose batches may be compressed with zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
+/// The first version whose clients leave it to the broker to add partitions to their transactions
+/// (KIP-890).
+const ADDS_PARTITIONS_FROM: i16 = 12;
 
 /// The topics of a request and their partitions, in the order that the response repeats.
 type Outline = Vec<(String, Uuid, Vec<Place>)>;
@@ -46,19 +50,26 @@ pub async fn handle(mut call: Call, body: RequestBody) -> Result<Handling, CallE
         -1 => Acks::All,
         _ => return call.answer(&refuse_all(outline, error_map::INVALID_REQUIRED_ACKS)),
     };
-    if request.transactional_id.is_some() {
-        let refused = Unsupported { what: "A transactional producer" };
-        return match acks {
-            Acks::None => Err(CallError::RefusedSilently { reason: refused.to_string() }),
-            _ => call.answer(&refuse_all(outline, error_map::code(&refused))),
-        };
-    }
+    let transaction = match request.transactional_id.as_deref().map(TransactionalId::new).transpose() {
+        Ok(id) => id.map(|id| ProduceTransaction { id, version: transaction_version(version) }),
+        Err(error) => {
+            return match acks {
+                Acks::None => Err(CallError::RefusedSilently { reason: error.to_string() }),
+                _ => call.answer(&refuse_all(outline, error_map::code(&error))),
+            };
+        }
+    };
     call.session.set_timeout(words::milliseconds(request.timeout_ms));
-    let wait = call.session.produce(Produce { acks, partitions }).await;
+    let wait = call.session.produce(Produce { acks, transaction, partitions }).await;
     if acks == Acks::None {
         return unanswered(&outline, wait);
     }
-    Ok(call.answer_later(async move { response(outline, wait.wait().await) }))
+    Ok(call.answer_later(async move { response(outline, wait.wait().await, version) }))
+}
+
+/// The protocol of transactions that clients of a version speak.
+const fn transaction_version(version: i16) -> TransactionVersion {
+    if version >= ADDS_PARTITIONS_FROM { TransactionVersion::V2 } else { TransactionVersion::V0 }
 }
 
 /// Without a response, only a closed connection tells the client of an error, and makes it refresh
@@ -110,7 +121,7 @@ fn refusal(data: &PartitionProduceData, version: i16) -> Option<i16> {
     (header.attributes.codec() == Some(Codec::Zstd)).then_some(error_map::UNSUPPORTED_COMPRESSION_TYPE)
 }
 
-fn response(outline: Outline, results: Vec<Result<Produced, ProduceError>>) -> ProduceResponse {
+fn response(outline: Outline, results: Vec<Result<Produced, ProduceError>>, version: i16) -> ProduceResponse {
     let mut results = results.into_iter();
     fill(outline, |Place { index, refusal }| {
         if let Some(code) = refusal {
@@ -124,7 +135,7 @@ fn response(outline: Outline, results: Vec<Result<Produced, ProduceError>>) -> P
                 log_start_offset: produced.log_start.0,
                 ..PartitionProduceResponse::default()
             },
-            Err(error) => failed(index, &error),
+            Err(error) => failed(index, &error, version),
         }
     })
 }
@@ -153,7 +164,7 @@ fn refused(index: i32, error_code: i16) -> PartitionProduceResponse {
     }
 }
 
-fn failed(index: i32, error: &ProduceError) -> PartitionProduceResponse {
+fn failed(index: i32, error: &ProduceError, version: i16) -> PartitionProduceResponse {
     let record_errors = error.record_faults().iter().map(|fault| BatchIndexAndErrorMessage {
         batch_index: fault.index,
         batch_index_error_message: Some(fault.reason.to_string()),
@@ -161,6 +172,6 @@ fn failed(index: i32, error: &ProduceError) -> PartitionProduceResponse {
     PartitionProduceResponse {
         record_errors: record_errors.collect(),
         error_message: error_map::message(error),
-        ..refused(index, error_map::code(error))
+        ..refused(index, error_map::code_in(ApiKey::Produce, version, error))
     }
 }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use rustmq_kafka_codec_messages::*;
 use rustmq_kafka_codec_messages::{
-    alter_configs_request as alter, create_partitions_request as partitions, create_topics_request as create,
-    delete_records_request as records, delete_topics_request as delete, describe_configs_request as describe,
-    describe_log_dirs_request as dirs, describe_topic_partitions_request as pages, fetch_request as fetch,
-    incremental_alter_configs_request as edit, join_group_request as join, leave_group_request as leave,
-    list_offsets_request as list, metadata_request as metadata, offset_commit_request as commit,
-    offset_delete_request as forget, offset_fetch_request as committed, offset_for_leader_epoch_request as epochs,
-    produce_request as produce, sync_group_request as sync, update_features_request as features,
+    add_partitions_to_txn_request as adding, alter_configs_request as alter, create_partitions_request as partitions,
+    create_topics_request as create, delete_records_request as records, delete_topics_request as delete,
+    describe_configs_request as describe, describe_log_dirs_request as dirs, describe_producers_request as producers,
+    describe_topic_partitions_request as pages, fetch_request as fetch, incremental_alter_configs_request as edit,
+    join_group_request as join, leave_group_request as leave, list_offsets_request as list,
+    metadata_request as metadata, offset_commit_request as commit, offset_delete_request as forget,
+    offset_fetch_request as committed, offset_for_leader_epoch_request as epochs, produce_request as produce,
+    sync_group_request as sync, update_features_request as features, write_txn_markers_request as markers,
 };
 use rustmq_model::batch::Codec;
 use rustmq_model::{Timestamp, record::BatchBuilder};
@@ -53,6 +54,12 @@ pub fn frame(key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
         | ApiKey::DescribeCluster
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeTopicPartitions) => ask.about_the_broker(key),
+        key @ (ApiKey::AddPartitionsToTxn
+        | ApiKey::EndTxn
+        | ApiKey::WriteTxnMarkers
+        | ApiKey::DescribeProducers
+        | ApiKey::DescribeTransactions
+        | ApiKey::ListTransactions) => ask.about_transactions(key),
         key => ask.about_groups(key),
     }
 }
@@ -220,6 +227,50 @@ impl Ask {
             }
             ApiKey::DeleteGroups => self.with(DeleteGroupsRequest { groups_names: vec![text("unknown")] }),
             key => panic!("no sample of {key}"),
+        }
+    }
+
+    fn about_transactions(self, key: ApiKey) -> Vec<u8> {
+        let transactional_id = text("samples");
+        match key {
+            ApiKey::AddPartitionsToTxn if self.version < 4 => {
+                let topics = vec![adding::AddPartitionsToTxnTopic { name: text(TOPIC), partitions: vec![0, 9] }];
+                self.with(AddPartitionsToTxnRequest {
+                    v3_and_below_transactional_id: transactional_id,
+                    v3_and_below_topics: topics,
+                    ..AddPartitionsToTxnRequest::default()
+                })
+            }
+            ApiKey::AddPartitionsToTxn => {
+                let topics = vec![adding::AddPartitionsToTxnTopic { name: text(TOPIC), partitions: vec![0] }];
+                let transaction = adding::AddPartitionsToTxnTransaction {
+                    transactional_id,
+                    verify_only: true,
+                    topics,
+                    ..adding::AddPartitionsToTxnTransaction::default()
+                };
+                let transactions = vec![transaction];
+                self.with(AddPartitionsToTxnRequest { transactions, ..AddPartitionsToTxnRequest::default() })
+            }
+            ApiKey::EndTxn => self.with(EndTxnRequest { transactional_id, ..EndTxnRequest::default() }),
+            ApiKey::WriteTxnMarkers => {
+                let topics = vec![markers::WritableTxnMarkerTopic { name: text(TOPIC), partition_indexes: vec![0, 9] }];
+                let marker = markers::WritableTxnMarker { topics, ..markers::WritableTxnMarker::default() };
+                self.with(WriteTxnMarkersRequest { markers: vec![marker] })
+            }
+            ApiKey::DescribeProducers => {
+                let topics = vec![producers::TopicRequest { name: text(TOPIC), partition_indexes: vec![0, 9] }];
+                self.with(DescribeProducersRequest { topics })
+            }
+            ApiKey::DescribeTransactions => {
+                self.with(DescribeTransactionsRequest { transactional_ids: vec![transactional_id] })
+            }
+            _ => self.with(ListTransactionsRequest {
+                state_filters: vec![text("Ongoing"), text("Unheard")],
+                producer_id_filters: vec![1, 2],
+                duration_filter: if self.version >= 1 { 5 } else { -1 },
+                transactional_id_pattern: (self.version >= 2).then(|| text("samples.*")),
+            }),
         }
     }
 

@@ -78,7 +78,7 @@ pub async fn create(session: &Session, name: &str, partitions: i32, configs: &[(
 /// The broker's error for the batch.
 pub async fn produce(session: &Session, topic: &str, partition: i32, records: Bytes) -> Result<Produced, ProduceError> {
     let partition = ProducePartition { topic: named(topic), partition: PartitionId(partition), records };
-    let request = Produce { acks: Acks::All, partitions: vec![partition] };
+    let request = Produce { acks: Acks::All, transaction: None, partitions: vec![partition] };
     session.with_timeout(PATIENCE).produce(request).await.wait().await.remove(0)
 }
 

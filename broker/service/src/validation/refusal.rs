@@ -25,8 +25,6 @@ pub enum BatchRefusal {
     TooLarge { size: usize, max: usize },
     #[error(transparent)]
     Invalid(#[from] InvalidBatch),
-    #[error("A transactional batch is not supported by this version of RustMQ.")]
-    Transactional,
     #[error("A producer must not claim LogAppendTime: the broker stamps it.")]
     ClaimsAppendTime,
     #[error("{}", first_reason(records))]
@@ -85,7 +83,6 @@ impl BatchRefusal {
             | Self::DecompressedTooLarge { .. }
             | Self::TooLarge { .. }
             | Self::Invalid(_)
-            | Self::Transactional
             | Self::ClaimsAppendTime
             | Self::TimestampsOutOfRange { .. } => ErrorKind::Invalid,
         }

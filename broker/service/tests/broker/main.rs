@@ -8,3 +8,4 @@ mod log_shortening;
 mod outages;
 mod records;
 mod topics;
+mod transactions;

@@ -45,9 +45,8 @@ async fn records_go_on_without_a_controller() {
     rig.controller.close();
     let refused = create_within(&rig.session, "more", PATIENCE).await;
     assert!(matches!(refused, Err(CreateTopicsError::Command(CommandError::Unavailable(_)))), "{refused:?}");
-    let request = ProducerIdRequest { transactional_id: None, current: None };
-    let refused = rig.session.init_producer_id(request).await;
-    assert!(matches!(refused, Err(ProducerIdError::Command(CommandError::Unavailable(_)))), "{refused:?}");
+    let refused = rig.session.init_producer_id().await;
+    assert!(matches!(refused, Err(CommandError::Unavailable(_))), "{refused:?}");
     produce(&rig.session, "orders", 0, batch_of(&["a"])).await.unwrap();
     assert_eq!(values(&fetch(&rig.session, "orders", 0, 0).await.unwrap()), ["a"]);
     assert!(rig.broker.failure().borrow().is_none());
@@ -102,7 +101,7 @@ async fn a_stalled_disk_is_waited_for_no_longer_than_the_request_says() {
     let late = produce(&rig.session, "orders", 0, batch_of(&["a"])).await;
     assert!(matches!(late, Err(ProduceError::TimedOut)), "{late:?}");
     let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records: batch_of(&["b"]) };
-    let request = Produce { acks: Acks::None, partitions: vec![partition] };
+    let request = Produce { acks: Acks::None, transaction: None, partitions: vec![partition] };
     let unacknowledged = rig.session.produce(request).await;
     let fetched = fetch(&rig.session, "orders", 0, 0).await.unwrap();
     assert!(fetched.batches.is_empty() && fetched.frontiers.high_watermark == Offset(0), "nothing of it is shown");

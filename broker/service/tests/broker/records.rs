@@ -12,7 +12,9 @@ use rustmq_broker_service::*;
 use rustmq_engine_api::testing::InMemoryOptions;
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{
+    ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, ProducerKey, Sequence, Timestamp,
+};
 
 type Answers = Vec<Result<FetchedPartition, FetchError>>;
 
@@ -211,7 +213,7 @@ async fn one_bad_batch_leaves_the_others_alone() {
         entry("nowhere", 0, batch_of(&["lost"])),
         entry("compacted", 0, keyless.build()),
     ];
-    let request = Produce { acks: Acks::Leader, partitions };
+    let request = Produce { acks: Acks::Leader, transaction: None, partitions };
     let results = rig.session.produce(request).await.wait().await;
     assert!(matches!(&results[0], Err(ProduceError::Batch(BatchRefusal::Damaged(_)))), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().base_offset, Offset(0));
@@ -232,7 +234,7 @@ async fn requests_take_effect_in_the_order_of_their_first_phases() {
     for number in 0..50 {
         let records = batch_of(&[&number.to_string()]);
         let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records };
-        let request = Produce { acks: Acks::All, partitions: vec![partition] };
+        let request = Produce { acks: Acks::All, transaction: None, partitions: vec![partition] };
         waits.push(rig.session.produce(request).await);
     }
     // Waited for the other way round: the waiting has no part in the order.
@@ -246,8 +248,7 @@ async fn requests_take_effect_in_the_order_of_their_first_phases() {
 async fn an_idempotent_producers_repeat_answers_as_its_original() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.session, "orders", 1, &[]).await;
-    let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (id, epoch) = rig.session.init_producer_id(request.clone()).await.unwrap();
+    let ProducerKey { id, epoch } = rig.session.init_producer_id().await.unwrap();
     let batch = |sequence: i32| {
         let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(sequence));
         builder.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
@@ -260,12 +261,9 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
     let gap = produce(&rig.session, "orders", 0, batch(5)).await;
     assert!(matches!(gap, Err(ProduceError::OutOfOrderSequence { .. })), "{gap:?}");
     let rig = rig.restart().await;
-    let (next, _) = rig.session.init_producer_id(request).await.unwrap();
+    let next = rig.session.init_producer_id().await.unwrap().id;
     assert!(next > id && epoch == ProducerEpoch(0), "ids are never given twice");
     assert_eq!(produce(&rig.session, "orders", 0, batch(1)).await.unwrap().base_offset, Offset(1));
-    let transactional = ProducerIdRequest { transactional_id: Some("t".to_owned()), current: None };
-    let refused = rig.session.init_producer_id(transactional).await;
-    assert!(matches!(refused, Err(ProducerIdError::Transactional)));
     assert_ne!(id, ProducerId::NONE);
     rig.stop().await;
 }
@@ -274,8 +272,7 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
 async fn a_repeat_is_answered_with_the_time_that_is_in_the_log() {
     let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     create(&rig.session, "orders", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
-    let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (id, epoch) = rig.session.init_producer_id(request).await.unwrap();
+    let ProducerKey { id, epoch } = rig.session.init_producer_id().await.unwrap();
     let batch = || {
         let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(0));
         builder.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
@@ -298,8 +295,7 @@ async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
     let engine = InMemoryOptions { retention_interval: Duration::from_millis(20), ..InMemoryOptions::default() };
     let rig = InMemoryBroker::start(InMemoryBrokerOptions { engine, ..InMemoryBrokerOptions::default() }).await;
     create(&rig.session, "orders", 1, &[]).await;
-    let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (id, epoch) = rig.session.init_producer_id(request).await.unwrap();
+    let ProducerKey { id, epoch } = rig.session.init_producer_id().await.unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let batch = |sequence: i32| {
         let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(sequence));

@@ -225,7 +225,7 @@ async fn the_topic_of_committed_offsets_keeps_its_partitions() {
         assignments: None,
     });
     let results = rig.session.with_timeout(PATIENCE).create_partitions(more.to_vec(), Mode::Apply).await;
-    let is_refused = |result: &Result<_, _>| matches!(result, Err(CreatePartitionsError::OffsetsTopic));
+    let is_refused = |result: &Result<_, _>| matches!(result, Err(CreatePartitionsError::CoordinatorTopic { .. }));
     assert!(is_refused(&results[0]) && is_refused(&results[2]), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().partitions, 5);
     rig.stop().await;

@@ -126,6 +126,11 @@ pub struct EffectiveBrokerConfig {
     pub offsets_topic_replication_factor: i16,
     pub producer_id_expiration_ms: u64,
     pub retention_check_ms: u64,
+    pub transaction_timeout_ms_max: u32,
+    pub transaction_topic_partitions: i32,
+    pub transaction_topic_replication_factor: i16,
+    pub transactional_id_expiration_ms: u32,
+    pub transactional_id_expiration_check_ms: u32,
 }
 
 impl EffectiveBrokerConfig {
@@ -168,6 +173,11 @@ impl EffectiveBrokerConfig {
             offsets_topic_replication_factor: factor("offsets.topic.replication.factor"),
             producer_id_expiration_ms: long("producer.id.expiration.ms"),
             retention_check_ms: long("log.retention.check.interval.ms"),
+            transaction_timeout_ms_max: whole("transaction.max.timeout.ms"),
+            transaction_topic_partitions: partitions("transaction.state.log.num.partitions"),
+            transaction_topic_replication_factor: factor("transaction.state.log.replication.factor"),
+            transactional_id_expiration_ms: whole("transactional.id.expiration.ms"),
+            transactional_id_expiration_check_ms: whole("transaction.remove.expired.transaction.cleanup.interval.ms"),
         }
     }
 }
