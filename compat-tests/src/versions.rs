@@ -23,6 +23,7 @@ mod log;
 mod old_produce;
 mod session;
 mod topics;
+mod transactions;
 
 pub use batch::{batch, batch_of, called_zstd, of_producer};
 pub use log::produce_request;
@@ -66,6 +67,12 @@ pub fn case(key: ApiKey) -> Option<Case> {
         ApiKey::InitProducerId => cluster::init_producer_id,
         ApiKey::DescribeCluster => cluster::describe_cluster,
         ApiKey::UpdateFeatures => cluster::update_features,
+        ApiKey::AddPartitionsToTxn => transactions::add_partitions_to_txn,
+        ApiKey::EndTxn => transactions::end_txn,
+        ApiKey::WriteTxnMarkers => transactions::write_txn_markers,
+        ApiKey::DescribeProducers => transactions::describe_producers,
+        ApiKey::DescribeTransactions => transactions::describe_transactions,
+        ApiKey::ListTransactions => transactions::list_transactions,
         _ => return None,
     };
     Some(case)
