@@ -16,6 +16,7 @@ pub(crate) mod batch;
 mod cluster;
 mod commits;
 mod configs;
+mod consumer_groups;
 pub mod crafted;
 mod fetch;
 mod groups;
@@ -73,6 +74,8 @@ pub fn case(key: ApiKey) -> Option<Case> {
         ApiKey::DescribeProducers => transactions::describe_producers,
         ApiKey::DescribeTransactions => transactions::describe_transactions,
         ApiKey::ListTransactions => transactions::list_transactions,
+        ApiKey::ConsumerGroupHeartbeat => consumer_groups::consumer_group_heartbeat,
+        ApiKey::ConsumerGroupDescribe => consumer_groups::consumer_group_describe,
         _ => return None,
     };
     Some(case)

@@ -84,6 +84,8 @@ pub static APIS: &[Api] = apis! {
     OffsetDelete 0 - 0 offset_delete,
     UpdateFeatures 0 - 2 update_features,
     DescribeCluster 0 - 2 describe_cluster,
+    ConsumerGroupHeartbeat 0 - 1 consumer_group_heartbeat,
+    ConsumerGroupDescribe 0 - 1 consumer_group_describe,
     DescribeProducers 0 - 0 describe_producers,
     DescribeTransactions 0 - 0 describe_transactions,
     ListTransactions 0 - 2 list_transactions,
@@ -93,7 +95,7 @@ pub static APIS: &[Api] = apis! {
 
 /// The features that clients are offered, by name. A level is here once each API that it concerns
 /// is served in the versions that clients use on that level.
-pub static FEATURES: &[SupportedFeature] = &[];
+pub static FEATURES: &[SupportedFeature] = &[SupportedFeature { name: "group.version", levels: 0..=1 }];
 
 /// Reads a frame's header and finds its API.
 ///

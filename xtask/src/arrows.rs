@@ -142,8 +142,10 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             // Groups: `broker/core/src/groups`.
             "ClassicState",
             "CommittedOffset",
+            "ConsumerState",
             "GroupError",
             "GroupId",
+            "GroupState",
             "InstanceId",
             "MemberId",
             // Requests to them: `broker/core/src/groups/request.rs`.
@@ -167,6 +169,12 @@ const WORDS: &[(&str, &str, &[&str])] = &[
             "TransactionError",
             "TransactionListing",
             "TransactionState",
+            // Consumer groups: `broker/core/src/groups/consumer`.
+            "Assignment",
+            "ConsumerGroupDescription",
+            "ConsumerHeartbeat",
+            "ConsumerHeartbeatAnswer",
+            "ConsumerMemberDescription",
         ],
     ),
 ];

@@ -34,6 +34,6 @@ pub use identity::{GroupId, InstanceId, MemberId};
 pub use machine::{GroupCoordinator, Groups};
 pub use offsets::CommittedOffset;
 pub use request::{GroupEvent, GroupRequest, ReplyOutcome};
-pub use state::ClassicState;
+pub use state::{ClassicState, ConsumerState, GroupState};
 
 pub use crate::coordinator::{Now, ReplyToken, coordinator_partition};

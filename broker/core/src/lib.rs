@@ -42,6 +42,7 @@
 //!     member: "".into(),
 //!     instance: None,
 //!     generation: -1,
+//!     supports_member_epochs: false,
 //!     retention: None,
 //!     offsets: vec![offset],
 //! };

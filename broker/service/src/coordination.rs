@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorMachine, coordinator_partition};
+use rustmq_broker_core::groups::consumer::topics::TopicFacts;
 use rustmq_broker_core::replicas::ReplicaRole;
 use rustmq_engine_api::{Engine, PartitionReader};
 use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
@@ -52,16 +53,18 @@ impl LocalCoordinators {
             TRANSACTIONS_TOPIC => self.transactions.follow(entry),
             _ => {}
         }
+        let partition_count = usize::try_from(entry.topic.partition_count()).unwrap_or(0);
+        self.groups.show_topic(&entry.topic.name, TopicFacts { id: entry.topic.id, partition_count });
     }
 
     /// A topic is deleted.
-    pub(crate) fn on_deleted(&self, topic: &TopicName) {
+    pub(crate) fn on_deleted(&self, id: TopicId, topic: &TopicName) {
         match topic.as_str() {
             OFFSETS_TOPIC => self.groups.resign(),
             TRANSACTIONS_TOPIC => self.transactions.resign(),
             _ => {}
         }
-        self.groups.forget_topic(topic);
+        self.groups.forget_topic(id, topic);
     }
 }
 
@@ -173,6 +176,10 @@ impl<K: CoordinatorKind> Coordinators<K> {
         }
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
+    }
+
+    pub(crate) fn kind(&self) -> &K {
+        &self.kind
     }
 
     /// The coordinator that owns a key, if it runs here.

@@ -66,6 +66,12 @@ impl Session {
         }
     }
 
+    /// Whether clients may use the consumer protocol (KIP-848): from level 1 of `group.version` on.
+    #[must_use]
+    pub fn has_consumer_protocol(&self) -> bool {
+        self.broker.view.read().state.feature_level("group.version") >= 1
+    }
+
     /// Changes the finalized levels of these features, all of them or none.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use rustmq_broker_core::ErrorKind;
+use rustmq_broker_core::groups::consumer::description::ConsumerGroupDescription;
+use rustmq_broker_core::groups::consumer::heartbeat::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatTiming};
 use rustmq_broker_core::groups::request::{
     GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember, OffsetCommit,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
@@ -16,6 +18,7 @@ use rustmq_broker_core::groups::request::{
 use rustmq_broker_core::groups::{
     CommittedOffset, GroupError, GroupId, GroupRequest, InstanceId, MemberId, ReplyOutcome,
 };
+use rustmq_controller_core::configs::EffectiveGroupConfig;
 use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 use crate::coordination::GroupWait;
@@ -33,6 +36,8 @@ pub struct GroupCommit {
     pub instance: Option<InstanceId>,
     /// Negative for a consumer outside group membership.
     pub generation: i32,
+    /// The request's version knows the epochs of consumer groups' members.
+    pub supports_member_epochs: bool,
     /// The retention time of these offsets, if the request has one.
     pub retention: Option<Duration>,
     pub offsets: Vec<CommitEntry>,
@@ -199,24 +204,26 @@ impl Session {
         &self,
         commit: GroupCommit,
     ) -> impl Future<Output = Vec<Result<(), GroupOffsetError>>> + Send + use<> {
-        let GroupCommit { group, member, instance, generation, retention, offsets } = commit;
+        let GroupCommit { group, member, instance, generation, supports_member_epochs, retention, offsets } = commit;
         let judge = |entry: CommitEntry| -> Result<OffsetCommit, GroupOffsetError> {
             let (partition, topic_id) = self.existing(&entry.topic, entry.partition)?;
             let CommitEntry { offset, leader_epoch, metadata, .. } = entry;
             Ok(OffsetCommit { partition, topic_id, offset, leader_epoch, metadata })
         };
         let (accepted, refusals) = Refusals::split(offsets.into_iter().map(judge));
-        let wait =
-            (!accepted.is_empty()).then(|| {
-                let (coordinated, offsets) = (group.clone(), accepted);
-                let request = OffsetCommitRequest { group, member, instance, generation, retention, offsets };
-                self.broker.coordinators.request(&coordinated, GroupRequest::CommitOffsets(request), |outcome| {
-                    match outcome {
-                        ReplyOutcome::OffsetCommit(answer) => Some(answer),
-                        _ => None,
-                    }
-                })
-            });
+        let wait = (!accepted.is_empty()).then(|| {
+            let (coordinated, offsets) = (group.clone(), accepted);
+            let request =
+                OffsetCommitRequest { group, member, instance, generation, supports_member_epochs, retention, offsets };
+            self.broker.coordinators.request(
+                &coordinated,
+                GroupRequest::CommitOffsets(request),
+                |outcome| match outcome {
+                    ReplyOutcome::OffsetCommit(answer) => Some(answer),
+                    _ => None,
+                },
+            )
+        });
         async move {
             let outcomes = match wait {
                 Some(wait) => wait.await,
@@ -280,6 +287,55 @@ impl Session {
                 *committed = None;
             }
         }
+    }
+
+    /// Takes the heartbeat of a member of a consumer group (KIP-848). `timing` is overwritten here
+    /// with that of the group's configs.
+    ///
+    /// # Errors
+    /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
+    /// loading, or if the coordinator refuses the member.
+    pub fn consumer_heartbeat(&self, request: ConsumerHeartbeat) -> GroupWait<ConsumerHeartbeatAnswer> {
+        let group = request.group.clone();
+        let request = ConsumerHeartbeat { timing: Some(self.heartbeat_timing(&group)), ..request };
+        self.broker.coordinators.request(&group, GroupRequest::ConsumerHeartbeat(request), |outcome| match outcome {
+            ReplyOutcome::ConsumerHeartbeat(answer) => Some(answer),
+            _ => None,
+        })
+    }
+
+    fn heartbeat_timing(&self, group: &GroupId) -> HeartbeatTiming {
+        let view = self.broker.view.read();
+        let layers = view.state.group_layers(group.as_str(), self.broker.id, &self.broker.config.kafka);
+        let config = EffectiveGroupConfig::resolve(&layers);
+        HeartbeatTiming {
+            interval: Duration::from_millis(u64::from(config.heartbeat_interval_ms)),
+            session_timeout: Duration::from_millis(u64::from(config.session_timeout_ms)),
+        }
+    }
+
+    /// A new id for a member of a consumer group whose client has made none.
+    #[must_use]
+    pub fn new_consumer_member() -> MemberId {
+        MemberId::from(uuid::Uuid::new_v4().to_string())
+    }
+
+    /// A consumer group with its members.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
+    /// there is no such group or if it is a classic one.
+    pub fn describe_consumer_group(&self, group: &GroupId) -> Result<ConsumerGroupDescription, GroupError> {
+        self.broker.coordinators.of_group(group)?.read(|groups| groups.describe_consumer_group(group))?
+    }
+
+    /// Checks the member that fetches offsets of a consumer group.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the group is not coordinated here, if its coordinator is loading, or if
+    /// the member is unknown or states another epoch than its own.
+    pub fn check_offset_fetch(&self, group: &GroupId, member: &MemberId, epoch: i32) -> Result<(), GroupError> {
+        self.broker.coordinators.of_group(group)?.read(|groups| groups.validate_offset_fetch(group, member, epoch))?
     }
 
     /// A group with its members. One that does not exist is described as dead.

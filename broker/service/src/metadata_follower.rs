@@ -135,7 +135,7 @@ impl MetadataFollower {
 
     fn hide(&self, id: TopicId, name: &TopicName) {
         self.view.write().remove(id);
-        self.coordinators.on_deleted(name);
+        self.coordinators.on_deleted(id, name);
     }
 
     async fn delete(&mut self, ids: Vec<TopicIdPartition>) {

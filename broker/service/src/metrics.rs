@@ -99,7 +99,7 @@ impl LagCollector {
             encoder.encode_descriptor("rustmq_groups", "Consumer groups by state", None, gauge.metric_type())?;
         for (state, count) in counts {
             let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
-            gauge.encode(states.encode_family(&[("state", state.as_str())])?)?;
+            gauge.encode(states.encode_family(&[("type", state.type_name()), ("state", state.as_str())])?)?;
         }
         Ok(())
     }

@@ -7,9 +7,6 @@ use rustmq_kafka_codec_messages::{ListGroupsRequest, ListGroupsResponse};
 use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
-/// The type of every group: there is no other type yet.
-const CLASSIC: &str = "classic";
-
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: ListGroupsRequest = call.decode(body)?;
     let passes = |filter: &[String], value: &str| {
@@ -18,13 +15,14 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
     let response = match call.session.list_groups() {
         Ok(groups) => {
             let shown = groups.into_iter().filter(|group| {
-                passes(&request.states_filter, group.state.as_str()) && passes(&request.types_filter, CLASSIC)
+                passes(&request.states_filter, group.state.as_str())
+                    && passes(&request.types_filter, group.state.type_name())
             });
             let shown = shown.map(|group| ListedGroup {
                 group_id: group.group.as_str().to_owned(),
                 protocol_type: group.protocol_type,
                 group_state: group.state.as_str().to_owned(),
-                group_type: CLASSIC.to_owned(),
+                group_type: group.state.type_name().to_owned(),
             });
             ListGroupsResponse { groups: shown.collect(), ..ListGroupsResponse::default() }
         }

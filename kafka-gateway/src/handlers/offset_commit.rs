@@ -15,6 +15,8 @@ use crate::words;
 
 /// The first version in which a group that does not exist has an error of its own.
 const GROUP_ID_NOT_FOUND_FROM: i16 = 9;
+/// The first version that members of consumer groups may use.
+const MEMBER_EPOCHS_FROM: i16 = 9;
 /// The first version that names topics by their ids.
 const TOPIC_IDS_FROM: i16 = 10;
 
@@ -27,6 +29,7 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),
         generation: request.generation_id_or_member_epoch,
+        supports_member_epochs: version >= MEMBER_EPOCHS_FROM,
         // Without a time, which is -1, and in versions without the field, the broker's setting
         // holds.
         retention: u64::try_from(request.retention_time_ms).ok().map(Duration::from_millis),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use rustmq_broker_service::groups::GroupId;
+use rustmq_broker_service::groups::{GroupId, MemberId};
 use rustmq_broker_service::{FetchedOffset, OffsetsWanted, TopicRef};
 use rustmq_kafka_codec_messages::offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use rustmq_kafka_codec_messages::offset_fetch_response::{
@@ -26,6 +26,9 @@ const TOPIC_IDS_FROM: i16 = 10;
 
 /// The requested partitions, by topic.
 type Asked = Vec<(TopicRef, Vec<i32>)>;
+
+/// The member that asks, and its epoch.
+type Member = (MemberId, i32);
 
 /// The committed positions, by topic.
 type Found = Vec<(TopicRef, Vec<Position>)>;
@@ -73,7 +76,9 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
     };
     let groups = request.groups.into_iter().map(|group| {
         let asked = group.topics.map(|topics| each_once(topics.into_iter().map(topic)));
-        (group.group_id, asked)
+        // A reader that is no member names none.
+        let member = group.member_id.map(|member| (MemberId::from(member), group.member_epoch));
+        (group.group_id, member, asked)
     });
     let response = many(&call, groups);
     call.answer(&response)
@@ -92,11 +97,14 @@ fn each_once(topics: impl Iterator<Item = (TopicRef, Vec<i32>)>) -> Asked {
 }
 
 /// The response for many groups.
-fn many(call: &Call, groups: impl Iterator<Item = (String, Option<Asked>)>) -> OffsetFetchResponse {
+fn many(call: &Call, groups: impl Iterator<Item = (String, Option<Member>, Option<Asked>)>) -> OffsetFetchResponse {
     // Each group is answered once, so that a short request has no long answer.
     let mut seen = BTreeSet::new();
-    let groups = groups.filter(|(group, _)| seen.insert(group.clone())).map(|(group, asked)| {
-        let answer = match fetch(call, &group, asked.as_ref()) {
+    let groups = groups.filter(|(group, ..)| seen.insert(group.clone())).map(|(group, member, asked)| {
+        let checked = member
+            .map_or(Ok(()), |(member, epoch)| call.session.check_offset_fetch(&GroupId::new(&group), &member, epoch));
+        let checked = checked.map_err(|error| error_map::group_code(&error));
+        let answer = match checked.and_then(|()| fetch(call, &group, asked.as_ref())) {
             Ok(topics) => {
                 let topics = topics.into_iter().filter_map(|topic| batched(call, topic)).collect();
                 OffsetFetchResponseGroup { topics, ..OffsetFetchResponseGroup::default() }

@@ -1,11 +1,15 @@
-//! Configs of groups: altered, described with their sources, and listed.
+//! Configs of groups: altered, described with their sources, listed, and in force.
 
+use std::collections::BTreeMap;
+
+use rustmq_broker_service::{FeatureDirection, FeatureUpdate, Mode};
 use rustmq_kafka_codec_messages::alter_configs_request;
 use rustmq_kafka_codec_messages::describe_configs_request::DescribeConfigsResource;
 use rustmq_kafka_codec_messages::describe_configs_response::DescribeConfigsResult;
 use rustmq_kafka_codec_messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rustmq_kafka_codec_messages::{
-    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    AlterConfigsRequest, ConsumerGroupHeartbeatRequest, DescribeConfigsRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
 };
 
 use crate::fixture::{Client, GatewayFixture};
@@ -14,6 +18,9 @@ const GROUP: i8 = 32;
 const SESSION: &str = "consumer.session.timeout.ms";
 const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
 const NONE: i16 = 0;
+/// The coordinator is loading, or is not there yet.
+const COMING_UP: [i16; 3] = [14, 15, 16];
+const UNSUPPORTED_VERSION: i16 = 35;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 /// Kafka's codes of `ConfigSource`.
@@ -116,5 +123,38 @@ async fn alter_configs_replaces_all_configs_of_a_group() {
     assert_eq!(client.ask(2, request).await.responses[0].error_code, NONE);
     assert_eq!(told(&mut client, "readers", SESSION).await.1, FROM_DEFAULT);
     assert_eq!(told(&mut client, "readers", HEARTBEAT).await.1, FROM_GROUP);
+    fixture.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_is_told_the_heartbeat_interval_of_its_group() {
+    let heartbeat = || ConsumerGroupHeartbeatRequest {
+        group_id: "readers".to_owned(),
+        member_id: "a-member".to_owned(),
+        member_epoch: 0,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["orders".to_owned()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
+    let find = FindCoordinatorRequest { key: "readers".to_owned(), ..FindCoordinatorRequest::default() };
+    client.ask(3, find).await;
+    for (value, interval) in [("", 5_000), ("6000", 6_000)] {
+        assert_eq!(alter(&mut client, "readers", HEARTBEAT, value).await, NONE);
+        let answer = loop {
+            let answer = client.ask(1, heartbeat()).await;
+            if !COMING_UP.contains(&answer.error_code) {
+                break answer;
+            }
+        };
+        assert_eq!((answer.error_code, answer.heartbeat_interval_ms), (NONE, interval));
+    }
+    let update = FeatureUpdate { level: 0, direction: FeatureDirection::Downgrade };
+    let updates = BTreeMap::from([("group.version".to_owned(), update)]);
+    fixture.session().update_features(updates, Mode::Apply).await.unwrap();
+    let refused = client.ask(1, heartbeat()).await;
+    assert_eq!(refused.error_code, UNSUPPORTED_VERSION, "the protocol is switched off");
     fixture.close().await;
 }

@@ -32,6 +32,7 @@ async fn commit(whole: &Whole, offset: i64) {
         member: MemberId::from(""),
         instance: None,
         generation: -1,
+        supports_member_epochs: true,
         retention: None,
         offsets: vec![entry],
     };

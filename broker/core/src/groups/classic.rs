@@ -36,9 +36,9 @@ use super::request::{
     ClientIdentity, GroupDescription, GroupListing, HeartbeatRequest, MemberDescription, OffsetCommitRequest, Protocol,
     Reply, ReplyOutcome,
 };
-use super::state::ClassicState;
+use super::state::{ClassicState, GroupState};
 use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
-use crate::coordinator::{Now, ReplyToken};
+use crate::coordinator::{CoordinatorRecord, Now, ReplyToken};
 
 /// An action of a group for the machine of all groups.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub enum GroupAction {
         metadata: GroupMetadata,
         purpose: StorePurpose,
     },
+    /// Append these records of a consumer group as one batch, and report the result.
+    StoreRecords(Vec<CoordinatorRecord>),
 }
 
 /// The purpose of a write of the group's record, with the data to complete or undo it.
@@ -447,7 +449,7 @@ impl ClassicGroup {
         GroupListing {
             group: self.id.clone(),
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
-            state: self.state,
+            state: GroupState::Classic(self.state),
         }
     }
 

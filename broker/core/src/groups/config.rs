@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::consumer::assignor::Assignor;
+
 /// The number of protocols of a member that bounds on memory allow for. Clients offer one or two,
 /// and one more while they change to another one.
 pub const PROTOCOLS_PER_MEMBER: usize = 4;
@@ -40,6 +42,10 @@ pub struct GroupConfig {
     /// The most memory of the offsets of open transactions, in bytes. A commit that would exceed it
     /// is refused as retriable. Default 64 MiB.
     pub pending_offset_bytes_max: usize,
+    /// The most bytes of one append: the limit of the log on batches. Default 1 MiB.
+    pub batch_bytes_max: usize,
+    /// The settings of consumer groups (KIP-848).
+    pub consumer: ConsumerGroupConfig,
     /// `offset.metadata.max.bytes`, in characters as Kafka counts it. Default 4096.
     pub offset_metadata_length_max: usize,
 }
@@ -58,7 +64,34 @@ impl Default for GroupConfig {
             offsets_retention_check_interval: Duration::from_secs(10 * 60),
             protocol_bytes_max: PROTOCOLS_PER_MEMBER * (1 << 20),
             pending_offset_bytes_max: 64 << 20,
+            batch_bytes_max: 1 << 20,
+            consumer: ConsumerGroupConfig::default(),
             offset_metadata_length_max: 4096,
+        }
+    }
+}
+
+/// The settings of consumer groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupConfig {
+    /// `group.consumer.session.timeout.ms`. Default 45 s.
+    pub session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`. Default 5 s.
+    pub heartbeat_interval: Duration,
+    /// `group.consumer.max.size`: members per group. Kafka's default is 2,147,483,647.
+    pub size_max: usize,
+    /// `group.consumer.assignors`: the first one serves groups whose members ask for none. Default
+    /// uniform, range.
+    pub assignors: Vec<Assignor>,
+}
+
+impl Default for ConsumerGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(5),
+            size_max: 2_147_483_647,
+            assignors: Assignor::ALL.to_vec(),
         }
     }
 }

@@ -270,6 +270,7 @@ impl Rig {
             group: if is_simple { group(argument) } else { named },
             member: if is_simple { MemberId::new("") } else { member },
             instance: None,
+            supports_member_epochs: true,
             retention: (argument & 0x40 != 0).then(|| Duration::from_secs(60)),
             offsets: vec![OffsetCommit {
                 partition: partition(argument),

@@ -6,6 +6,7 @@
 
 mod append;
 mod catalogue;
+mod consumer;
 mod invariants;
 mod membership;
 mod offset;
@@ -22,6 +23,7 @@ use rustmq_model::{Offset, TopicName};
 use self::append::Effect;
 use super::classic::GroupAction;
 use super::config::GroupConfig;
+use super::consumer::topics::TopicCatalogue;
 use super::error::GroupError;
 use super::group::Group;
 use super::identity::GroupId;
@@ -82,16 +84,26 @@ pub struct Groups {
     /// name in memory.
     loaded_topics: BTreeSet<TopicName>,
     transactions: OpenTransactions,
+    /// The topics of the cluster, for the assignments of consumer groups.
+    catalogue: TopicCatalogue,
 }
 
 impl Groups {
     #[must_use]
     pub fn new(config: GroupConfig) -> Self {
+        Self::with_topics(config, TopicCatalogue::default())
+    }
+
+    /// Groups without state that know the topics of the cluster. The driver reports later changes
+    /// by [`GroupEvent::TopicsChanged`].
+    #[must_use]
+    pub fn with_topics(config: GroupConfig, catalogue: TopicCatalogue) -> Self {
         Self {
             config: Arc::new(config),
             groups: BTreeMap::new(),
             loaded_topics: BTreeSet::new(),
             transactions: OpenTransactions::default(),
+            catalogue,
         }
     }
 
@@ -110,13 +122,13 @@ impl Groups {
                             self.append(vec![record], effect, outbox);
                         }
                         _ => {
-                            if let Some(entry) = self.groups.get_mut(id) {
-                                let Group::Classic(group) = &mut entry.group;
+                            if let Some(Group::Classic(group)) = self.groups.get_mut(id).map(|it| &mut it.group) {
                                 group.on_record_failed(now, purpose, GroupError::RecordTooLarge);
                             }
                         }
                     }
                 }
+                GroupAction::StoreRecords(records) => self.store_consumer_group(id, records, outbox),
             }
         }
         let timeout = self.groups.get(id).and_then(|entry| entry.group.poll_timeout());
@@ -172,7 +184,11 @@ impl CoordinatorMachine for Groups {
     }
 
     fn may_wait(request: &GroupRequest) -> bool {
-        !matches!(request, GroupRequest::Heartbeat(_))
+        match request {
+            GroupRequest::Heartbeat(_) => false,
+            GroupRequest::ConsumerHeartbeat(request) => !request.is_keepalive(),
+            _ => true,
+        }
     }
 
     fn handle_request(&mut self, now: Now, token: ReplyToken, request: GroupRequest, outbox: &mut Outbox<Self>) {
@@ -184,6 +200,7 @@ impl CoordinatorMachine for Groups {
             GroupRequest::Join(request) => self.join(now, token, request, outbox),
             GroupRequest::Sync(request) => self.sync(now, token, request, outbox),
             GroupRequest::Heartbeat(request) => self.heartbeat(now, token, &request, outbox),
+            GroupRequest::ConsumerHeartbeat(request) => self.consumer_heartbeat(now, token, request, outbox),
             GroupRequest::Leave(request) => self.leave(now, token, request, outbox),
             GroupRequest::CommitOffsets(request) => self.commit_offsets(now, token, request, outbox),
             GroupRequest::CommitTransactionalOffsets(request) => {
@@ -195,10 +212,13 @@ impl CoordinatorMachine for Groups {
         }
     }
 
-    fn on_event(&mut self, _now: Now, event: GroupEvent, outbox: &mut Outbox<Self>) {
+    fn on_event(&mut self, now: Now, event: GroupEvent, outbox: &mut Outbox<Self>) {
         match event {
             GroupEvent::TopicDeleted(topic) => self.forget_topic(&topic, outbox),
             GroupEvent::TopicsMissing(topics) => self.forget_missing(&topics, outbox),
+            GroupEvent::TopicsChanged { catalogue, changed } => {
+                self.change_topics(now, catalogue, changed.as_deref(), outbox);
+            }
         }
     }
 
@@ -236,6 +256,7 @@ impl CoordinatorMachine for Groups {
         self.undo(now, effect, failure.into(), outbox);
         if let Some(group) = group {
             self.settle(now, &group, outbox);
+            self.drop_if_blank(&group);
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! Written: OffsetCommitKey v1, OffsetCommitValue v3 (v4 when the topic id is known),
 //! GroupMetadataKey v2, GroupMetadataValue v3, byte for byte as Kafka 4.3 writes them. Read: every
-//! version of these. The newer record kinds (KIP-848, share and streams groups) are recognized by
-//! their key's number and left alone.
+//! version of these. `consumer` has the values of consumer groups (KIP-848). The record kinds of
+//! share and streams groups are recognized by their key's number and left alone.
 
 pub(crate) mod wire;
 
@@ -13,6 +13,7 @@ use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicPa
 
 pub(crate) use self::wire::{Reader, put_compact_string, put_string, put_varint};
 use self::wire::{put_bytes, put_nullable_string};
+use super::consumer::records::ConsumerRecordKind;
 use super::offsets::CommittedOffset;
 
 const OFFSET_COMMIT_KEY_VERSION: i16 = 1;
@@ -54,6 +55,12 @@ pub enum RecordKey<'a> {
     },
     GroupMetadata {
         group: &'a str,
+    },
+    /// A record of a consumer group. The member is empty in those of the group itself.
+    ConsumerGroup {
+        kind: ConsumerRecordKind,
+        group: &'a str,
+        member: &'a str,
     },
     /// A kind of record that this broker does not keep.
     Other {
@@ -100,7 +107,17 @@ pub fn decode_key(key: &[u8]) -> Result<RecordKey<'_>, RecordError> {
             Ok(RecordKey::OffsetCommit { group, topic, partition: PartitionId(reader.i32()?) })
         }
         2 => Ok(RecordKey::GroupMetadata { group: reader.string()? }),
-        kind => Ok(RecordKey::Other { kind }),
+        kind => match ConsumerRecordKind::from_number(kind) {
+            None => Ok(RecordKey::Other { kind }),
+            Some(kind) => {
+                let group = reader.string()?;
+                Ok(RecordKey::ConsumerGroup {
+                    kind,
+                    group,
+                    member: if kind.is_of_member() { reader.string()? } else { "" },
+                })
+            }
+        },
     }
 }
 

@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_model::{LeaderEpoch, Offset, ProducerKey, TopicId, TopicName, TopicPartition, TransactionMarker};
 
+use super::consumer::heartbeat::{ConsumerHeartbeat, ConsumerHeartbeatAnswer};
+use super::consumer::topics::TopicCatalogue;
 use super::error::GroupError;
 use super::identity::{GroupId, InstanceId, MemberId};
-use super::state::ClassicState;
+use super::state::{ClassicState, GroupState};
 
 /// A request to the group coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub enum GroupRequest {
     Join(JoinRequest),
     Sync(SyncRequest),
     Heartbeat(HeartbeatRequest),
+    ConsumerHeartbeat(ConsumerHeartbeat),
     Leave(LeaveRequest),
     CommitOffsets(OffsetCommitRequest),
     CommitTransactionalOffsets(TransactionalCommitRequest),
@@ -35,6 +38,7 @@ impl GroupRequest {
             Self::Join(request) => (&request.group, false),
             Self::Sync(request) => (&request.group, false),
             Self::Heartbeat(request) => (&request.group, false),
+            Self::ConsumerHeartbeat(request) => (&request.group, false),
             Self::Leave(request) => (&request.group, false),
             Self::CommitOffsets(request) => (&request.group, true),
             Self::CommitTransactionalOffsets(request) => (&request.commit.group, false),
@@ -51,6 +55,7 @@ impl GroupRequest {
             Self::Join(_) => ReplyOutcome::Join(Err(error)),
             Self::Sync(_) => ReplyOutcome::Sync(Err(error)),
             Self::Heartbeat(_) => ReplyOutcome::Heartbeat(Err(error)),
+            Self::ConsumerHeartbeat(_) => ReplyOutcome::ConsumerHeartbeat(Err(error)),
             Self::Leave(_) => ReplyOutcome::Leave(Err(error)),
             Self::WriteMarker(_) => ReplyOutcome::Marker(Err(error)),
             Self::CommitOffsets(_) | Self::CommitTransactionalOffsets(_) => ReplyOutcome::OffsetCommit(Err(error)),
@@ -61,7 +66,7 @@ impl GroupRequest {
 }
 
 /// A fact for the group coordinator from outside of its log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum GroupEvent {
     /// A topic was deleted: offsets that were committed under its name are removed.
     TopicDeleted(TopicName),
@@ -69,6 +74,9 @@ pub enum GroupEvent {
     /// reports deletions that the coordinator has missed: during its load, or before an earlier
     /// coordinator had written the tombstones.
     TopicsMissing(BTreeSet<(TopicName, TopicId)>),
+    /// The topics of the cluster, of which these were made, have grown, or were deleted; none for
+    /// all of them. The driver reports all topics right after the load.
+    TopicsChanged { catalogue: TopicCatalogue, changed: Option<Vec<TopicName>> },
 }
 
 /// One protocol that a member offers: for consumers an assignor's name and the subscription.
@@ -194,6 +202,8 @@ pub struct OffsetCommitRequest {
     pub instance: Option<InstanceId>,
     /// Negative for a simple consumer.
     pub generation: i32,
+    /// Request version 9 and up: members of consumer groups may commit (KIP-848).
+    pub supports_member_epochs: bool,
     /// The retention time of these offsets in request versions 2 to 4. None applies the broker's
     /// retention.
     pub retention: Option<Duration>,
@@ -236,6 +246,7 @@ pub enum ReplyOutcome {
     Join(Result<Joined, GroupError>),
     Sync(Result<Synced, GroupError>),
     Heartbeat(Result<(), GroupError>),
+    ConsumerHeartbeat(Result<ConsumerHeartbeatAnswer, GroupError>),
     Leave(Result<Vec<LeftMember>, GroupError>),
     OffsetCommit(Result<PartitionOutcomes, GroupError>),
     Marker(Result<(), GroupError>),
@@ -264,6 +275,20 @@ pub struct GroupDescription {
     pub members: Vec<MemberDescription>,
 }
 
+impl GroupDescription {
+    /// The description of a group that does not exist.
+    #[must_use]
+    pub fn dead(group: &GroupId) -> Self {
+        Self {
+            group: group.clone(),
+            state: ClassicState::Dead,
+            protocol_type: String::new(),
+            protocol: String::new(),
+            members: Vec::new(),
+        }
+    }
+}
+
 /// One member as DescribeGroups shows it. Metadata is empty unless the group is stable; the
 /// assignment is the last one that was stored, also while the group rebalances.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,5 +305,5 @@ pub struct MemberDescription {
 pub struct GroupListing {
     pub group: GroupId,
     pub protocol_type: String,
-    pub state: ClassicState,
+    pub state: GroupState,
 }

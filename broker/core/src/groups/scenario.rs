@@ -357,6 +357,7 @@ pub(super) fn committing(member: &str, generation: i32, offset: i64) -> OffsetCo
         member: member.into(),
         instance: None,
         generation,
+        supports_member_epochs: true,
         retention: None,
         offsets: vec![OffsetCommit {
             partition: partition("t", 0),

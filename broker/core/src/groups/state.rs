@@ -1,5 +1,5 @@
-//! The states of a classic group, and the transitions between them that are possible. `classic`
-//! decides on transitions.
+//! The states of groups, and the transitions of a classic group that are possible. `classic` and
+//! `consumer` decide on transitions.
 
 use std::fmt;
 
@@ -62,5 +62,77 @@ impl ClassicState {
 impl fmt::Display for ClassicState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// The state of a consumer group (KIP-848). The names are Kafka's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConsumerState {
+    Empty,
+    /// The group has a new epoch, and no target for it yet.
+    Assigning,
+    /// Some member has not reached its target.
+    Reconciling,
+    Stable,
+    /// Being deleted, or unknown.
+    Dead,
+}
+
+impl ConsumerState {
+    /// All states.
+    pub const ALL: [Self; 5] = [Self::Empty, Self::Assigning, Self::Reconciling, Self::Stable, Self::Dead];
+
+    /// Kafka's name of the state.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+/// The state of a group, which tells its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupState {
+    Classic(ClassicState),
+    Consumer(ConsumerState),
+}
+
+impl GroupState {
+    /// Kafka's name of the state.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic(state) => state.as_str(),
+            Self::Consumer(state) => state.as_str(),
+        }
+    }
+
+    /// All states of all types.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ClassicState::ALL.into_iter().map(Self::Classic).chain(ConsumerState::ALL.into_iter().map(Self::Consumer))
+    }
+
+    /// Kafka's name of the group's type.
+    #[must_use]
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
+        }
+    }
+
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        matches!(self, Self::Classic(ClassicState::Empty) | Self::Consumer(ConsumerState::Empty))
+    }
+
+    #[must_use]
+    pub const fn is_dead(self) -> bool {
+        matches!(self, Self::Classic(ClassicState::Dead) | Self::Consumer(ConsumerState::Dead))
     }
 }

@@ -109,6 +109,10 @@ async fn host<K: CoordinatorKind>(parts: &Parts<K>) -> Requests {
     };
     let Parts { kind, shard, engine, view, .. } = parts;
     shard.activate(loader);
+    // Topics may have changed during the load.
+    if let Some(event) = kind.all_topics() {
+        shard.on_event(event);
+    }
     report_missing_topics::<K>(shard, view);
     let (kind, shard) = (Arc::clone(kind), Arc::clone(shard));
     Driver { kind, shard, requests: Requests::new(), tasks: FuturesUnordered::new() }.run(engine).await

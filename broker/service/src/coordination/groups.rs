@@ -8,11 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorState};
-use rustmq_broker_core::groups::config::PROTOCOLS_PER_MEMBER;
+use rustmq_broker_core::groups::config::{ConsumerGroupConfig, PROTOCOLS_PER_MEMBER};
+use rustmq_broker_core::groups::consumer::assignor::Assignor;
+use rustmq_broker_core::groups::consumer::topics::{TopicCatalogue, TopicFacts};
 use rustmq_broker_core::groups::request::GroupListing;
 use rustmq_broker_core::groups::{
-    ClassicState, GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, Groups, ReplyOutcome,
+    GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, GroupState, Groups, ReplyOutcome,
 };
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_model::{LeaderEpoch, TopicId, TopicName};
@@ -26,11 +29,14 @@ pub(crate) type GroupCoordinators = Coordinators<GroupKind>;
 
 pub(crate) struct GroupKind {
     config: GroupConfig,
+    /// The topics of the cluster. Only the metadata follower changes them, before it tells the
+    /// coordinators.
+    topics: Mutex<TopicCatalogue>,
 }
 
 impl GroupKind {
     pub(crate) fn new(settings: &EffectiveBrokerConfig) -> Self {
-        Self { config: group_config(settings) }
+        Self { config: group_config(settings), topics: Mutex::default() }
     }
 }
 
@@ -41,7 +47,12 @@ impl CoordinatorKind for GroupKind {
 
     fn machine(&self, _leader_epoch: LeaderEpoch, batch_bytes_max: usize) -> Groups {
         let protocol_bytes_max = batch_bytes_max.saturating_mul(PROTOCOLS_PER_MEMBER);
-        Groups::new(GroupConfig { protocol_bytes_max, ..self.config.clone() })
+        let config = GroupConfig { protocol_bytes_max, batch_bytes_max, ..self.config.clone() };
+        Groups::with_topics(config, self.topics.lock().clone())
+    }
+
+    fn all_topics(&self) -> Option<GroupEvent> {
+        Some(GroupEvent::TopicsChanged { catalogue: self.topics.lock().clone(), changed: None })
     }
 
     fn topics(machine: &Groups) -> BTreeSet<(TopicName, TopicId)> {
@@ -95,16 +106,45 @@ impl GroupCoordinators {
         })
     }
 
-    /// Removes the committed offsets of a deleted topic.
-    pub(crate) fn forget_topic(&self, topic: &TopicName) {
+    /// Removes the committed offsets of a deleted topic, and takes it from consumer groups.
+    pub(crate) fn forget_topic(&self, id: TopicId, topic: &TopicName) {
+        let catalogue = {
+            let mut topics = self.kind().topics.lock();
+            // A new topic may have the name already.
+            if topics.find(topic.as_str()).is_some_and(|facts| facts.id == id) {
+                topics.remove(topic.as_str());
+            }
+            topics.clone()
+        };
         for shard in self.shards() {
             shard.on_event(GroupEvent::TopicDeleted(topic.clone()));
+        }
+        self.tell(&catalogue, topic);
+    }
+
+    /// Tells consumer groups that a topic was made, or has grown.
+    pub(crate) fn show_topic(&self, topic: &TopicName, facts: TopicFacts) {
+        let catalogue = {
+            let mut topics = self.kind().topics.lock();
+            if topics.find(topic.as_str()) == Some(facts) {
+                return;
+            }
+            topics.insert(topic.clone(), facts);
+            topics.clone()
+        };
+        self.tell(&catalogue, topic);
+    }
+
+    fn tell(&self, catalogue: &TopicCatalogue, topic: &TopicName) {
+        for shard in self.shards() {
+            let changed = Some(vec![topic.clone()]);
+            shard.on_event(GroupEvent::TopicsChanged { catalogue: catalogue.clone(), changed });
         }
     }
 
     /// The number of groups in each state.
-    pub(crate) fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
-        let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
+    pub(crate) fn group_counts(&self) -> BTreeMap<GroupState, usize> {
+        let mut counts: BTreeMap<_, _> = GroupState::all().map(|state| (state, 0)).collect();
         for counted in self.shards().iter().filter_map(|shard| shard.read(Groups::group_counts).ok()) {
             for (state, count) in counted {
                 *counts.entry(state).or_default() += count;
@@ -153,6 +193,18 @@ fn group_config(settings: &EffectiveBrokerConfig) -> GroupConfig {
         offsets_retention: Duration::from_secs(u64::from(settings.offsets_retention_minutes) * 60),
         offsets_retention_check_interval: Duration::from_millis(settings.offsets_retention_check_ms),
         offset_metadata_length_max: count(settings.offset_metadata_bytes_max),
+        consumer: ConsumerGroupConfig {
+            session_timeout: millis(settings.consumer_group_session_timeout_ms),
+            heartbeat_interval: millis(settings.consumer_group_heartbeat_interval_ms),
+            size_max: count(settings.consumer_group_members_max),
+            assignors: assignors(&settings.consumer_group_assignors),
+        },
         ..GroupConfig::default()
     }
+}
+
+/// The assignors of the setting; all of them if it names none that exists.
+fn assignors(names: &[String]) -> Vec<Assignor> {
+    let named: Vec<Assignor> = names.iter().filter_map(|name| Assignor::from_name(name)).collect();
+    if named.is_empty() { Assignor::ALL.to_vec() } else { named }
 }

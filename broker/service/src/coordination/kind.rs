@@ -43,6 +43,12 @@ pub(crate) trait CoordinatorKind: Sized + Send + Sync + 'static {
     /// The topics that the state refers to, with their ids; zero for an unknown id.
     fn topics(machine: &Self::Machine) -> BTreeSet<(TopicName, TopicId)>;
 
+    /// The event that tells an active coordinator all topics of the cluster, for kinds that need
+    /// them.
+    fn all_topics(&self) -> Option<EventOf<Self>> {
+        None
+    }
+
     /// The event for topics that no longer exist; none if the machine knows no topics.
     fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> Option<EventOf<Self>>;
 

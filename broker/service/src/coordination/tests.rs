@@ -275,6 +275,7 @@ impl Rig {
             member: MemberId::from(""),
             instance: None,
             generation: -1,
+            supports_member_epochs: true,
             retention: None,
             offsets: vec![commit],
         };

@@ -8,7 +8,7 @@ use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offse
 use rustmq_broker_service::groups::request::{
     ClientIdentity, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, Protocol, SyncRequest,
 };
-use rustmq_broker_service::groups::{ClassicState, CommittedOffset, GroupError, GroupId, MemberId};
+use rustmq_broker_service::groups::{ClassicState, CommittedOffset, GroupError, GroupId, GroupState, MemberId};
 use rustmq_broker_service::testing::operations::{PATIENCE, batch_of, create, named, produce};
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
@@ -83,6 +83,7 @@ fn simple_commit(group: &str, offsets: Vec<CommitEntry>) -> GroupCommit {
         member: MemberId::from(""),
         instance: None,
         generation: -1,
+        supports_member_epochs: true,
         retention: None,
         offsets,
     }
@@ -169,7 +170,7 @@ async fn a_left_group_can_be_deleted_and_is_gone_for_good() {
         rig.session.commit_offsets(simple_commit("readers", vec![entry(named("orders"), 0, 3)])).await,
         [Ok(())]
     );
-    assert_eq!(rig.session.list_groups().unwrap()[0].state, ClassicState::Empty);
+    assert_eq!(rig.session.list_groups().unwrap()[0].state, GroupState::Classic(ClassicState::Empty));
     rig.session.delete_group(&group).await.unwrap();
     assert_eq!(committed(&rig, "readers").await, None);
     let rig = rig.restart().await;

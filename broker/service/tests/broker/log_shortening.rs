@@ -21,6 +21,7 @@ fn commit(group: &str, offset: i64) -> GroupCommit {
         member: MemberId::from(""),
         instance: None,
         generation: -1,
+        supports_member_epochs: true,
         retention: None,
         offsets: vec![entry],
     }

@@ -119,6 +119,11 @@ pub struct EffectiveBrokerConfig {
     pub group_session_timeout_ms_min: u32,
     pub group_session_timeout_ms_max: u32,
     pub group_members_max: u32,
+    /// The names in the order of the setting. Unknown ones are passed over.
+    pub consumer_group_assignors: Vec<String>,
+    pub consumer_group_heartbeat_interval_ms: u32,
+    pub consumer_group_members_max: u32,
+    pub consumer_group_session_timeout_ms: u32,
     pub offset_metadata_bytes_max: u32,
     pub offsets_retention_minutes: u32,
     pub offsets_retention_check_ms: u64,
@@ -148,6 +153,10 @@ impl EffectiveBrokerConfig {
             bounds_of_connections(layers, whole(PER_ADDRESS));
         let long = |name: &str| u64::try_from(number(name)).unwrap_or(0);
         let factor = |name: &str| i16::try_from(number(name)).unwrap_or(i16::MAX);
+        let list = |name: &str| -> Vec<String> {
+            let value = layers.broker_value(name).unwrap_or_default();
+            value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+        };
         let partitions = |name: &str| i32::try_from(number(name)).unwrap_or(i32::MAX);
         Self {
             auto_create_topics: flag("auto.create.topics.enable"),
@@ -166,6 +175,10 @@ impl EffectiveBrokerConfig {
             group_session_timeout_ms_min: whole("group.min.session.timeout.ms"),
             group_session_timeout_ms_max: whole("group.max.session.timeout.ms"),
             group_members_max: whole("group.max.size"),
+            consumer_group_assignors: list("group.consumer.assignors"),
+            consumer_group_heartbeat_interval_ms: whole("group.consumer.heartbeat.interval.ms"),
+            consumer_group_members_max: whole("group.consumer.max.size"),
+            consumer_group_session_timeout_ms: whole("group.consumer.session.timeout.ms"),
             offset_metadata_bytes_max: whole("offset.metadata.max.bytes"),
             offsets_retention_minutes: whole("offsets.retention.minutes"),
             offsets_retention_check_ms: long("offsets.retention.check.interval.ms"),

@@ -24,6 +24,11 @@ pub struct GroupConfigEntry {
 }
 
 impl GroupConfigEntry {
+    const fn without_effect(mut self) -> Self {
+        self.config.entry = self.config.entry.kept_only();
+        self
+    }
+
     /// The broker-wide configs that its value depends on.
     pub(super) fn broker_names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.bounds.into_iter().chain(self.config.synonyms.iter().map(|synonym| synonym.name))
@@ -38,7 +43,7 @@ const fn consumer(
     bounds: [&'static str; 2],
     text: &'static str,
 ) -> GroupConfigEntry {
-    let mut entry = ConfigEntry::new(name, Int, Some(default), Rule::AtLeast(least), text).kept_only();
+    let mut entry = ConfigEntry::new(name, Int, Some(default), Rule::AtLeast(least), text);
     entry.update = Update::ClusterWide;
     GroupConfigEntry { config: ScopedConfigEntry { entry, synonyms }, bounds }
 }
@@ -48,7 +53,7 @@ const fn consumer(
 pub const GROUP_CONFIGS: &[GroupConfigEntry] = &[
     consumer(ASSIGNMENT_INTERVAL, "1000", 0, &[same("group.consumer.assignment.interval.ms")],
         ["group.consumer.min.assignment.interval.ms", "group.consumer.max.assignment.interval.ms"],
-        "The least time between two assignments of a consumer group."),
+        "The least time between two assignments of a consumer group. RustMQ waits for none: a group gets a new one when it needs it.").without_effect(),
     consumer(HEARTBEAT_INTERVAL, "5000", 1, &[same("group.consumer.heartbeat.interval.ms")],
         ["group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"],
         "The time between two heartbeats that the members of a consumer group are told to keep."),

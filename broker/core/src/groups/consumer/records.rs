@@ -23,7 +23,7 @@ const TOPIC_SIZE_MIN: usize = 16 + 2;
 const PROTOCOL_SIZE_MIN: usize = 3;
 
 /// The record kinds of a consumer group. Each number is the first field of the record's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConsumerRecordKind {
     Group = 3,
     Member = 5,

@@ -30,11 +30,13 @@ pub struct TopicFacts {
 #[derive(Clone, Debug)]
 pub struct TopicCatalogue {
     parts: Vec<Arc<BTreeMap<TopicName, TopicFacts>>>,
+    /// The number of changes so far: of two copies, the one with the higher number is newer.
+    change_count: u64,
 }
 
 impl Default for TopicCatalogue {
     fn default() -> Self {
-        Self { parts: vec![Arc::default(); PART_COUNT] }
+        Self { parts: vec![Arc::default(); PART_COUNT], change_count: 0 }
     }
 }
 
@@ -46,11 +48,19 @@ impl TopicCatalogue {
     }
 
     pub fn insert(&mut self, name: TopicName, facts: TopicFacts) {
+        self.change_count += 1;
         Arc::make_mut(&mut self.parts[Self::part_of(name.as_str())]).insert(name, facts);
     }
 
     pub fn remove(&mut self, name: &str) {
+        self.change_count += 1;
         Arc::make_mut(&mut self.parts[Self::part_of(name)]).remove(name);
+    }
+
+    /// Whether `other` knows changes that this copy does not know.
+    #[must_use]
+    pub const fn is_older_than(&self, other: &Self) -> bool {
+        self.change_count < other.change_count
     }
 
     #[must_use]

@@ -24,6 +24,10 @@ pub enum Effect {
         value: Bytes,
         purpose: StorePurpose,
     },
+    /// The records of a consumer group, which keeps the change itself.
+    ConsumerGroup {
+        group: GroupId,
+    },
     OffsetCommit {
         group: GroupId,
         token: ReplyToken,
@@ -53,6 +57,7 @@ impl Effect {
     pub(super) fn group(&self) -> Option<&GroupId> {
         match self {
             Self::ClassicGroup { group, .. }
+            | Self::ConsumerGroup { group }
             | Self::OffsetCommit { group, .. }
             | Self::OffsetRemoval { group, .. }
             | Self::GroupRemoval { group, .. } => Some(group),
@@ -62,7 +67,7 @@ impl Effect {
 
     /// Whether the append writes or removes the record of the group itself.
     pub(super) fn is_of_group_record(&self) -> bool {
-        matches!(self, Self::ClassicGroup { .. } | Self::GroupRemoval { .. })
+        matches!(self, Self::ClassicGroup { .. } | Self::ConsumerGroup { .. } | Self::GroupRemoval { .. })
     }
 
     /// Whether the append holds the token of a request. Tokens of joins and syncs are with the
@@ -70,6 +75,8 @@ impl Effect {
     pub(super) const fn answers_a_request(&self) -> bool {
         match self {
             Self::ClassicGroup { purpose, .. } => matches!(purpose, StorePurpose::Empty { reply: Some(_) }),
+            // The group has the tokens of its heartbeats.
+            Self::ConsumerGroup { .. } => false,
             Self::OffsetCommit { .. } | Self::TransactionEnd { .. } => true,
             Self::OffsetRemoval { reply, .. } => reply.is_some(),
             Self::GroupRemoval { token, .. } => token.is_some(),
@@ -112,8 +119,17 @@ impl Groups {
             Effect::ClassicGroup { group, value, purpose } => {
                 let entry = self.entry_of_append(&group);
                 entry.stored = Some(StoredRecord { value, stored_by: Some(append) });
-                let Group::Classic(group) = &mut entry.group;
-                group.on_record_committed(now, purpose);
+                if let Group::Classic(group) = &mut entry.group {
+                    group.on_record_committed(now, purpose);
+                }
+            }
+            Effect::ConsumerGroup { group } => {
+                let entry = self.entry_of_append(&group);
+                // The append began with the tombstone of a classic group, if there was one.
+                entry.stored = None;
+                if let Group::Consumer(group) = &mut entry.group {
+                    group.on_committed(now, append);
+                }
             }
             Effect::OffsetCommit { group, token, producer, offsets, outcomes } => {
                 let places = written(append, outbox.log_end(), offsets.len());
@@ -155,8 +171,14 @@ impl Groups {
     pub(super) fn undo(&mut self, now: Now, effect: Effect, error: GroupError, outbox: &mut Outbox<Self>) {
         match effect {
             Effect::ClassicGroup { group, purpose, .. } => {
-                let Group::Classic(group) = &mut self.entry_of_append(&group).group;
-                group.on_record_failed(now, purpose, error);
+                if let Group::Classic(group) = &mut self.entry_of_append(&group).group {
+                    group.on_record_failed(now, purpose, error);
+                }
+            }
+            Effect::ConsumerGroup { group } => {
+                if let Group::Consumer(group) = &mut self.entry_of_append(&group).group {
+                    group.on_failed(now, &error);
+                }
             }
             Effect::TransactionEnd { token, .. } => outbox.reply(token, ReplyOutcome::Marker(Err(error))),
             Effect::OffsetCommit { group, token, producer, offsets, .. } => {

@@ -6,10 +6,11 @@ use super::append::Effect;
 use super::{Groups, StoredRecord};
 use crate::coordinator::{CoordinatorRecord, LiveRecords, Now, Outbox, ReplyToken, RewritePoint};
 use crate::groups::error::GroupError;
+use crate::groups::group::Group;
 use crate::groups::identity::GroupId;
 use crate::groups::records::{encode_group_metadata_key, encode_offset_commit_key, encode_offset_commit_value};
 use crate::groups::request::{GroupDescription, GroupListing, ReplyOutcome};
-use crate::groups::state::ClassicState;
+use crate::groups::state::{ClassicState, GroupState};
 
 impl Groups {
     /// DescribeGroups, for one group. A group that does not exist is `Dead`.
@@ -18,16 +19,7 @@ impl Groups {
     /// [`GroupError::InvalidGroupId`] if the id is too long for a record.
     pub fn describe(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
         group.check_length()?;
-        Ok(self.groups.get(group).map_or_else(
-            || GroupDescription {
-                group: group.clone(),
-                state: ClassicState::Dead,
-                protocol_type: String::new(),
-                protocol: String::new(),
-                members: Vec::new(),
-            },
-            |entry| entry.group.description(),
-        ))
+        Ok(self.groups.get(group).map_or_else(|| GroupDescription::dead(group), |entry| entry.group.description()))
     }
 
     /// ListGroups: all groups. The caller applies filters.
@@ -46,9 +38,10 @@ impl Groups {
     /// Answered when all are stored.
     pub(super) fn delete_group(&mut self, now: Now, token: ReplyToken, group: &GroupId, outbox: &mut Outbox<Self>) {
         let checked = self.groups.get(group).ok_or(GroupError::GroupIdNotFound);
-        let checked = checked.and_then(|entry| match entry.group.state() {
-            ClassicState::Empty => Ok(entry.offsets.known_partitions()),
-            ClassicState::Dead => Err(GroupError::GroupIdNotFound),
+        let checked = checked.and_then(|entry| match (entry.group.state(), &entry.group) {
+            (GroupState::Classic(ClassicState::Empty), _) => Ok(entry.offsets.known_partitions()),
+            (_, Group::Consumer(group)) if group.is_unused() => Ok(entry.offsets.known_partitions()),
+            (state, _) if state.is_dead() => Err(GroupError::GroupIdNotFound),
             _ => Err(GroupError::NonEmptyGroup),
         });
         match checked {
@@ -70,9 +63,7 @@ impl Groups {
         outbox: &mut Outbox<Self>,
     ) {
         let entry = self.groups.get_mut(id).expect("the caller has found the group");
-        entry.group.begin_deletion(now).expect("the caller has seen that the group is empty");
-        let key = encode_group_metadata_key(id.as_str()).expect("group ids over the limit are refused");
-        let records = vec![CoordinatorRecord { key, value: None }];
+        let records = entry.group.begin_deletion(now).expect("the caller has seen that the group is empty");
         self.append(records, Effect::GroupRemoval { group: id.clone(), token }, outbox);
         self.settle(now, id, outbox);
     }
@@ -88,6 +79,12 @@ impl Groups {
                 return LiveRecords::Pending;
             }
             records.push(CoordinatorRecord { key, value: Some(value.clone()) });
+        }
+        if let Group::Consumer(group) = &entry.group {
+            match group.live_records(point) {
+                Some(of_group) => records.extend(of_group),
+                None => return LiveRecords::Pending,
+            }
         }
         for (partition, offset, stored_by) in entry.offsets.stored() {
             if point.keeps(stored_by) {
@@ -113,8 +110,8 @@ impl Groups {
 
     /// The number of groups in each state.
     #[must_use]
-    pub fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
-        let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
+    pub fn group_counts(&self) -> BTreeMap<GroupState, usize> {
+        let mut counts: BTreeMap<_, _> = GroupState::all().map(|state| (state, 0)).collect();
         for entry in self.groups.values() {
             *counts.entry(entry.group.state()).or_default() += 1;
         }

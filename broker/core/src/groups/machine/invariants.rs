@@ -65,7 +65,10 @@ impl Groups {
                 Effect::OffsetRemoval { group, partitions, .. } => {
                     partitions.iter().for_each(|partition| *removals.entry((group, partition)).or_default() += 1);
                 }
-                Effect::ClassicGroup { .. } | Effect::GroupRemoval { .. } | Effect::TransactionEnd { .. } => {}
+                Effect::ClassicGroup { .. }
+                | Effect::ConsumerGroup { .. }
+                | Effect::GroupRemoval { .. }
+                | Effect::TransactionEnd { .. } => {}
             }
         }
         let (mut counted_commits, mut counted_removals) = (Counts::new(), Counts::new());

@@ -23,19 +23,33 @@ impl Groups {
             return;
         }
         let id = request.group.clone();
-        let Group::Classic(group) = &mut self.groups.get_mut(&id).expect("the group was just found or made").group;
-        group.handle_join(now, token, request);
+        let entry = self.groups.get_mut(&id).expect("the group was just found or made");
+        match &mut entry.group {
+            Group::Classic(group) => group.handle_join(now, token, request),
+            Group::Consumer(group) => {
+                // An empty group changes its protocol: it goes, and the member tries again.
+                let is_unused = group.is_unused();
+                let refusal = if is_unused || entry.group.state().is_dead() {
+                    GroupError::CoordinatorNotAvailable
+                } else {
+                    GroupError::InconsistentGroupProtocol
+                };
+                outbox.reply(token, ReplyOutcome::Join(Err(refusal)));
+                if is_unused {
+                    self.append_group_tombstone(now, &id, None, outbox);
+                }
+            }
+        }
         self.settle(now, &id, outbox);
         self.drop_if_blank(&id);
     }
 
     pub(super) fn sync(&mut self, now: Now, token: ReplyToken, request: SyncRequest, outbox: &mut Outbox<Self>) {
         let id = request.group.clone();
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(Group::Classic(group)) = self.groups.get_mut(&id).map(|entry| &mut entry.group) else {
             outbox.reply(token, ReplyOutcome::Sync(Err(GroupError::UnknownMemberId)));
             return;
         };
-        let Group::Classic(group) = &mut entry.group;
         group.handle_sync(token, request);
         self.settle(now, &id, outbox);
     }
@@ -47,18 +61,17 @@ impl Groups {
         request: &HeartbeatRequest,
         outbox: &mut Outbox<Self>,
     ) {
-        let Some(entry) = self.groups.get_mut(&request.group) else {
+        let Some(Group::Classic(group)) = self.groups.get_mut(&request.group).map(|entry| &mut entry.group) else {
             outbox.reply(token, ReplyOutcome::Heartbeat(Err(GroupError::UnknownMemberId)));
             return;
         };
-        let Group::Classic(group) = &mut entry.group;
         group.handle_heartbeat(now, token, request);
         self.settle(now, &request.group, outbox);
     }
 
     pub(super) fn leave(&mut self, now: Now, token: ReplyToken, request: LeaveRequest, outbox: &mut Outbox<Self>) {
         let id = request.group.clone();
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(Group::Classic(group)) = self.groups.get_mut(&id).map(|entry| &mut entry.group) else {
             // The same answer as that of a group without these members.
             let unknown = |LeavingMember { member, instance, .. }| LeftMember {
                 member,
@@ -69,7 +82,6 @@ impl Groups {
             outbox.reply(token, ReplyOutcome::Leave(Ok(left)));
             return;
         };
-        let Group::Classic(group) = &mut entry.group;
         group.handle_leave(now, token, request);
         self.settle(now, &id, outbox);
     }
@@ -106,6 +118,7 @@ impl Groups {
     /// Removes a group that was made for a request that was then refused, or for a member id that
     /// has lapsed.
     pub(super) fn drop_if_blank(&mut self, id: &GroupId) {
+        self.restore_classic_if_blank(id);
         let is_blank = self.groups.get(id).is_some_and(|entry| {
             entry.stored.is_none() && entry.appends_pending == 0 && entry.offsets.is_empty() && entry.group.is_blank()
         });

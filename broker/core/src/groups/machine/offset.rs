@@ -14,7 +14,6 @@ use crate::groups::records::{encode_offset_commit_key, encode_offset_commit_valu
 use crate::groups::request::{
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, ReplyOutcome,
 };
-use crate::groups::state::ClassicState;
 
 /// Tombstones in one append, so that a large group does not make a batch over the log's limit.
 const TOMBSTONES_MAX: usize = 1000;
@@ -165,7 +164,7 @@ impl Groups {
         let affected: Vec<_> = self
             .groups
             .iter()
-            .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
+            .filter(|(_, entry)| !entry.group.state().is_dead())
             .map(|(id, entry)| (id.clone(), entry.offsets.removable_partitions_of(topic)))
             .filter(|(_, partitions)| !partitions.is_empty())
             .collect();
@@ -194,7 +193,7 @@ impl Groups {
         let affected: Vec<(GroupId, Vec<TopicPartition>)> = self
             .groups
             .iter()
-            .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
+            .filter(|(_, entry)| !entry.group.state().is_dead())
             .map(|(id, entry)| {
                 // A pending commit was made for a topic that exists: a tombstone after it would
                 // remove that offset too.

@@ -8,6 +8,7 @@ use rustmq_model::{ProducerKey, Timestamp, TopicName, TopicPartition};
 use super::{GroupEntry, Groups, StoredRecord};
 use crate::coordinator::ReplayedRecord;
 use crate::groups::classic::ClassicGroup;
+use crate::groups::consumer::image::Change;
 use crate::groups::group::Group;
 use crate::groups::identity::GroupId;
 use crate::groups::offsets::{CommittedOffset, Written};
@@ -43,7 +44,14 @@ impl Groups {
                     }
                 }
             }
-            (RecordKey::GroupMetadata { group }, None) => self.forget_group(&GroupId::new(group), Timestamp::NONE),
+            (RecordKey::GroupMetadata { group }, None) => match self.groups.get_mut(group) {
+                // The group has changed its protocol since.
+                Some(GroupEntry { group: Group::Consumer(_), stored, .. }) => *stored = None,
+                _ => self.forget_group(&GroupId::new(group), Timestamp::NONE),
+            },
+            (RecordKey::ConsumerGroup { kind, group, member }, value) => {
+                self.replay_consumer(group, Change::decode(kind, member, value)?);
+            }
             (RecordKey::Other { .. }, _) => {}
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::groups::request::{
     JoinRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes,
 };
 use crate::groups::scenario::{START, Scenario, committing, joining, loaded, loading, partition, replay, syncing};
-use crate::groups::state::ClassicState;
+use crate::groups::state::{ClassicState, GroupState};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -402,7 +402,12 @@ fn groups_are_counted_by_state_and_bounded() {
     let commit = scenario.commit_with(OffsetCommitRequest { group: "h".into(), ..committing("", -1, 0) });
     assert!(scenario.committed(commit).is_ok());
     let counts: BTreeMap<_, _> = scenario.groups().group_counts().into_iter().filter(|(_, count)| *count > 0).collect();
-    assert_eq!(counts, BTreeMap::from([(ClassicState::Empty, 1), (ClassicState::PreparingRebalance, 1)]));
+    assert_eq!(
+        counts,
+        BTreeMap::from(
+            [ClassicState::Empty, ClassicState::PreparingRebalance].map(|state| (GroupState::Classic(state), 1))
+        )
+    );
     let third = scenario.join_with(JoinRequest { group: "i".into(), ..joining("m2") });
     assert_eq!(scenario.joined(third), Err(GroupError::CoordinatorNotAvailable));
     assert_eq!((scenario.groups().member_count(), scenario.groups().list().len()), (1, 2));

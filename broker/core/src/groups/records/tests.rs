@@ -80,7 +80,7 @@ fn absurd_counts_are_refused_before_anything_is_allocated() {
 
 #[test]
 fn kinds_of_other_group_types_are_passed_over() {
-    for kind in 3_i16..=20 {
+    for kind in (3_i16..=20).filter(|kind| ConsumerRecordKind::from_number(*kind).is_none()) {
         let mut key = BytesMut::new();
         key.put_i16(kind);
         key.put_slice(b"\x05group");

@@ -1,5 +1,5 @@
-//! Broker-wide configs of the group types that RustMQ does not have yet: consumer (KIP-848),
-//! streams and share groups.
+//! Broker-wide configs of the newer group types: consumer groups (KIP-848), and streams and share
+//! groups, which RustMQ does not have yet.
 
 use super::{INT_MAX, config, unset};
 use crate::configs::entry::ConfigEntry;
@@ -11,17 +11,17 @@ pub(super) const ENTRIES: &[ConfigEntry] = &[
     config("errors.deadletterqueue.auto.create.topics.enable", Boolean, "false", Any, "").dynamic().kept_only(),
     config("errors.deadletterqueue.topic.name.prefix", String, "dlq.", Any, "").dynamic().kept_only(),
     config("group.consumer.assignment.interval.ms", Int, "1000", AtLeast(0), "").dynamic().kept_only(),
-    config("group.consumer.assignors", List, "uniform,range", Any, "").kept_only(),
-    config("group.consumer.heartbeat.interval.ms", Int, "5000", Any, "").kept_only(),
+    config("group.consumer.assignors", List, "uniform,range", Any, "The assignors of consumer groups. The first one serves groups whose members ask for none."),
+    config("group.consumer.heartbeat.interval.ms", Int, "5000", AtLeast(1), "How often members of consumer groups send heartbeats."),
     config("group.consumer.max.assignment.interval.ms", Int, "15000", Any, "").kept_only(),
     config("group.consumer.max.heartbeat.interval.ms", Int, "15000", Any, "").kept_only(),
     config("group.consumer.max.session.timeout.ms", Int, "60000", Any, "").kept_only(),
-    config("group.consumer.max.size", Int, INT_MAX, Any, "").kept_only(),
+    config("group.consumer.max.size", Int, INT_MAX, AtLeast(1), "The most members of one consumer group."),
     config("group.consumer.migration.policy", String, "bidirectional", Any, "").kept_only(),
     config("group.consumer.min.assignment.interval.ms", Int, "0", Any, "").kept_only(),
     config("group.consumer.min.heartbeat.interval.ms", Int, "5000", Any, "").kept_only(),
     config("group.consumer.min.session.timeout.ms", Int, "45000", Any, "").kept_only(),
-    config("group.consumer.session.timeout.ms", Int, "45000", Any, "").kept_only(),
+    config("group.consumer.session.timeout.ms", Int, "45000", AtLeast(1), "How long a member of a consumer group may be silent before it is removed."),
     config("group.share.assignment.interval.ms", Int, "1000", AtLeast(0), "").dynamic().kept_only(),
     config("group.share.assignors", List, "simple", Any, "").kept_only(),
     config("group.share.delivery.count.limit", Int, "5", Any, "").kept_only(),

@@ -1,0 +1,246 @@
+//! The decisions of one append: what several heartbeats change together.
+//!
+//! Changes apply to the image at once, so that a later heartbeat of the same append sees those of
+//! an earlier one. The draft keeps the way back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::heartbeat::{ConsumerHeartbeat, ConsumerHeartbeatAnswer};
+use super::image::{Change, GroupImage, Undo};
+use super::member::{CurrentAssignment, LEFT_STATIC_EPOCH, MemberState, MemberSubscription};
+use super::partitions::{Assignment, OwnedPartitions};
+use super::reconcile::{Target, next_assignment};
+use super::records::{GroupEpoch, TargetEpoch};
+use super::target::{ResolvedPatterns, SubscribedTopics, preferred_assignor};
+use super::topics::TopicCatalogue;
+use crate::coordinator::Now;
+use crate::groups::config::ConsumerGroupConfig;
+use crate::groups::error::GroupError;
+use crate::groups::identity::{InstanceId, MemberId};
+
+/// An accepted heartbeat that still needs its assignment, or that has its answer.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Member,
+    Left(ConsumerHeartbeatAnswer),
+}
+
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    image: &'a mut GroupImage,
+    pub(super) changes: Vec<Change>,
+    pub(super) undo: Vec<Undo>,
+    /// Members or their subscriptions have changed: the group needs a new epoch.
+    needs_epoch: bool,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(image: &'a mut GroupImage) -> Self {
+        Self { image, changes: Vec::new(), undo: Vec::new(), needs_epoch: false }
+    }
+
+    fn change(&mut self, change: Change) {
+        self.undo.push(self.image.apply(change.clone(), None));
+        self.changes.push(change);
+    }
+
+    /// Takes a heartbeat: finds or makes its member, and updates the member's data.
+    pub(super) fn accept(
+        &mut self,
+        request: &ConsumerHeartbeat,
+        config: &ConsumerGroupConfig,
+    ) -> Result<Accepted, GroupError> {
+        if request.is_leave() {
+            return self.leave(request).map(Accepted::Left);
+        }
+        let is_known = self.image.members().contains_key(&request.member)
+            || request.instance.as_ref().is_some_and(|instance| self.image.member_of_instance(instance).is_some());
+        if !is_known && request.is_join() && self.image.members().len() >= config.size_max {
+            return Err(GroupError::GroupMaxSizeReached { size_max: config.size_max });
+        }
+        let is_new = match &request.instance {
+            None => self.find_dynamic(request)?,
+            Some(instance) => self.find_static(request, instance)?,
+        };
+        let none = Arc::default();
+        let before = self.image.members().get(&request.member).and_then(|member| member.subscription());
+        let before: Arc<MemberSubscription> = Arc::clone(before.unwrap_or(&none));
+        let after = request.update(&before);
+        if is_new || *before != after {
+            let preferred = preferred_assignor(self.image, &config.assignors);
+            self.needs_epoch |= is_new || before.topics != after.topics || before.regex != after.regex;
+            self.change(Change::Member(request.member.clone(), Some(Arc::new(after))));
+            self.needs_epoch |= preferred != preferred_assignor(self.image, &config.assignors);
+        }
+        Ok(Accepted::Member)
+    }
+
+    /// Whether the member is new.
+    fn find_dynamic(&self, request: &ConsumerHeartbeat) -> Result<bool, GroupError> {
+        match self.image.members().get(&request.member) {
+            None if request.is_join() => Ok(true),
+            None => Err(GroupError::UnknownMemberId),
+            Some(member) => check_epoch(request, member.current().map(AsRef::as_ref)).map(|()| false),
+        }
+    }
+
+    /// A static member that comes back under a new id takes the place of the old one.
+    fn find_static(&mut self, request: &ConsumerHeartbeat, instance: &InstanceId) -> Result<bool, GroupError> {
+        let Some(holder) = self.image.member_of_instance(instance).cloned() else {
+            return if request.is_join() {
+                Ok(!self.image.members().contains_key(&request.member))
+            } else {
+                Err(GroupError::UnknownMemberId)
+            };
+        };
+        let member = &self.image.members()[&holder];
+        let current = member.current().cloned();
+        if !request.is_join() {
+            if holder != request.member {
+                return Err(GroupError::FencedInstanceId);
+            }
+            return check_epoch(request, current.as_deref()).map(|()| false);
+        }
+        let has_left = current.as_ref().is_none_or(|current| current.epoch == LEFT_STATIC_EPOCH);
+        if holder == request.member && !has_left {
+            return Ok(false);
+        }
+        let is_classic = member.subscription().is_some_and(|subscription| subscription.classic.is_some());
+        if !has_left && !is_classic {
+            return Err(GroupError::UnreleasedInstanceId);
+        }
+        let (subscription, target) = (member.subscription().cloned(), member.target().cloned());
+        if holder != request.member {
+            self.remove(&holder);
+        }
+        let id = request.member.clone();
+        self.change(Change::Member(id.clone(), subscription));
+        self.change(Change::Target(id.clone(), target));
+        let current = current.map(|current| CurrentAssignment { epoch: 0, previous_epoch: 0, ..(*current).clone() });
+        self.change(Change::Current(id, current.map(Arc::new)));
+        Ok(false)
+    }
+
+    fn leave(&mut self, request: &ConsumerHeartbeat) -> Result<ConsumerHeartbeatAnswer, GroupError> {
+        if let Some(instance) = &request.instance {
+            let holder = self.image.member_of_instance(instance).ok_or(GroupError::UnknownMemberId)?;
+            if *holder != request.member {
+                return Err(GroupError::FencedInstanceId);
+            }
+        }
+        let member = self.image.members().get(&request.member).ok_or(GroupError::UnknownMemberId)?;
+        if request.is_temporary_leave() {
+            let joining = CurrentAssignment::joining();
+            let current = member.current().map_or(&joining, AsRef::as_ref);
+            let left =
+                CurrentAssignment { epoch: LEFT_STATIC_EPOCH, revoking: OwnedPartitions::default(), ..current.clone() };
+            self.change(Change::Current(request.member.clone(), Some(Arc::new(left))));
+        } else {
+            self.fence(&request.member);
+        }
+        Ok(ConsumerHeartbeatAnswer {
+            member: request.member.clone(),
+            epoch: request.epoch,
+            interval: Duration::ZERO,
+            assignment: None,
+        })
+    }
+
+    /// Removes a member, whose partitions are free from now on.
+    pub(super) fn fence(&mut self, member: &MemberId) {
+        if self.image.members().contains_key(member) {
+            self.remove(member);
+            self.needs_epoch = true;
+        }
+    }
+
+    fn remove(&mut self, id: &MemberId) {
+        let Some(member) = self.image.members().get(id) else { return };
+        let parts = [
+            member.current().map(|_| Change::Current(id.clone(), None)),
+            member.target().map(|_| Change::Target(id.clone(), None)),
+            member.subscription().map(|_| Change::Member(id.clone(), None)),
+        ];
+        parts.into_iter().flatten().for_each(|change| self.change(change));
+    }
+
+    /// Whether the group needs a new epoch because of the members.
+    pub(super) const fn needs_epoch(&self) -> bool {
+        self.needs_epoch
+    }
+
+    pub(super) fn subscribed_topics(
+        &self,
+        catalogue: &TopicCatalogue,
+        patterns: &mut ResolvedPatterns,
+    ) -> SubscribedTopics {
+        SubscribedTopics::of(self.image, catalogue, patterns)
+    }
+
+    /// Starts a new epoch with a new target, if members or topics have changed.
+    pub(super) fn renew_target(&mut self, now: Now, topics: &SubscribedTopics, config: &ConsumerGroupConfig) {
+        let before = self.image.epoch();
+        let is_renewed = before.is_some_and(|group| group.metadata_hash == topics.hash);
+        if !self.needs_epoch && (is_renewed || before.is_none()) {
+            return;
+        }
+        let epoch = before.map_or(0, |group| group.epoch).saturating_add(1);
+        self.change(Change::Group(Some(GroupEpoch { epoch, metadata_hash: topics.hash })));
+        let assignor = preferred_assignor(self.image, &config.assignors);
+        for (id, target) in topics.assign(self.image, assignor) {
+            let is_changed = self.image.members()[&id].target().is_none_or(|before| **before != target);
+            if is_changed {
+                self.change(Change::Target(id, Some(Arc::new(target))));
+            }
+        }
+        self.change(Change::TargetEpoch(Some(TargetEpoch { epoch, computed_at: now.wall })));
+    }
+
+    /// Takes the member's next step, and answers the heartbeat.
+    pub(super) fn reconcile(
+        &mut self,
+        request: &ConsumerHeartbeat,
+        config: &ConsumerGroupConfig,
+    ) -> Result<ConsumerHeartbeatAnswer, GroupError> {
+        let (joining, none) = (CurrentAssignment::joining(), Assignment::default());
+        // A later heartbeat of the same append may have removed the member.
+        let member = self.image.members().get(&request.member).ok_or(GroupError::UnknownMemberId)?;
+        let current = member.current().map_or(&joining, AsRef::as_ref);
+        let target =
+            Target { epoch: self.image.target_epoch(), assignment: member.target().map_or(&none, AsRef::as_ref) };
+        let is_free = |topic, partition| self.image.owner(topic, partition).is_none_or(|it| *it == request.member);
+        let next = next_assignment(current, target, request.owned.as_ref(), is_free)?;
+        let assigned = next.assigned.assignment();
+        let is_shown = request.is_full() || assigned != current.assigned.assignment();
+        let answer = ConsumerHeartbeatAnswer {
+            member: request.member.clone(),
+            epoch: next.epoch,
+            interval: request.timing(config).interval,
+            assignment: is_shown.then_some(assigned),
+        };
+        if next != *current || member.current().is_none() {
+            self.change(Change::Current(request.member.clone(), Some(Arc::new(next))));
+        }
+        Ok(answer)
+    }
+}
+
+/// A member states its epoch. It may state the one before if the answer with the new one was lost
+/// and it has nothing but what it was given.
+fn check_epoch(request: &ConsumerHeartbeat, current: Option<&CurrentAssignment>) -> Result<(), GroupError> {
+    let Some(current) = current else { return Ok(()) };
+    if request.is_join() || request.epoch == current.epoch {
+        return Ok(());
+    }
+    let is_subset = |owned: &Assignment| owned.iter().all(|(topic, id)| current.assigned.epoch(topic, id).is_some());
+    let is_retry = request.epoch < current.epoch
+        && request.epoch == current.previous_epoch
+        && request.owned.as_ref().is_some_and(is_subset);
+    if is_retry { Ok(()) } else { Err(GroupError::FencedMemberEpoch) }
+}
+
+/// Whether the member has to revoke partitions.
+pub(super) fn is_revoking(current: &CurrentAssignment) -> bool {
+    current.state == MemberState::UnrevokedPartitions
+}
