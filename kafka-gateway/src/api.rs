@@ -11,6 +11,7 @@ use rustmq_broker_service::{Session, SupportedFeature};
 use rustmq_kafka_codec_messages::{ApiKey, RequestHeader};
 
 use crate::call::{Call, CallError, Handling, Peer, RequestBody};
+use crate::config::GatewaySettings;
 use crate::handlers;
 use crate::shared::Shared;
 
@@ -84,17 +85,35 @@ pub static APIS: &[Api] = apis! {
     OffsetDelete 0 - 0 offset_delete,
     UpdateFeatures 0 - 2 update_features,
     DescribeCluster 0 - 2 describe_cluster,
-    ConsumerGroupHeartbeat 0 - 1 consumer_group_heartbeat,
-    ConsumerGroupDescribe 0 - 1 consumer_group_describe,
     DescribeProducers 0 - 0 describe_producers,
     DescribeTransactions 0 - 0 describe_transactions,
     ListTransactions 0 - 2 list_transactions,
+    ConsumerGroupHeartbeat 0 - 1 consumer_group_heartbeat,
+    ConsumerGroupDescribe 0 - 1 consumer_group_describe,
     ListConfigResources 0 - 1 list_config_resources,
     DescribeTopicPartitions 0 - 0 describe_topic_partitions,
 };
 
-/// The features that clients are offered, by name. A level is here once each API that it concerns
-/// is served in the versions that clients use on that level.
+/// APIs with a handler whose other parts are missing: clients are offered them in a preview alone.
+const PREVIEWED: [ApiKey; 8] = [
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
+];
+
+/// The APIs that clients are offered, by key.
+pub fn offered(settings: &GatewaySettings) -> impl Iterator<Item = &'static Api> {
+    let preview = settings.preview;
+    APIS.iter().filter(move |api| preview || !PREVIEWED.contains(&api.key))
+}
+
+/// The features that clients are offered in a preview, by name. A level is here once each API that
+/// it concerns is served in the versions that clients use on that level.
 pub static FEATURES: &[SupportedFeature] = &[SupportedFeature { name: "group.version", levels: 0..=1 }];
 
 /// Reads a frame's header and finds its API.
@@ -112,6 +131,9 @@ pub fn read_call(
     let known = ApiKey::try_from(key).map_err(|_| CallError::UnknownKey { key })?;
     let found = APIS.binary_search_by_key(&known, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
     let api = &APIS[found];
+    if !shared.config.settings.preview && PREVIEWED.contains(&known) {
+        return Err(CallError::UnknownKey { key });
+    }
     let is_served = (api.version_min..=api.version_max).contains(&version);
     if !is_served && known != ApiKey::ApiVersions {
         // As in Kafka.

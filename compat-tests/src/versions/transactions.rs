@@ -75,7 +75,6 @@ impl Producer {
             producer_epoch: self.epoch,
             verify_only: false,
             topics,
-            ..adding::AddPartitionsToTxnTransaction::default()
         };
         let transactions = vec![transaction];
         let request = AddPartitionsToTxnRequest { transactions, ..AddPartitionsToTxnRequest::default() };
@@ -91,7 +90,6 @@ impl Producer {
             producer_id: self.id,
             producer_epoch: self.epoch,
             committed,
-            ..EndTxnRequest::default()
         };
         session.ask(version, &request)
     }
@@ -216,7 +214,7 @@ pub fn list_transactions(session: &mut Session, version: i16) {
     }
     if version >= 1 {
         // One that is not open began before all others.
-        let by_age = ListTransactionsRequest { duration_filter: 3_600_000, ..all.clone() };
+        let by_age = ListTransactionsRequest { duration_filter: 3_600_000, ..all };
         assert_eq!(listed(session, &by_age).0, empty, "ListTransactions v{version} by age");
         let topic = session.topic(1);
         assert_eq!(producer.add(session, 3, &topic, &[0]), [0]);

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use rustmq_kafka_codec_messages::*;
 use rustmq_kafka_codec_messages::{
-    add_partitions_to_txn_request as adding, alter_configs_request as alter, create_partitions_request as partitions,
+    add_partitions_to_txn_request as adding, alter_configs_request as alter,
+    consumer_group_heartbeat_request as heartbeat, create_partitions_request as partitions,
     create_topics_request as create, delete_records_request as records, delete_topics_request as delete,
     describe_configs_request as describe, describe_log_dirs_request as dirs, describe_producers_request as producers,
     describe_topic_partitions_request as pages, fetch_request as fetch, incremental_alter_configs_request as edit,
@@ -226,6 +227,27 @@ impl Ask {
                 self.with(ListGroupsRequest { states_filter, ..ListGroupsRequest::default() })
             }
             ApiKey::DeleteGroups => self.with(DeleteGroupsRequest { groups_names: vec![text("unknown")] }),
+            key => self.about_consumer_groups(key),
+        }
+    }
+
+    fn about_consumer_groups(self, key: ApiKey) -> Vec<u8> {
+        match key {
+            ApiKey::ConsumerGroupHeartbeat => {
+                let owned = heartbeat::TopicPartitions { topic_id: TOPIC_ID, partitions: vec![0, 1] };
+                self.with(ConsumerGroupHeartbeatRequest {
+                    group_id: text("consumers"),
+                    member_id: text("member"),
+                    member_epoch: 1,
+                    subscribed_topic_names: Some(vec![text(TOPIC)]),
+                    topic_partitions: Some(vec![owned]),
+                    ..ConsumerGroupHeartbeatRequest::default()
+                })
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                let group_ids = vec![text(GROUP), text("other")];
+                self.with(ConsumerGroupDescribeRequest { group_ids, ..ConsumerGroupDescribeRequest::default() })
+            }
             key => panic!("no sample of {key}"),
         }
     }

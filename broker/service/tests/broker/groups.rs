@@ -143,7 +143,7 @@ async fn a_commit_survives_a_restart_and_so_does_the_member() {
     let text = rig.metrics();
     let lag = "rustmq_consumer_lag_records{group=\"readers\",topic=\"orders\",partition=\"0\"} 2\n";
     assert!(text.contains(lag), "{text}");
-    assert!(text.contains("rustmq_groups{state=\"Stable\"} 1\n"), "{text}");
+    assert!(text.contains("rustmq_groups{type=\"classic\",state=\"Stable\"} 1\n"), "{text}");
     let rig = rig.restart().await;
     assert_eq!(committed(&rig, "readers").await, Some((7, "note".to_owned())));
     let all = rig.session.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::All).unwrap();
