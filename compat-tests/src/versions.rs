@@ -24,6 +24,7 @@ mod log;
 mod old_produce;
 mod session;
 mod topics;
+mod transactional_offsets;
 mod transactions;
 
 pub use batch::{batch, batch_of, called_zstd, of_producer};
@@ -69,6 +70,8 @@ pub fn case(key: ApiKey) -> Option<Case> {
         ApiKey::DescribeCluster => cluster::describe_cluster,
         ApiKey::UpdateFeatures => cluster::update_features,
         ApiKey::AddPartitionsToTxn => transactions::add_partitions_to_txn,
+        ApiKey::AddOffsetsToTxn => transactional_offsets::add_offsets_to_txn,
+        ApiKey::TxnOffsetCommit => transactional_offsets::txn_offset_commit,
         ApiKey::EndTxn => transactions::end_txn,
         ApiKey::WriteTxnMarkers => transactions::write_txn_markers,
         ApiKey::DescribeProducers => transactions::describe_producers,

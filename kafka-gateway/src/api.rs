@@ -74,8 +74,10 @@ pub static APIS: &[Api] = apis! {
     InitProducerId 0 - 5 init_producer_id,
     OffsetForLeaderEpoch 2 - 4 offset_for_leader_epoch,
     AddPartitionsToTxn 0 - 5 add_partitions_to_txn,
+    AddOffsetsToTxn 0 - 4 add_offsets_to_txn,
     EndTxn 0 - 5 end_txn,
     WriteTxnMarkers 1 - 2 write_txn_markers,
+    TxnOffsetCommit 0 - 6 txn_offset_commit,
     DescribeConfigs 1 - 4 describe_configs,
     AlterConfigs 0 - 2 alter_configs,
     DescribeLogDirs 1 - 5 describe_log_dirs,
@@ -95,10 +97,12 @@ pub static APIS: &[Api] = apis! {
 };
 
 /// APIs with a handler whose other parts are missing: clients are offered them in a preview alone.
-const PREVIEWED: [ApiKey; 8] = [
+const PREVIEWED: [ApiKey; 10] = [
     ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
     ApiKey::EndTxn,
     ApiKey::WriteTxnMarkers,
+    ApiKey::TxnOffsetCommit,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
     ApiKey::DescribeProducers,

@@ -9,8 +9,8 @@ use rustmq_broker_service::{
     AlterConfigsError, AutoCreationError, BatchRefusal, CommandError, CreatePartitionsError, CreateTopicsError,
     DeleteRecordsError, DeleteTopicsError, DescribeConfigsError, DescribeProducersError, FetchError,
     FindCoordinatorError, GroupOffsetError, ListOffsetsError, ListTransactionsError, LocateError, MarkerError,
-    MetadataError, ProduceError, Rejection, StorageError, TransactionPartitionError, TransactionRejection,
-    UnknownTopic, UnreadableError, UpdateFeaturesError,
+    MetadataError, OffsetFetchError, ProduceError, Rejection, StorageError, TransactionPartitionError,
+    TransactionRejection, TransactionalOffsetError, UnknownTopic, UnreadableError, UpdateFeaturesError,
 };
 use rustmq_kafka_codec_messages::{ApiKey, ErrorCode};
 use rustmq_model::TransactionalIdError;
@@ -78,7 +78,7 @@ pub fn code(error: &impl KafkaError) -> i16 {
 }
 
 /// The code of an error for the clients of a version: older ones do not know the later codes of
-/// transactions (KIP-588, KIP-890).
+/// transactions (KIP-588, KIP-890, KIP-1319).
 pub fn code_in(api: ApiKey, version: i16, error: &impl KafkaError) -> i16 {
     let known = match (error.kafka(), api) {
         (ErrorCode::ProducerFenced, ApiKey::InitProducerId) if version < 4 => ErrorCode::InvalidProducerEpoch,
@@ -86,6 +86,15 @@ pub fn code_in(api: ApiKey, version: i16, error: &impl KafkaError) -> i16 {
             if version < 2 =>
         {
             ErrorCode::InvalidProducerEpoch
+        }
+        // The group coordinator passes a refusal on as one of the log.
+        (ErrorCode::ProducerFenced, ApiKey::TxnOffsetCommit) => ErrorCode::InvalidProducerEpoch,
+        (ErrorCode::GroupIdNotFound | ErrorCode::StaleMemberEpoch, ApiKey::TxnOffsetCommit) if version < 6 => {
+            ErrorCode::IllegalGeneration
+        }
+        // The oldest producers end with an error that they do not expect (KAFKA-7296).
+        (ErrorCode::CoordinatorLoadInProgress, ApiKey::TxnOffsetCommit) if version < 2 => {
+            ErrorCode::CoordinatorNotAvailable
         }
         (ErrorCode::TransactionAbortable, ApiKey::InitProducerId | ApiKey::AddPartitionsToTxn) if version < 5 => {
             ErrorCode::InvalidTxnState
@@ -450,6 +459,13 @@ impl KafkaError for MarkerError {
             Self::FencedCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
             Self::TimedOut => ErrorCode::RequestTimedOut,
             Self::Storage(error) => error.kafka(),
+            Self::Group(error) => match error.kafka() {
+                // To the sender of a marker a coordinator is the leader of a partition.
+                ErrorCode::CoordinatorLoadInProgress
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::NotCoordinator => ErrorCode::NotLeaderOrFollower,
+                code => code,
+            },
             Self::Refused(_) => ErrorCode::UnknownServerError,
         }
     }
@@ -471,6 +487,24 @@ impl KafkaError for GroupOffsetError {
             Self::UnknownTopic(error) => error.kafka(),
             Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
             Self::Group(error) => error.kafka(),
+        }
+    }
+}
+
+impl KafkaError for OffsetFetchError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(error) => error.kafka(),
+            Self::Unstable => ErrorCode::UnstableOffsetCommit,
+        }
+    }
+}
+
+impl KafkaError for TransactionalOffsetError {
+    fn kafka(&self) -> ErrorCode {
+        match self {
+            Self::Offset(error) => error.kafka(),
+            Self::Transaction(error) => error.kafka(),
         }
     }
 }

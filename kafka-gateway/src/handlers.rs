@@ -1,6 +1,7 @@
 //! One file per Kafka API. A handler translates the request into the broker's types, and the
 //! broker's answer into the response; it decides nothing.
 
+pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
@@ -37,5 +38,6 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
+pub mod txn_offset_commit;
 pub mod update_features;
 pub mod write_txn_markers;

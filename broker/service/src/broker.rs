@@ -90,7 +90,7 @@ impl Broker {
         let groups = GroupKind::new(&settings);
         let coordinators =
             GroupCoordinators::new(groups, engine.clone(), Arc::clone(&view), config.limits, failure.clone());
-        let markers = Arc::new(MarkerPort::new(engine.clone(), Arc::clone(&view)));
+        let markers = Arc::new(MarkerPort::new(engine.clone(), Arc::clone(&view), Arc::clone(&coordinators)));
         let producer_ids = Arc::new(ProducerIdSource::new(id, Arc::clone(&controller)));
         let kind = TransactionKind::new(&settings, Arc::clone(&markers), Arc::clone(&producer_ids));
         let transactions =

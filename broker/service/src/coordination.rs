@@ -184,11 +184,25 @@ impl<K: CoordinatorKind> Coordinators<K> {
 
     /// The coordinator that owns a key, if it runs here.
     pub(crate) fn shard_of(&self, name: &str) -> Result<Arc<CoordinatorShard<K::Machine>>, CoordinatorError> {
+        self.shard_at(self.partition_of(name)?)
+    }
+
+    /// The partition of the internal topic that a key belongs to, wherever its coordinator runs.
+    pub(crate) fn partition_of(&self, name: &str) -> Result<PartitionId, CoordinatorError> {
         let phase = self.phase.read();
-        let serving =
-            phase.serving().filter(|serving| serving.partition_count > 0).ok_or(CoordinatorError::Resigned)?;
-        let partition = coordinator_partition(name, serving.partition_count);
-        serving.shards.get(&partition).cloned().ok_or(CoordinatorError::Resigned)
+        let serving = phase.serving().filter(|serving| serving.partition_count > 0);
+        let serving = serving.ok_or(CoordinatorError::Resigned)?;
+        Ok(coordinator_partition(name, serving.partition_count))
+    }
+
+    /// The coordinator of a partition of the internal topic, if it runs here.
+    pub(crate) fn shard_at(
+        &self,
+        partition: PartitionId,
+    ) -> Result<Arc<CoordinatorShard<K::Machine>>, CoordinatorError> {
+        let phase = self.phase.read();
+        let shard = phase.serving().and_then(|serving| serving.shards.get(&partition));
+        shard.cloned().ok_or(CoordinatorError::Resigned)
     }
 
     pub(crate) fn shards(&self) -> Vec<Arc<CoordinatorShard<K::Machine>>> {

@@ -64,7 +64,49 @@ pub enum OffsetsWanted {
 pub struct FetchedOffset {
     pub topic: TopicRef,
     pub partition: PartitionId,
-    pub committed: Result<Option<CommittedOffset>, UnknownTopic>,
+    pub committed: Result<Option<CommittedOffset>, OffsetFetchError>,
+}
+
+/// Why the committed offset of one partition is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OffsetFetchError {
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
+    /// An open transaction may still change it (KIP-447).
+    #[error("An open transaction may still change the committed offset: try again.")]
+    Unstable,
+}
+
+impl OffsetFetchError {
+    /// The caller's next step.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownTopic(error) => error.kind(),
+            Self::Unstable => ErrorKind::Retry,
+        }
+    }
+}
+
+/// The offsets that a fetch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stability {
+    Any,
+    /// Only those that no open transaction may still change.
+    Stable,
+}
+
+/// A committed offset as its coordinator has it.
+struct CoordinatedOffset {
+    partition: TopicPartition,
+    committed: Option<CommittedOffset>,
+    is_unstable: bool,
+}
+
+impl CoordinatedOffset {
+    fn shown(self) -> Result<Option<CommittedOffset>, OffsetFetchError> {
+        if self.is_unstable { Err(OffsetFetchError::Unstable) } else { Ok(self.committed) }
+    }
 }
 
 /// Why the coordinator of a group cannot be named.
@@ -240,17 +282,36 @@ impl Session {
     /// This fails with a [`GroupError`] if the group is not coordinated here, if its coordinator is
     /// loading, or if the group id is too long.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
-        let shard = self.broker.coordinators.of_group(group)?;
-        let fetch = |selection: &OffsetSelection| shard.read(|groups| groups.fetch_offsets(group, selection))?;
+        self.offsets_of(group, wanted, Stability::Any)
+    }
+
+    /// As [`Self::fetch_offsets`], and [`OffsetFetchError::Unstable`] for a partition whose offset
+    /// an open transaction may still change (KIP-447).
+    ///
+    /// # Errors
+    /// As [`Self::fetch_offsets`].
+    pub fn fetch_stable_offsets(
+        &self,
+        group: &GroupId,
+        wanted: OffsetsWanted,
+    ) -> Result<Vec<FetchedOffset>, GroupError> {
+        self.offsets_of(group, wanted, Stability::Stable)
+    }
+
+    fn offsets_of(
+        &self,
+        group: &GroupId,
+        wanted: OffsetsWanted,
+        stability: Stability,
+    ) -> Result<Vec<FetchedOffset>, GroupError> {
         let wanted = match wanted {
             OffsetsWanted::All => {
-                let mut all = fetch(&OffsetSelection::All)?;
-                self.hide_gone(&mut all);
-                all.retain(|(_, committed)| committed.is_some());
-                let fetched = all.into_iter().map(|(partition, committed)| FetchedOffset {
-                    topic: TopicRef::Name(partition.topic.as_str().to_owned()),
-                    partition: partition.partition,
-                    committed: Ok(committed),
+                let mut all = self.coordinated_offsets(group, &OffsetSelection::All, stability)?;
+                all.retain(|one| one.committed.is_some());
+                let fetched = all.into_iter().map(|one| FetchedOffset {
+                    topic: TopicRef::Name(one.partition.topic.as_str().to_owned()),
+                    partition: one.partition.partition,
+                    committed: one.shown(),
                 });
                 return Ok(fetched.collect());
             }
@@ -265,13 +326,13 @@ impl Session {
         };
         let names: Vec<Option<TopicPartition>> = wanted.iter().map(named).collect();
         let selection = OffsetSelection::Given(names.iter().flatten().cloned().collect());
-        let mut committed = fetch(&selection)?;
-        self.hide_gone(&mut committed);
-        let committed: HashMap<TopicPartition, Option<CommittedOffset>> = committed.into_iter().collect();
+        let offsets = self.coordinated_offsets(group, &selection, stability)?;
+        let offsets: HashMap<TopicPartition, _> =
+            offsets.into_iter().map(|one| (one.partition.clone(), one.shown())).collect();
         let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
             let committed = match (&topic, name) {
-                (_, Some(name)) => Ok(committed.get(&name).cloned().flatten()),
-                (TopicRef::Id(id), None) => Err(UnknownTopic::Id(*id)),
+                (_, Some(name)) => offsets.get(&name).cloned().unwrap_or(Ok(None)),
+                (TopicRef::Id(id), None) => Err(UnknownTopic::Id(*id).into()),
                 (TopicRef::Name(_), None) => Ok(None),
             };
             FetchedOffset { topic, partition, committed }
@@ -280,13 +341,27 @@ impl Session {
     }
 
     /// Hides the offsets of deleted topics: their tombstones may not be stored yet.
-    fn hide_gone(&self, offsets: &mut [(TopicPartition, Option<CommittedOffset>)]) {
+    fn coordinated_offsets(
+        &self,
+        group: &GroupId,
+        selection: &OffsetSelection,
+        stability: Stability,
+    ) -> Result<Vec<CoordinatedOffset>, GroupError> {
+        let mut offsets: Vec<_> = self.broker.coordinators.of_group(group)?.read(|groups| {
+            let fetched = groups.fetch_offsets(group, selection)?;
+            let offsets = fetched.into_iter().map(|(partition, committed)| {
+                let is_unstable = stability == Stability::Stable && groups.is_unstable(group, &partition);
+                CoordinatedOffset { partition, committed, is_unstable }
+            });
+            Ok::<_, GroupError>(offsets.collect())
+        })??;
         let view = self.broker.view.read();
-        for (partition, committed) in offsets {
+        for CoordinatedOffset { partition, committed, is_unstable } in &mut offsets {
             if committed.as_ref().is_some_and(|committed| view.is_gone(&partition.topic, committed.topic_id)) {
-                *committed = None;
+                (*committed, *is_unstable) = (None, false);
             }
         }
+        Ok(offsets)
     }
 
     /// Takes the heartbeat of a member of a consumer group (KIP-848). `timing` is overwritten here
@@ -395,7 +470,7 @@ impl Session {
         async move { wait.await.map(|outcomes| refusals.join(Ok(of_each(outcomes)))) }
     }
 
-    fn existing(
+    pub(crate) fn existing(
         &self,
         topic: &TopicRef,
         partition: PartitionId,
@@ -409,6 +484,6 @@ impl Session {
 }
 
 /// The coordinator's outcomes, in the order of the requested partitions.
-fn of_each(outcomes: PartitionOutcomes) -> impl Iterator<Item = Result<(), GroupOffsetError>> {
+pub(crate) fn of_each(outcomes: PartitionOutcomes) -> impl Iterator<Item = Result<(), GroupOffsetError>> {
     outcomes.into_iter().map(|(_, outcome)| outcome.map_err(GroupOffsetError::Group))
 }

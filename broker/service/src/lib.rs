@@ -65,6 +65,7 @@ mod storage;
 pub mod testing;
 mod topics;
 mod transaction_requests;
+mod transactional_offsets;
 pub mod transactions;
 mod validation;
 mod verification;
@@ -82,7 +83,7 @@ pub use failure::FailureNotice;
 pub use features::{ClusterFeatures, SupportedFeature, UpdateFeaturesError};
 pub use fetch::{Fetch, FetchError, FetchPartition, FetchedPartition};
 pub use group_requests::{
-    CommitEntry, FetchedOffset, FindCoordinatorError, GroupCommit, GroupOffsetError, OffsetsWanted,
+    CommitEntry, FetchedOffset, FindCoordinatorError, GroupCommit, GroupOffsetError, OffsetFetchError, OffsetsWanted,
 };
 pub use log_dirs::{LogDir, LogDirSelection};
 pub use markers::MarkerError;
@@ -103,6 +104,7 @@ pub use transaction_requests::{
     DescribeProducersError, ListTransactionsError, PartitionsPurpose, TransactionPartitionError, TransactionPartitions,
     TransactionQuery,
 };
+pub use transactional_offsets::{TransactionalCommit, TransactionalOffsetError};
 pub use validation::{BatchRefusal, FaultReason, InvalidBatch, RecordFault};
 pub use verification::ProduceTransaction;
 pub use view::{LocateError, TopicRef, UnknownPartition, UnknownTopic};

@@ -1,5 +1,6 @@
 //! Transaction markers: writes the end of a transaction in partitions. The transaction coordinator
-//! decides what is written; the partition's log whether it may be.
+//! decides what is written; the partition's log whether it may be. A partition of
+//! `__consumer_offsets` has a group coordinator, which writes the marker itself.
 //!
 //! [`MarkerPort`] is the coordinators' one way to the leaders of partitions. A leader on another
 //! broker will be reached by it as well, with a request of the same contents (`WriteTxnMarkers`),
@@ -8,16 +9,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::RwLock;
 use rustmq_broker_core::ErrorKind;
+use rustmq_broker_core::groups::GroupError;
 use rustmq_broker_core::transactions::MarkerOutcome;
 use rustmq_engine_api::{Append, AppendError, Engine, TransactionRejection};
 use rustmq_model::{ProducerEpoch, ProducerId, TopicName, TopicPartition, TransactionMarker};
 
 use crate::clock::wall_clock;
+use crate::coordination::{GroupCoordinators, GroupWait};
 use crate::session::Session;
 use crate::storage::StorageError;
-use crate::view::{ClusterView, LocateError, Located, TopicRef, is_internal};
+use crate::view::{ClusterView, LocateError, Located, OFFSETS_TOPIC, TopicRef, is_internal};
 
 /// The longest wait for the answers to one batch of markers. It is well below the time after which
 /// a coordinator takes its task for lost, so that no marker of an earlier task still waits for room
@@ -29,7 +33,7 @@ const WAIT_MAX: Duration = Duration::from_secs(15);
 pub enum MarkerError {
     #[error(transparent)]
     Locate(#[from] LocateError),
-    /// The log of a coordinator takes no markers from outside.
+    /// The log of transactional ids takes no markers.
     #[error("Topic '{topic}' belongs to the broker itself: no transaction has its partitions.")]
     InternalTopic { topic: TopicName },
     /// The transaction of the marker is ended here.
@@ -42,6 +46,9 @@ pub enum MarkerError {
     TimedOut,
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The group coordinator of the partition has refused it. The inner error has the reason.
+    #[error(transparent)]
+    Group(GroupError),
     /// A defect of this broker: its log has refused a marker as no client's batch may be.
     #[error("the log refuses the marker: {0}")]
     Refused(AppendError),
@@ -57,6 +64,7 @@ impl MarkerError {
             Self::InvalidProducerEpoch { .. } | Self::FencedCoordinator { .. } => ErrorKind::Fenced,
             Self::TimedOut => ErrorKind::Retry,
             Self::Storage(error) => error.kind(),
+            Self::Group(error) => error.kind(),
             Self::Refused(_) => ErrorKind::Internal,
         }
     }
@@ -64,10 +72,12 @@ impl MarkerError {
     /// The coordinator's view of the error.
     const fn outcome(&self) -> MarkerOutcome {
         match self {
-            Self::Locate(_) => MarkerOutcome::LeaderUnknown,
-            Self::InvalidProducerEpoch { .. } => MarkerOutcome::Superseded,
+            Self::Locate(_) | Self::Group(GroupError::NotCoordinator) => MarkerOutcome::LeaderUnknown,
+            Self::InvalidProducerEpoch { .. } | Self::Group(GroupError::InvalidProducerEpoch) => {
+                MarkerOutcome::Superseded
+            }
             Self::FencedCoordinator { .. } => MarkerOutcome::CoordinatorFenced,
-            Self::InternalTopic { .. } | Self::TimedOut | Self::Storage(_) | Self::Refused(_) => {
+            Self::InternalTopic { .. } | Self::TimedOut | Self::Storage(_) | Self::Group(_) | Self::Refused(_) => {
                 MarkerOutcome::Unavailable
             }
         }
@@ -78,11 +88,12 @@ impl MarkerError {
 pub(crate) struct MarkerPort {
     engine: Engine,
     view: Arc<RwLock<ClusterView>>,
+    groups: Arc<GroupCoordinators>,
 }
 
 impl MarkerPort {
-    pub(crate) fn new(engine: Engine, view: Arc<RwLock<ClusterView>>) -> Self {
-        Self { engine, view }
+    pub(crate) fn new(engine: Engine, view: Arc<RwLock<ClusterView>>, groups: Arc<GroupCoordinators>) -> Self {
+        Self { engine, view, groups }
     }
 
     /// Writes a marker of a coordinator to the leader of each partition, with an outcome for each.
@@ -121,24 +132,54 @@ impl MarkerPort {
         marker: TransactionMarker,
         partitions: &[TopicPartition],
     ) -> Vec<Result<(), MarkerError>> {
-        let now = wall_clock();
         let located: Vec<Result<Located, MarkerError>> = {
             let view = self.view.read();
             partitions.iter().map(|partition| locate(&view, partition)).collect()
         };
-        let led = located.iter().filter_map(|located| located.as_ref().ok());
-        let appends = led.map(|led| Append::marker(led.id, Some(led.leader_epoch), marker, now)).collect();
-        let writing = async { self.engine.append(appends).await.wait().await };
-        let answers = tokio::time::timeout(WAIT_MAX, writing).await.ok();
-        let mut answers = answers.map(Vec::into_iter);
-        let results = located.into_iter().map(|located| {
-            let located = located?;
-            let answers = answers.as_mut().ok_or(MarkerError::TimedOut)?;
-            let answer = answers.next().expect("the engine answers every append");
-            answer.map(|_| ()).map_err(|error| refusal(error, &located))
+        let (mut of_groups, mut of_logs) = (Vec::new(), Vec::new());
+        for (partition, located) in partitions.iter().zip(&located) {
+            match located {
+                Ok(_) if is_of_groups(partition) => {
+                    of_groups.push(self.groups.write_marker(partition.partition, marker));
+                }
+                Ok(located) => of_logs.push(located),
+                Err(_) => {}
+            }
+        }
+        let (of_groups, of_logs) = tokio::join!(written_by_groups(of_groups), self.write_in_logs(marker, &of_logs));
+        let (mut of_groups, mut of_logs) = (of_groups.into_iter(), of_logs.into_iter());
+        let results = partitions.iter().zip(located).map(|(partition, located)| {
+            located?;
+            let result = if is_of_groups(partition) { of_groups.next() } else { of_logs.next() };
+            result.expect("each partition that is led here has a result")
         });
         results.collect()
     }
+
+    /// Writes a marker in partitions that have no coordinator. The results have their order.
+    async fn write_in_logs(&self, marker: TransactionMarker, led: &[&Located]) -> Vec<Result<(), MarkerError>> {
+        let now = wall_clock();
+        let appends = led.iter().map(|led| Append::marker(led.id, Some(led.leader_epoch), marker, now)).collect();
+        let writing = async { self.engine.append(appends).await.wait().await };
+        let Ok(answers) = tokio::time::timeout(WAIT_MAX, writing).await else {
+            return vec![Err(MarkerError::TimedOut); led.len()];
+        };
+        let results = answers.into_iter().zip(led);
+        results.map(|(answer, led)| answer.map(|_| ()).map_err(|error| refusal(error, led))).collect()
+    }
+}
+
+/// The answers of group coordinators, in their order.
+async fn written_by_groups(waits: Vec<GroupWait<()>>) -> Vec<Result<(), MarkerError>> {
+    join_all(waits.into_iter().map(|wait| async {
+        let answer = tokio::time::timeout(WAIT_MAX, wait).await.map_err(|_| MarkerError::TimedOut)?;
+        answer.map_err(MarkerError::Group)
+    }))
+    .await
+}
+
+fn is_of_groups(partition: &TopicPartition) -> bool {
+    partition.topic.as_str() == OFFSETS_TOPIC
 }
 
 fn is_deleted(view: &ClusterView, partition: &TopicPartition) -> bool {
@@ -147,8 +188,9 @@ fn is_deleted(view: &ClusterView, partition: &TopicPartition) -> bool {
 }
 
 fn locate(view: &ClusterView, partition: &TopicPartition) -> Result<Located, MarkerError> {
+    let is_of_groups = is_of_groups(partition);
     let TopicPartition { topic, partition } = partition;
-    if is_internal(topic.as_str()) {
+    if is_internal(topic.as_str()) && !is_of_groups {
         return Err(MarkerError::InternalTopic { topic: topic.clone() });
     }
     Ok(view.locate(&TopicRef::Name(topic.as_str().to_owned()), *partition, None)?)

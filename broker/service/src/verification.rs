@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Whether the coordinator has each of the partitions in the producer's transaction.
-    async fn confirm(
+    pub(crate) async fn confirm(
         &self,
         transaction: &ProduceTransaction,
         producer: ProducerKey,

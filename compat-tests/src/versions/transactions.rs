@@ -1,5 +1,6 @@
-//! Requests about transactions, but for the offsets in them: AddPartitionsToTxn, EndTxn,
-//! WriteTxnMarkers, DescribeProducers, DescribeTransactions, ListTransactions.
+//! Requests about transactions, but for the offsets in them (`transactional_offsets`):
+//! AddPartitionsToTxn, EndTxn, WriteTxnMarkers, DescribeProducers, DescribeTransactions,
+//! ListTransactions.
 
 use super::batch::{batch, of_producer};
 use super::log::produce_request;
@@ -14,9 +15,9 @@ use rustmq_kafka_codec_messages::{
 };
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-const INVALID_PRODUCER_EPOCH: i16 = 47;
+pub(super) const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
-const PRODUCER_FENCED: i16 = 90;
+pub(super) const PRODUCER_FENCED: i16 = 90;
 const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
 /// The version of InitProducerId that all brokers here know.
 const INIT_VERSION: i16 = 4;
@@ -28,14 +29,14 @@ const FENCED_FROM: i16 = 2;
 const BUMPED_FROM: i16 = 5;
 
 /// A producer without a transaction.
-struct Producer {
-    transactional_id: String,
-    id: i64,
-    epoch: i16,
+pub(super) struct Producer {
+    pub(super) transactional_id: String,
+    pub(super) id: i64,
+    pub(super) epoch: i16,
 }
 
 impl Producer {
-    fn new(session: &mut Session) -> Self {
+    pub(super) fn new(session: &mut Session) -> Self {
         let transactional_id = unique("versions-transaction");
         let keys = vec![transactional_id.clone()];
         let find = FindCoordinatorRequest { key_type: 1, coordinator_keys: keys, ..FindCoordinatorRequest::default() };
@@ -84,7 +85,7 @@ impl Producer {
         results.iter().map(|result| result.partition_error_code).collect()
     }
 
-    fn end(&self, session: &mut Session, version: i16, committed: bool) -> EndTxnResponse {
+    pub(super) fn end(&self, session: &mut Session, version: i16, committed: bool) -> EndTxnResponse {
         let request = EndTxnRequest {
             transactional_id: self.transactional_id.clone(),
             producer_id: self.id,

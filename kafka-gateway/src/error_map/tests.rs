@@ -13,7 +13,10 @@ use rustmq_broker_service::{
     ListOffsetsError, LocateError, MetadataError, OffsetOutOfRange, ProduceError, RecordFault, Rejection, StorageError,
     UnknownPartition, UnknownTopic, UnreadableError, UpdateFeaturesError,
 };
-use rustmq_broker_service::{DescribeProducersError, ListTransactionsError, MarkerError, TransactionPartitionError};
+use rustmq_broker_service::{
+    DescribeProducersError, ListTransactionsError, MarkerError, OffsetFetchError, TransactionPartitionError,
+    TransactionalOffsetError,
+};
 use rustmq_controller_api::SubmitError;
 use rustmq_engine_api::{AppendError, BatchRejection, ReadFailure, ReadFailureCause, TransactionRejection, WalFailure};
 use rustmq_kafka_codec_messages::ApiKey;
@@ -364,6 +367,7 @@ fn transactions() -> Vec<Sample> {
             MarkerError::FencedCoordinator { current: 2, got: 1 };
         MarkerError::TimedOut => "marker not stored in time", MarkerError::TimedOut;
         MarkerError::Storage(_) => "log full", StorageError::Full.into();
+        MarkerError::Group(_) => "marker to a group coordinator", MarkerError::Group(GroupError::CoordinatorLoadInProgress);
         MarkerError::Refused(_) => "marker refused", MarkerError::Refused(AppendError::ProducerLimit { limit: 2 });
     }));
     samples
@@ -407,6 +411,15 @@ fn groups() -> Vec<Sample> {
         GroupOffsetError::UnknownTopic(_) => "unknown name", unknown_name().into();
         GroupOffsetError::UnknownPartition(_) => "unknown partition", unknown_partition().into();
         GroupOffsetError::Group(_) => "generation", GroupError::IllegalGeneration.into();
+    }));
+    samples.extend(every!(OffsetFetchError, OffsetFetchError::kind, {
+        OffsetFetchError::UnknownTopic(_) => "unknown name", unknown_name().into();
+        OffsetFetchError::Unstable => "unstable offset", OffsetFetchError::Unstable;
+    }));
+    samples.extend(every!(TransactionalOffsetError, TransactionalOffsetError::kind, {
+        TransactionalOffsetError::Offset(_) => "generation", GroupError::IllegalGeneration.into();
+        TransactionalOffsetError::Transaction(_) => "transaction state",
+            TransactionError::InvalidTransactionState.into();
     }));
     samples
 }
@@ -487,6 +500,17 @@ fn older_clients_get_the_codes_that_they_know() {
     check(Produce, TransactionError::NotInTransaction, 11, abortable);
     check(Produce, TransactionError::ConcurrentTransactions, 12, (19, 51));
     check(EndTxn, TransactionError::ConcurrentTransactions, 0, (0, 51));
+    check(TxnOffsetCommit, TransactionError::ProducerFenced, 0, (0, 47));
+    check(TxnOffsetCommit, TransactionError::CoordinatorLoadInProgress, 2, (15, 14));
+    for (error, first, (before, since)) in
+        [(GroupError::GroupIdNotFound, 6, (22, 69)), (GroupError::StaleMemberEpoch, 6, (22, 113))]
+    {
+        for version in 0..=6 {
+            let expected = if version < first { before } else { since };
+            let error = TransactionalOffsetError::from(error.clone());
+            assert_eq!(code_in(TxnOffsetCommit, version, &error), expected, "{error} for {version}");
+        }
+    }
     for error in [
         TransactionError::CoordinatorLoadInProgress,
         TransactionError::CoordinatorNotAvailable,

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use rustmq_broker_service::groups::{GroupId, MemberId};
-use rustmq_broker_service::{FetchedOffset, OffsetsWanted, TopicRef};
+use rustmq_broker_service::groups::{GroupError, GroupId, MemberId};
+use rustmq_broker_service::{FetchedOffset, OffsetsWanted, Session, TopicRef};
 use rustmq_kafka_codec_messages::offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use rustmq_kafka_codec_messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
@@ -29,6 +29,9 @@ type Asked = Vec<(TopicRef, Vec<i32>)>;
 
 /// The member that asks, and its epoch.
 type Member = (MemberId, i32);
+
+/// The operation of the broker that finds the offsets of a group.
+type Fetch = fn(&Session, &GroupId, OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError>;
 
 /// The committed positions, by topic.
 type Found = Vec<(TopicRef, Vec<Position>)>;
@@ -58,10 +61,11 @@ impl Position {
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: OffsetFetchRequest = call.decode(body)?;
     let version = call.version();
+    let fetch: Fetch = if request.require_stable { Session::fetch_stable_offsets } else { Session::fetch_offsets };
     if version < GROUPS_FROM {
         let by_name = |topic: OffsetFetchRequestTopic| (words::named(&topic.name), topic.partition_indexes);
         let asked = request.topics.map(|topics| each_once(topics.into_iter().map(by_name)));
-        let response = match fetch(&call, &request.group_id, asked.as_ref()) {
+        let response = match found(&call, fetch, &request.group_id, asked.as_ref()) {
             Ok(topics) => single(topics),
             Err(code) => refused(asked, code, version),
         };
@@ -80,7 +84,7 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         let member = group.member_id.map(|member| (MemberId::from(member), group.member_epoch));
         (group.group_id, member, asked)
     });
-    let response = many(&call, groups);
+    let response = many(&call, fetch, groups);
     call.answer(&response)
 }
 
@@ -97,14 +101,18 @@ fn each_once(topics: impl Iterator<Item = (TopicRef, Vec<i32>)>) -> Asked {
 }
 
 /// The response for many groups.
-fn many(call: &Call, groups: impl Iterator<Item = (String, Option<Member>, Option<Asked>)>) -> OffsetFetchResponse {
+fn many(
+    call: &Call,
+    fetch: Fetch,
+    groups: impl Iterator<Item = (String, Option<Member>, Option<Asked>)>,
+) -> OffsetFetchResponse {
     // Each group is answered once, so that a short request has no long answer.
     let mut seen = BTreeSet::new();
     let groups = groups.filter(|(group, ..)| seen.insert(group.clone())).map(|(group, member, asked)| {
         let checked = member
             .map_or(Ok(()), |(member, epoch)| call.session.check_offset_fetch(&GroupId::new(&group), &member, epoch));
         let checked = checked.map_err(|error| error_map::group_code(&error));
-        let answer = match checked.and_then(|()| fetch(call, &group, asked.as_ref())) {
+        let answer = match checked.and_then(|()| found(call, fetch, &group, asked.as_ref())) {
             Ok(topics) => {
                 let topics = topics.into_iter().filter_map(|topic| batched(call, topic)).collect();
                 OffsetFetchResponseGroup { topics, ..OffsetFetchResponseGroup::default() }
@@ -116,7 +124,7 @@ fn many(call: &Call, groups: impl Iterator<Item = (String, Option<Member>, Optio
     OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() }
 }
 
-fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Found, i16> {
+fn found(call: &Call, fetch: Fetch, group: &str, asked: Option<&Asked>) -> Result<Found, i16> {
     let wanted = match asked {
         None => OffsetsWanted::All,
         Some(asked) => OffsetsWanted::These(
@@ -128,7 +136,7 @@ fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Found, i16> 
                 .collect(),
         ),
     };
-    let fetched = call.session.fetch_offsets(&GroupId::new(group), wanted);
+    let fetched = fetch(&call.session, &GroupId::new(group), wanted);
     let fetched = fetched.map_err(|error| error_map::group_code(&error))?;
     Ok(by_topic(fetched))
 }

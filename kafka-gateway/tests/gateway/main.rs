@@ -12,5 +12,6 @@ mod hostile_frames;
 mod refusals;
 mod repeated_items;
 mod samples;
+mod transactional_offsets;
 mod unacknowledged;
 mod unread_answers;

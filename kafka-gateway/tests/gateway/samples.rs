@@ -11,7 +11,8 @@ use rustmq_kafka_codec_messages::{
     join_group_request as join, leave_group_request as leave, list_offsets_request as list,
     metadata_request as metadata, offset_commit_request as commit, offset_delete_request as forget,
     offset_fetch_request as committed, offset_for_leader_epoch_request as epochs, produce_request as produce,
-    sync_group_request as sync, update_features_request as features, write_txn_markers_request as markers,
+    sync_group_request as sync, txn_offset_commit_request as offsets, update_features_request as features,
+    write_txn_markers_request as markers,
 };
 use rustmq_model::batch::Codec;
 use rustmq_model::{Timestamp, record::BatchBuilder};
@@ -56,6 +57,8 @@ pub fn frame(key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeTopicPartitions) => ask.about_the_broker(key),
         key @ (ApiKey::AddPartitionsToTxn
+        | ApiKey::AddOffsetsToTxn
+        | ApiKey::TxnOffsetCommit
         | ApiKey::EndTxn
         | ApiKey::WriteTxnMarkers
         | ApiKey::DescribeProducers
@@ -273,6 +276,26 @@ impl Ask {
                 };
                 let transactions = vec![transaction];
                 self.with(AddPartitionsToTxnRequest { transactions, ..AddPartitionsToTxnRequest::default() })
+            }
+            ApiKey::AddOffsetsToTxn => self.with(AddOffsetsToTxnRequest {
+                transactional_id,
+                group_id: text(GROUP),
+                ..AddOffsetsToTxnRequest::default()
+            }),
+            ApiKey::TxnOffsetCommit => {
+                let partition = offsets::TxnOffsetCommitRequestPartition {
+                    committed_offset: 1,
+                    committed_metadata: Some(text("note")),
+                    ..offsets::TxnOffsetCommitRequestPartition::default()
+                };
+                let partitions = vec![partition];
+                let topic = offsets::TxnOffsetCommitRequestTopic { name: text(TOPIC), topic_id: TOPIC_ID, partitions };
+                self.with(TxnOffsetCommitRequest {
+                    transactional_id,
+                    group_id: text(GROUP),
+                    topics: vec![topic],
+                    ..TxnOffsetCommitRequest::default()
+                })
             }
             ApiKey::EndTxn => self.with(EndTxnRequest { transactional_id, ..EndTxnRequest::default() }),
             ApiKey::WriteTxnMarkers => {

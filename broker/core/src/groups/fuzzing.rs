@@ -238,7 +238,9 @@ impl Rig {
         let epoch = self.epochs[index] - i16::from(argument & 15 == 15);
         let commit = self.to_commit(argument | 4);
         let producer = ProducerKey { id: producer(index), epoch: ProducerEpoch(epoch) };
-        self.request(GroupRequest::CommitTransactionalOffsets(TransactionalCommitRequest { producer, commit }));
+        let guard = self.groups().commit_guard(producer.id);
+        let request = TransactionalCommitRequest { producer, guard, commit };
+        self.request(GroupRequest::CommitTransactionalOffsets(request));
     }
 
     /// Some markers are repeated, or come late: the epoch of the producer has risen with the first.

@@ -158,6 +158,7 @@ impl CoordinatorMachine for Groups {
     /// Starts the timers of the groups: every member gets a whole session.
     fn activate(&mut self, now: Now, outbox: &mut Outbox<Self>) {
         self.loaded_topics = BTreeSet::new();
+        self.transactions.markers.start(now.instant);
         let check_at = now.instant.plus(self.config.offsets_retention_check_interval);
         outbox.set_timer(GroupTimer::OffsetRetention, Some(check_at));
         let ids: Vec<GroupId> = self.groups.keys().cloned().collect();

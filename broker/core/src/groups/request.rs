@@ -14,6 +14,7 @@ use super::consumer::topics::TopicCatalogue;
 use super::error::GroupError;
 use super::identity::{GroupId, InstanceId, MemberId};
 use super::state::{ClassicState, GroupState};
+pub use super::transactions::guard::CommitGuard;
 
 /// A request to the group coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,10 @@ pub enum GroupRequest {
 
 impl GroupRequest {
     /// Checks the group id. The empty id is legal in commits of offsets and in deletions only.
-    pub(crate) fn check_group_id(&self) -> Result<(), GroupError> {
+    ///
+    /// # Errors
+    /// [`GroupError::InvalidGroupId`]
+    pub fn check_group_id(&self) -> Result<(), GroupError> {
         let (group, may_be_empty) = match self {
             Self::Join(request) => (&request.group, false),
             Self::Sync(request) => (&request.group, false),
@@ -215,6 +219,8 @@ pub struct OffsetCommitRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionalCommitRequest {
     pub producer: ProducerKey,
+    /// Taken before that check ([`Groups::commit_guard`](super::Groups::commit_guard)).
+    pub guard: CommitGuard,
     /// Negative generation, no member and no instance: a producer that states no group metadata.
     pub commit: OffsetCommitRequest,
 }

@@ -5,6 +5,7 @@
 //! [`OpenTransactions`] knows the open transactions of one partition of `__consumer_offsets`, and
 //! `offsets` the pending offsets of one group. Neither of them writes records: `machine` does.
 
+pub mod guard;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod log_entry;
 pub(super) mod offsets;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustmq_model::{Offset, ProducerEpoch, ProducerId, ProducerKey, TransactionMarker};
 
+use self::guard::{CommitGuard, MarkerCounts};
 use self::offsets::PendingOffset;
 use super::error::GroupError;
 use super::identity::GroupId;
@@ -40,6 +42,7 @@ pub(super) struct OpenTransactions {
     /// The `fixed_from` of each of them, in order.
     fixed: BTreeSet<(Offset, ProducerId)>,
     bytes: usize,
+    pub(super) markers: MarkerCounts,
 }
 
 impl OpenTransactions {
@@ -57,8 +60,12 @@ impl OpenTransactions {
     /// with the last epoch of every other producer.
     ///
     /// # Errors
-    /// [`GroupError::InvalidProducerEpoch`]
-    pub(super) fn check_commit(&self, producer: ProducerKey) -> Result<(), GroupError> {
+    /// [`GroupError::InvalidProducerEpoch`], and [`GroupError::CoordinatorNotAvailable`] if the
+    /// guard is void: the transaction has to be confirmed again.
+    pub(super) fn check_commit(&self, producer: ProducerKey, guard: CommitGuard) -> Result<(), GroupError> {
+        if self.markers.guard(producer.id) != guard {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
         match self.open.get(&producer.id) {
             Some(open) if producer.epoch < open.epoch => Err(GroupError::InvalidProducerEpoch),
             _ => Ok(()),

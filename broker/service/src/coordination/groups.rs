@@ -18,7 +18,7 @@ use rustmq_broker_core::groups::{
     GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, GroupState, Groups, ReplyOutcome,
 };
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
-use rustmq_model::{LeaderEpoch, TopicId, TopicName};
+use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicName, TransactionMarker};
 
 use super::Coordinators;
 use super::kind::CoordinatorKind;
@@ -103,6 +103,21 @@ impl GroupCoordinators {
         GroupWait(match self.of_group(group) {
             Ok(shard) => State::Waiting { reply: shard.request(request), answer },
             Err(error) => State::Refused(Some(error)),
+        })
+    }
+
+    /// Ends the transaction of a producer in a partition of `__consumer_offsets`. Answered when the
+    /// marker is durable.
+    pub(crate) fn write_marker(&self, partition: PartitionId, marker: TransactionMarker) -> GroupWait<()> {
+        GroupWait(match self.shard_at(partition) {
+            Ok(shard) => State::Waiting {
+                reply: shard.request(GroupRequest::WriteMarker(marker)),
+                answer: |outcome| match outcome {
+                    ReplyOutcome::Marker(answer) => Some(answer),
+                    _ => None,
+                },
+            },
+            Err(error) => State::Refused(Some(error.into())),
         })
     }
 

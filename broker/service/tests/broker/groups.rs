@@ -294,7 +294,7 @@ async fn a_partition_that_is_asked_for_twice_is_answered_twice() {
     assert_eq!(fetched.iter().map(|one| one.topic.clone()).collect::<Vec<_>>(), asked);
     let offsets: Vec<_> =
         fetched.into_iter().map(|one| one.committed.map(|found| found.map(|found| found.offset.0))).collect();
-    let unknown = Err(UnknownTopic::Id(TopicId(7)));
+    let unknown = Err(UnknownTopic::Id(TopicId(7)).into());
     assert_eq!(offsets, [Ok(Some(3)), Ok(Some(3)), Ok(Some(3)), Ok(None), unknown]);
     rig.stop().await;
 }

@@ -8,4 +8,5 @@ mod log_shortening;
 mod outages;
 mod records;
 mod topics;
+mod transactional_offsets;
 mod transactions;

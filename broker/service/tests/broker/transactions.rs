@@ -14,9 +14,9 @@ use rustmq_model::{
     TransactionVersion, TransactionalId,
 };
 
-const TOPIC: &str = "orders";
+pub const TOPIC: &str = "orders";
 
-fn id() -> TransactionalId {
+pub fn id() -> TransactionalId {
     TransactionalId::new("payments").unwrap()
 }
 
@@ -30,14 +30,14 @@ fn batch(producer: ProducerKey, sequence: i32, value: &str) -> Bytes {
 }
 
 /// A broker with a topic of two partitions, and a producer.
-struct Rig {
-    broker: InMemoryBroker,
-    producer: ProducerKey,
-    version: TransactionVersion,
+pub struct Rig {
+    pub broker: InMemoryBroker,
+    pub producer: ProducerKey,
+    pub version: TransactionVersion,
 }
 
 impl Rig {
-    async fn start(version: TransactionVersion) -> Self {
+    pub async fn start(version: TransactionVersion) -> Self {
         let broker = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
         create(&broker.session, TOPIC, 2, &[]).await;
         let mut rig = Self { broker, producer: ProducerKey { id: ProducerId(0), epoch: ProducerEpoch(0) }, version };
@@ -46,7 +46,7 @@ impl Rig {
     }
 
     /// Asks until a coordinator serves the id.
-    async fn await_coordinator(&self) {
+    pub async fn await_coordinator(&self) {
         let ready = async {
             loop {
                 let found = self.broker.session.find_transaction_coordinator(&id()).await;
@@ -60,7 +60,7 @@ impl Rig {
         tokio::time::timeout(PATIENCE, ready).await.unwrap();
     }
 
-    async fn init(&self, expected: Option<ProducerKey>) -> Result<ProducerKey, TransactionError> {
+    pub async fn init(&self, expected: Option<ProducerKey>) -> Result<ProducerKey, TransactionError> {
         self.await_coordinator().await;
         let request = InitProducerIdRequest { id: id(), timeout_ms: 60_000, expected };
         self.broker.session.init_transactions(request).await
@@ -91,7 +91,7 @@ impl Rig {
         self.broker.session.partitions_of_transaction(request).await
     }
 
-    async fn end(&mut self, end: TransactionEnd) -> Result<(), TransactionError> {
+    pub async fn end(&mut self, end: TransactionEnd) -> Result<(), TransactionError> {
         let request = EndTxnRequest { id: id(), producer: self.producer, end, version: self.version };
         self.producer = self.broker.session.end_transaction(request).await?;
         self.await_state(&[TransactionState::CompleteCommit, TransactionState::CompleteAbort]).await;

@@ -1,6 +1,6 @@
 //! TxnOffsetCommit and the markers of transactions.
 
-use rustmq_model::{Offset, ProducerKey, TopicPartition, TransactionEnd, TransactionMarker};
+use rustmq_model::{Offset, ProducerId, ProducerKey, TopicPartition, TransactionEnd, TransactionMarker};
 
 use super::append::Effect;
 use super::{GroupTimer, Groups};
@@ -9,9 +9,17 @@ use crate::groups::error::GroupError;
 use crate::groups::identity::GroupId;
 use crate::groups::offsets::{CommittedOffset, Written};
 use crate::groups::request::{OffsetCommitRequest, ReplyOutcome, TransactionalCommitRequest};
+use crate::groups::transactions::guard::CommitGuard;
 use crate::groups::transactions::offsets::{PendingOffset, memory_of};
 
 impl Groups {
+    /// The guard of a commit. It is taken before the transaction coordinator is asked whether the
+    /// producer's transaction has the group, and voided by a marker that comes before the commit.
+    #[must_use]
+    pub fn commit_guard(&self, producer: ProducerId) -> CommitGuard {
+        self.transactions.markers.guard(producer)
+    }
+
     /// TxnOffsetCommit. Answered when the offsets are stored; they are pending until the marker.
     pub(super) fn commit_transactional_offsets(
         &mut self,
@@ -20,9 +28,9 @@ impl Groups {
         request: TransactionalCommitRequest,
         outbox: &mut Outbox<Self>,
     ) {
-        let TransactionalCommitRequest { producer, commit } = request;
+        let TransactionalCommitRequest { producer, guard, commit } = request;
         let id = commit.group.clone();
-        match self.validate_transactional_commit(now, producer, &commit) {
+        match self.validate_transactional_commit(now, (producer, guard), &commit) {
             Ok(()) => self.commit(now, token, commit, Some(producer), outbox),
             Err(error) => outbox.reply(token, ReplyOutcome::OffsetCommit(Err(error))),
         }
@@ -33,17 +41,17 @@ impl Groups {
     fn validate_transactional_commit(
         &mut self,
         now: Now,
-        producer: ProducerKey,
+        (producer, guard): (ProducerKey, CommitGuard),
         commit: &OffsetCommitRequest,
     ) -> Result<(), GroupError> {
-        self.transactions.check_commit(producer)?;
+        self.transactions.check_commit(producer, guard)?;
         let bytes: usize = commit.offsets.iter().map(|offset| memory_of(&offset.partition, &offset.metadata)).sum();
         if self.transactions.bytes().saturating_add(bytes) > self.config.pending_offset_bytes_max {
             return Err(GroupError::CoordinatorNotAvailable);
         }
         if !self.groups.contains_key(&commit.group) {
             if commit.generation >= 0 {
-                return Err(GroupError::IllegalGeneration);
+                return Err(GroupError::GroupIdNotFound);
             }
             self.make_group(now, &commit.group)?;
         }
@@ -70,9 +78,10 @@ impl Groups {
     }
 
     /// Writes a marker. Answered when it is durable; a repeated one changes nothing.
-    pub(super) fn write_marker(&self, token: ReplyToken, marker: TransactionMarker, outbox: &mut Outbox<Self>) {
+    pub(super) fn write_marker(&mut self, token: ReplyToken, marker: TransactionMarker, outbox: &mut Outbox<Self>) {
         match self.transactions.check_marker(&marker) {
             Ok(()) => {
+                self.transactions.markers.on_marker(&marker);
                 outbox.append_marker(marker, Effect::TransactionEnd { marker, token });
             }
             Err(error) => outbox.reply(token, ReplyOutcome::Marker(Err(error))),

@@ -20,7 +20,8 @@ fn producer(epoch: i16) -> ProducerKey {
 }
 
 fn begin(scenario: &mut Scenario, producer: ProducerKey, commit: OffsetCommitRequest) -> ReplyToken {
-    scenario.request(GroupRequest::CommitTransactionalOffsets(TransactionalCommitRequest { producer, commit }))
+    let guard = scenario.groups().commit_guard(producer.id);
+    scenario.request(GroupRequest::CommitTransactionalOffsets(TransactionalCommitRequest { producer, guard, commit }))
 }
 
 fn pending(scenario: &mut Scenario, epoch: i16, offset: i64) -> Result<(), GroupError> {
@@ -163,6 +164,39 @@ fn a_deletion_removes_pending_offsets_too() {
 }
 
 #[test]
+fn a_marker_between_the_verification_of_a_commit_and_the_commit_voids_its_guard() {
+    for (version, expected) in [
+        (TransactionVersion::V0, Err(GroupError::CoordinatorNotAvailable)),
+        (TransactionVersion::V1, Err(GroupError::CoordinatorNotAvailable)),
+        // The epoch of the marker refuses a late commit.
+        (TransactionVersion::V2, Ok(())),
+    ] {
+        let mut scenario = Scenario::new();
+        pending(&mut scenario, 0, 7).unwrap();
+        let guard = scenario.groups().commit_guard(producer(0).id);
+        let token = mark(&mut scenario, 1, TransactionEnd::Commit, version);
+        marked(&mut scenario, token).unwrap();
+        let commit = committing("", -1, 9);
+        let request = TransactionalCommitRequest { producer: producer(1), guard, commit };
+        let token = scenario.request(GroupRequest::CommitTransactionalOffsets(request));
+        assert_eq!(scenario.committed(token).map(drop), expected, "{version:?}");
+        assert_eq!(is_unstable(&scenario), expected.is_ok(), "{version:?}");
+        pending(&mut scenario, 1, 9).unwrap();
+    }
+}
+
+#[test]
+fn a_guard_of_an_earlier_coordinator_is_void() {
+    let mut scenario = Scenario::new();
+    let guard = scenario.groups().commit_guard(producer(0).id);
+    scenario.advance(Duration::from_secs(1));
+    let mut reloaded = scenario.reloaded_from(0);
+    let request = TransactionalCommitRequest { producer: producer(0), guard, commit: committing("", -1, 9) };
+    let token = reloaded.request(GroupRequest::CommitTransactionalOffsets(request));
+    assert_eq!(reloaded.committed(token).map(drop), Err(GroupError::CoordinatorNotAvailable));
+}
+
+#[test]
 fn group_metadata_is_checked() {
     let mut scenario = Scenario::stable(&["m1"]);
     let instance = Some(InstanceId::from("i"));
@@ -172,7 +206,7 @@ fn group_metadata_is_checked() {
         (committing("m2", 1, 5), Err(GroupError::UnknownMemberId)),
         (committing("m1", 0, 5), Err(GroupError::IllegalGeneration)),
         (OffsetCommitRequest { instance, ..committing("m1", 1, 5) }, Err(GroupError::UnknownMemberId)),
-        (OffsetCommitRequest { group: "h".into(), ..committing("m1", 1, 5) }, Err(GroupError::IllegalGeneration)),
+        (OffsetCommitRequest { group: "h".into(), ..committing("m1", 1, 5) }, Err(GroupError::GroupIdNotFound)),
         (OffsetCommitRequest { group: "".into(), ..committing("", -1, 5) }, Err(GroupError::InvalidGroupId)),
     ] {
         let token = begin(&mut scenario, producer(0), request.clone());
