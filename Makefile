@@ -16,7 +16,7 @@ GUARD = $(BENCH) --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,k
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
-.PHONY: run test test-repeat check clients compat compat-reference compat-ahead crash power-cut damage crash-planted sim sim-planted bench bench-quick profile fuzz
+.PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted sim sim-planted bench bench-quick profile fuzz
 
 # Builds RustMQ, without what only the tests need, and starts it on embedded defaults.
 run:
@@ -53,23 +53,20 @@ compat: clients
 compat-reference: clients
 	$(BUILD)
 	COMPAT_TARGET=kafka $(CARGO) test --release --workspace $(COMPAT) -- \
-		--skip acknowledged_work_survives --skip the_audit_finds_a_batch_that_recovery_drops --skip a_lost_batch_that_the_log_can_prove
-
-# The scenarios of APIs that RustMQ does not have yet, on Apache Kafka alone, but for the one that harms its log. They show what to build, and
-# move to compat-tests/tests with their APIs.
-compat-ahead: clients
-	COMPAT_TARGET=kafka $(CARGO) test --release -p rustmq-compat-tests --features ahead $(patsubst compat-tests/ahead/%.rs,--test %,$(wildcard compat-tests/ahead/*.rs)) \
-		-- --skip transactions_survive_power_cuts
+		--skip acknowledged_work_survives --skip the_audit_finds_a_batch_that_recovery_drops --skip a_lost_batch_that_the_log_can_prove \
+		--skip transactions_survive_power_cuts
 
 # kill -9 under load, at length.
 crash: clients
 	$(BUILD)
-	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release --workspace --test crash -- --nocapture acknowledged_work_survives_kills
+	CRASH_ROUNDS=$(ROUNDS) CRASH_TRANSACTIONS_ROUNDS=$(ROUNDS) $(CARGO) test --release --workspace --test crash --test crash_transactions \
+		-- --nocapture acknowledged_work_survives_kills transactions_survive_kills
 
 # Loss of power under load, on ext4 and XFS. As root: it mounts file systems on loop devices.
 power-cut: clients
 	$(BUILD)
-	POWER_CUT_ROUNDS=$(ROUNDS) $(CARGO) test --release --workspace --test power_cut -- --nocapture
+	POWER_CUT_ROUNDS=$(ROUNDS) POWER_CUT_TRANSACTIONS_ROUNDS=$(ROUNDS) $(CARGO) test --release --workspace --test power_cut --test crash_transactions \
+		-- --nocapture --skip transactions_survive_kills
 
 # Damage to WAL files, at length.
 damage:

@@ -42,6 +42,19 @@ impl ClientKind {
         ClientKind::Franz,
     ];
 
+    /// The clients with a transactional producer. All of them can leave aborted records out, too.
+    pub const TRANSACTIONAL: [ClientKind; 9] = [
+        ClientKind::Rdkafka,
+        ClientKind::Confluent,
+        ClientKind::Aiokafka,
+        ClientKind::KafkaPython,
+        ClientKind::Kafkajs,
+        ClientKind::Java,
+        ClientKind::Franz,
+        ClientKind::Sarama,
+        ClientKind::ConfluentRust,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             ClientKind::Kcat => "kcat",

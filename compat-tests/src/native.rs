@@ -91,6 +91,20 @@ fn positions(wanted: &[Value]) -> Result<TopicPartitionList> {
     Ok(offsets)
 }
 
+/// The settings of a member whose group assigns the partitions by one of its members.
+fn classic_settings(request: &Value) -> [(&'static str, String); 3] {
+    let strategy = match request["strategy"].as_str().unwrap_or_default() {
+        "cooperative" => "cooperative-sticky",
+        other => other,
+    };
+    let session = request["session_ms"].as_u64().unwrap_or(10_000);
+    [
+        ("partition.assignment.strategy", strategy.to_owned()),
+        ("session.timeout.ms", session.to_string()),
+        ("heartbeat.interval.ms", (session / 10).max(100).to_string()),
+    ]
+}
+
 pub struct Native {
     bootstrap: String,
     producers: BTreeMap<String, NativeProducer>,
@@ -199,21 +213,18 @@ impl Native {
 
     fn subscribe(&mut self, request: &Value) -> Result<Value> {
         let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
-        let strategy = match text("strategy").as_str() {
-            "cooperative" => "cooperative-sticky".to_owned(),
-            other => other.to_owned(),
-        };
-        let session = request["session_ms"].as_u64().unwrap_or(10_000);
-        let mut settings = vec![
-            ("auto.offset.reset", text("reset")),
-            ("partition.assignment.strategy", strategy),
-            ("session.timeout.ms", session.to_string()),
-            ("heartbeat.interval.ms", (session / 10).max(100).to_string()),
-            ("topic.metadata.refresh.interval.ms", "1000".into()),
-        ];
+        let mut settings =
+            vec![("auto.offset.reset", text("reset")), ("topic.metadata.refresh.interval.ms", "1000".into())];
+        if request["protocol"] == "consumer" {
+            settings.push(("group.protocol", "consumer".into()));
+        } else {
+            settings.extend(classic_settings(request));
+        }
         settings.extend(isolation(request));
-        if request["instance"].is_string() {
-            settings.push(("group.instance.id", text("instance")));
+        for (key, field) in [("group.remote.assignor", "assignor"), ("group.instance.id", "instance")] {
+            if request[field].is_string() {
+                settings.push((key, text(field)));
+            }
         }
         let member = self.consumer(&text("group"), &settings)?;
         let topics: Vec<&str> = request["topics"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -150,6 +150,7 @@ fn places(topic: &str, partitions: i32) -> Vec<TopicPartition> {
 impl Campaign<'_> {
     fn rounds(&mut self, rounds: u32) -> Result<()> {
         for round in 1..=rounds {
+            self.await_load().with_context(|| format!("round {round}"))?;
             // The moment of the crash is random; nothing waits for it.
             thread::sleep(Duration::from_millis(self.random.random_range(300..1500)));
             self.crash.end_broker(&mut self.server)?;
@@ -175,6 +176,17 @@ impl Campaign<'_> {
         self.summary.aborted = audit.count(Outcome::Aborted);
         self.summary.unknown = audit.count(Outcome::Unknown);
         self.summary.records = audit.records();
+        Ok(())
+    }
+
+    /// Waits until the load goes on after the last crash: some clients connect again late.
+    fn await_load(&self) -> Result<()> {
+        let begun = Instant::now();
+        let before = self.shared.audit().count(Outcome::Committed);
+        while self.shared.audit().count(Outcome::Committed) == before {
+            ensure!(begun.elapsed() < ENDED_WITHIN, "nothing is committed\n{}", self.server.log_tail());
+            thread::sleep(POLL_EVERY);
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ impl Transactional {
     /// Starts the producer of the request's id, which fences earlier ones.
     pub fn initialise(mut config: ClientConfig, request: &Value) -> Result<Transactional> {
         config.set("transactional.id", request["id"].as_str().context("no id")?);
+        config.set("reconnect.backoff.max.ms", "200");
         if let Some(timeout) = request["timeout_ms"].as_u64() {
             config.set("transaction.timeout.ms", timeout.to_string()).set("message.timeout.ms", timeout.to_string());
         }

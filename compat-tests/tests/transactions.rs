@@ -12,32 +12,6 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The clients with a transactional producer.
-const PRODUCERS: [ClientKind; 9] = [
-    ClientKind::Rdkafka,
-    ClientKind::Confluent,
-    ClientKind::Aiokafka,
-    ClientKind::KafkaPython,
-    ClientKind::Kafkajs,
-    ClientKind::Java,
-    ClientKind::Franz,
-    ClientKind::Sarama,
-    ClientKind::ConfluentRust,
-];
-
-/// The clients that leave aborted records out.
-const READERS: [ClientKind; 9] = [
-    ClientKind::Rdkafka,
-    ClientKind::Confluent,
-    ClientKind::Aiokafka,
-    ClientKind::KafkaPython,
-    ClientKind::Kafkajs,
-    ClientKind::Java,
-    ClientKind::Franz,
-    ClientKind::Sarama,
-    ClientKind::ConfluentRust,
-];
-
 /// The clients that send the offsets of a group without being its members.
 const OFFSET_SENDERS: [ClientKind; 7] = [
     ClientKind::Rdkafka,
@@ -135,10 +109,10 @@ fn filled_by(kind: ClientKind) -> String {
 #[test]
 fn every_producers_committed_records_are_read_by_every_reader_and_its_aborted_ones_by_none() {
     let topics: Vec<(ClientKind, String)> = thread::scope(|scope| {
-        let filling = PRODUCERS.map(|kind| (kind, scope.spawn(move || filled_by(kind))));
+        let filling = ClientKind::TRANSACTIONAL.map(|kind| (kind, scope.spawn(move || filled_by(kind))));
         filling.map(|(kind, filling)| (kind, filling.join().unwrap_or_else(|_| panic!("{}", kind.name())))).into()
     });
-    each(READERS, |kind| {
+    each(ClientKind::TRANSACTIONAL, |kind| {
         let mut reader = client(kind);
         for (writer, topic) in &topics {
             let partitions = [(topic.as_str(), 0), (topic.as_str(), 1)];
@@ -155,7 +129,7 @@ fn every_producers_committed_records_are_read_by_every_reader_and_its_aborted_on
 
 #[test]
 fn an_open_transaction_is_seen_when_it_ends_and_holds_back_what_comes_after_it() {
-    each(PRODUCERS, |kind| {
+    each(ClientKind::TRANSACTIONAL, |kind| {
         let topic = topic(1);
         let mut producer = client(kind);
         producer.init_transactions(&unique(kind.name()), None).unwrap();
@@ -181,7 +155,7 @@ fn an_open_transaction_is_seen_when_it_ends_and_holds_back_what_comes_after_it()
 
 #[test]
 fn a_second_producer_of_an_id_aborts_what_is_open_and_fences_the_first() {
-    each(PRODUCERS, |kind| {
+    each(ClientKind::TRANSACTIONAL, |kind| {
         let (topic, id) = (topic(1), unique(kind.name()));
         let (mut first, mut second) = (client(kind), client(kind));
         first.init_transactions(&id, None).unwrap();
@@ -205,7 +179,7 @@ fn a_second_producer_of_an_id_aborts_what_is_open_and_fences_the_first() {
 #[test]
 fn a_transaction_that_times_out_is_aborted_and_no_longer_holds_readers_back() {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    each(PRODUCERS, |kind| {
+    each(ClientKind::TRANSACTIONAL, |kind| {
         let topic = topic(1);
         let mut producer = client(kind);
         producer.init_transactions(&unique(kind.name()), Some(TIMEOUT)).unwrap();

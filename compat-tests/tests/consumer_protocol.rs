@@ -115,42 +115,6 @@ fn each_client_commits_and_resumes_by_each_assignor() {
 }
 
 #[test]
-fn classic_members_and_new_ones_are_in_one_group_and_it_is_upgraded_and_downgraded() {
-    let topic = filled("mixed", 6, 5);
-    let group = unique("mixed-group");
-    let topics = [topic.as_str()];
-    let classic = Subscription::new(&group, &topics);
-    let new = classic.clone().protocol(DEFAULT);
-    let bootstrap = shared().bootstrap();
-    let mut members = vec![
-        Member::join(ClientKind::Java, &bootstrap, &classic).unwrap(),
-        Member::join(ClientKind::Confluent, &bootstrap, &classic).unwrap(),
-    ];
-    poll_until(&mut members, SOON, |m| is_balanced(m, 6)).unwrap();
-    members.push(Member::join(ClientKind::Java, &bootstrap, &new).unwrap());
-    poll_until(&mut members, SOON, |m| is_balanced(m, 6) && m.iter().all(|m| m.assigned.len() == 2)).unwrap();
-    let listed = described(&group);
-    assert!(listed.contains("Consumer"), "upgraded: {listed}");
-    // The last member of the new protocol takes the group back to the classic one.
-    members.pop().unwrap().leave().unwrap();
-    poll_until(&mut members, SOON, |m| is_balanced(m, 6)).unwrap();
-    let listed = described(&group);
-    assert!(listed.contains("Classic"), "downgraded: {listed}");
-    members.into_iter().for_each(|member| member.leave().unwrap());
-}
-
-/// The row of Kafka's own tool about a group: its name, type and state.
-fn described(group: &str) -> String {
-    let bootstrap = shared().bootstrap();
-    let listed = rustmq_compat_tests::tool::run(
-        "org.apache.kafka.tools.GroupsCommand",
-        &["--bootstrap-server", &bootstrap, "--list"],
-    )
-    .unwrap();
-    listed.lines().find(|line| line.split_whitespace().next() == Some(group)).unwrap_or_default().to_owned()
-}
-
-#[test]
 fn a_regular_expression_finds_topics_that_exist_and_those_that_come_later() {
     each([ClientKind::Java, ClientKind::Confluent, ClientKind::Franz], |kind| {
         let prefix = unique(kind.name());
