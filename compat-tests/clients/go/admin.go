@@ -43,6 +43,8 @@ func (p *program) administer(ctx context.Context, r *request) (object, error) {
 		return p.cluster(ctx, r)
 	case "update_features":
 		return p.updateFeatures(ctx, r)
+	case "list_transactions", "describe_transaction", "describe_producers", "abort_by_marker":
+		return p.operate(ctx, r)
 	default:
 		return nil, errUnsupported(r.Op)
 	}
@@ -222,6 +224,9 @@ func (p *program) groups(ctx context.Context, r *request) (object, error) {
 		found, err := p.admin.ListGroups(ctx)
 		return object{"groups": found.Groups()}, err
 	case "describe_group":
+		if r.Protocol == "consumer" {
+			return p.describeConsumerGroup(ctx, r.Group)
+		}
 		found, err := p.admin.DescribeGroups(ctx, r.Group)
 		group := found[r.Group]
 		if err == nil {
@@ -263,6 +268,20 @@ func (p *program) groups(ctx context.Context, r *request) (object, error) {
 		results[strconv.Itoa(int(partition))] = code(one)
 	}
 	return object{"results": results}, err
+}
+
+func (p *program) describeConsumerGroup(ctx context.Context, name string) (object, error) {
+	found, err := p.admin.DescribeConsumerGroups(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	group := found[name]
+	assigned := 0
+	for _, partitions := range group.AssignedPartitions() {
+		assigned += len(partitions)
+	}
+	return object{"state": group.State, "protocol": group.AssignorName, "members": len(group.Members),
+		"assigned": assigned}, group.Err
 }
 
 func (p *program) logs(ctx context.Context, r *request) (object, error) {

@@ -2,7 +2,8 @@
 //
 //	client LIBRARY BOOTSTRAP
 //
-// LIBRARY is franz, sarama or kafka-go. Everything that is not in a file of another library drives franz-go.
+// LIBRARY is franz, sarama or kafka-go. Everything that is not in a file of another library drives
+// franz-go.
 package main
 
 import (
@@ -95,6 +96,7 @@ type request struct {
 	Before       int64
 	Groups       []string
 	Epoch        int32
+	ProducerID   int64 `json:"producer_id"`
 	Isolation    string
 	Protocol     string
 	Assignor     string
@@ -106,7 +108,8 @@ type request struct {
 type program struct {
 	bootstrap string
 	producers map[string]*kgo.Client
-	// transactional is the client of the transactional producer, and session the one of a member that produces with its offsets.
+	// transactional is the client of the transactional producer, and session the one of a member
+	// that produces with its offsets.
 	transactional *kgo.Client
 	session       *kgo.GroupTransactSession
 	client        *kgo.Client

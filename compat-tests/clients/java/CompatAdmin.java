@@ -69,7 +69,7 @@ final class CompatAdmin {
             case "describe_log_dirs": return describeLogDirs(request);
             case "list_config_resources": return listConfigResources();
             case "update_features": return updateFeatures(request);
-            default: throw new UnsupportedOperationException(request.get("op").asText());
+            default: return new CompatOperator(admin).answer(request);
         }
     }
 

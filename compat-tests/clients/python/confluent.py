@@ -258,7 +258,7 @@ class Operations:
     def list_groups(self):
         return {"groups": sorted(g.group_id for g in self.admin.list_consumer_groups().result().valid)}
 
-    def describe_group(self, group):
+    def describe_group(self, group, protocol=None):
         found = self.admin.describe_consumer_groups([group])[group].result()
         return {"state": found.state.name, "protocol": found.partition_assignor, "members": len(found.members),
                 "assigned": sum(len(m.assignment.topic_partitions) for m in found.members)}

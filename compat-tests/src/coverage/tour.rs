@@ -3,14 +3,14 @@
 //! panics with the client's name. The other scenarios test the details of each operation.
 
 use super::Recorder;
-use crate::client::{Client, ClientKind, From, Produce, open};
-use crate::member::{Member, Subscription, is_balanced, poll_until};
+use crate::client::{Client, ClientKind, End, From, Isolation, Produce, open};
+use crate::member::{Member, Protocol, Subscription, is_balanced, poll_until};
 use crate::record::Draft;
 use crate::server::{Server, unique};
 use ClientKind::{Aiokafka, Confluent, Franz, Java, KafkaPython, Kafkajs, Rdkafka};
 use rustmq_kafka_codec_messages::ApiKey;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(45);
 const RECORDS: i32 = 6;
@@ -28,6 +28,7 @@ pub struct Tour<'a> {
 type Step = (fn(&mut Tour<'_>), &'static [ClientKind]);
 
 const ADMINS: &[ClientKind] = &[Confluent, Aiokafka, KafkaPython, Kafkajs, Java, Franz];
+const MEMBERS: &[ClientKind] = &[Rdkafka, Confluent, Aiokafka, KafkaPython, Kafkajs, Java, Franz];
 
 /// In order: each step relies on the results of earlier ones.
 const STEPS: &[Step] = &[
@@ -38,7 +39,7 @@ const STEPS: &[Step] = &[
     (offsets, &ClientKind::ALL),
     (leader_epochs, &[Java, Franz]),
     (deleted_records, ADMINS),
-    (membership, &[Rdkafka, Confluent, Aiokafka, KafkaPython, Kafkajs, Java, Franz]),
+    (membership, MEMBERS),
     (group_offsets, ADMINS),
     (altered_group_offsets, &[Confluent, KafkaPython, Kafkajs, Java, Franz]),
     (deleted_group_offsets, &[KafkaPython, Java, Franz]),
@@ -46,6 +47,9 @@ const STEPS: &[Step] = &[
     (cluster, ADMINS),
     (folders_and_resources, &[KafkaPython, Java, Franz]),
     (features, &[Java, Franz]),
+    (consumer_groups, &[Confluent, Java, Franz]),
+    (transactions, MEMBERS),
+    (operators_of_transactions, &[Java, Franz]),
     (deleted_topics, ADMINS),
 ];
 
@@ -97,9 +101,29 @@ impl Tour<'_> {
         self.call(&json!({"op": "list_offsets", "topic": self.topic, "partition": 0, "at": at}))["offset"].take()
     }
 
-    /// The partitions and offsets that the group has committed.
+    fn is_admin(&self) -> bool {
+        ADMINS.contains(&self.kind)
+    }
+
+    /// The partitions of the topic, and how many records are left in it.
+    fn expected(&self) -> (usize, usize) {
+        let (partitions, records) = if self.is_admin() { (2, RECORDS - 2) } else { (1, RECORDS) };
+        (partitions, usize::try_from(records).expect("a small number"))
+    }
+
+    /// The assignor of classic members.
+    fn strategy(&self) -> &'static str {
+        if self.kind == Kafkajs { "roundrobin" } else { "range" }
+    }
+
+    /// The partitions and offsets that the tour's group has committed.
     fn committed(&mut self) -> Vec<(i64, i64)> {
-        let answer = self.call(&json!({"op": "group_offsets", "group": self.group}));
+        let group = self.group.clone();
+        self.committed_by(&group)
+    }
+
+    fn committed_by(&mut self, group: &str) -> Vec<(i64, i64)> {
+        let answer = self.call(&json!({"op": "group_offsets", "group": group}));
         let offsets = answer["offsets"].as_array().into_iter().flatten();
         let mut found: Vec<(i64, i64)> =
             offsets.filter_map(|entry| Some((entry[1].as_i64()?, entry[2].as_i64()?))).collect();
@@ -174,12 +198,10 @@ fn membership(tour: &mut Tour<'_>) {
     let (topic, name) = (tour.topic.clone(), tour.name());
     let topics = [topic.as_str()];
     let group = tour.group.clone();
-    let strategy = if tour.kind == Kafkajs { "roundrobin" } else { "range" };
-    let how = Subscription::new(&group, &topics).strategy(strategy).session_ms(6_000);
+    let how = Subscription::new(&group, &topics).strategy(tour.strategy()).session_ms(6_000);
     let mut members = vec![Member::join(tour.kind, &tour.server.bootstrap(), &how).expect(name)];
-    let has_administration = ADMINS.contains(&tour.kind);
-    let (partitions, expected) = if has_administration { (2, RECORDS - 2) } else { (1, RECORDS) };
-    let expected = usize::try_from(expected).expect("a small number");
+    let has_administration = tour.is_admin();
+    let (partitions, expected) = tour.expected();
     let recorder = tour.recorder;
     poll_until(&mut members, SOON, |members| {
         let heartbeats = recorder.has_seen(ApiKey::Heartbeat);
@@ -247,6 +269,87 @@ fn features(tour: &mut Tour<'_>) {
         "op": "update_features", "levels": {"nothing.version": 1}, "downgrade": false, "validate_only": false,
     });
     assert_eq!(tour.call(&update)["results"], json!({"nothing.version": 95}), "{}", tour.name());
+}
+
+/// Joins a group whose partitions the broker assigns (KIP-848), appears in its description, and
+/// leaves.
+fn consumer_groups(tour: &mut Tour<'_>) {
+    let (topic, name, group) = (tour.topic.clone(), tour.name(), unique("tour-consumers"));
+    let topics = [topic.as_str()];
+    let how = Subscription::new(&group, &topics).protocol(Protocol::Consumer { assignor: None });
+    let mut members = vec![Member::join(tour.kind, &tour.server.bootstrap(), &how).expect(name)];
+    let (partitions, records) = tour.expected();
+    poll_until(&mut members, SOON, |m| is_balanced(m, partitions) && m[0].seen.len() == records).expect(name);
+    let described = json!({"op": "describe_group", "group": group, "protocol": "consumer"});
+    let mut is_described = |state: &str, members: usize, assigned: usize| {
+        let answer = tour.call(&described);
+        let found = answer["state"].as_str().unwrap_or_default().to_lowercase();
+        (found.as_str(), &answer["members"], &answer["assigned"]) == (state, &json!(members), &json!(assigned))
+    };
+    // The member owns its partitions before it tells the group so.
+    let deadline = Instant::now() + SOON;
+    while !is_described("stable", 1, partitions) {
+        assert!(Instant::now() < deadline, "{name}");
+        members[0].poll(100).expect(name);
+    }
+    members.pop().expect("there is one").leave().expect(name);
+    assert!(is_described("empty", 0, 0), "{name}");
+}
+
+/// Moves a group in transactions: what is committed is read, what is aborted is not, and the
+/// group's offsets come with the records.
+fn transactions(tour: &mut Tour<'_>) {
+    let (topic, name) = (tour.topic.clone(), tour.name());
+    let (group, id) = (unique("tour-movers"), unique("tour-id"));
+    let topics = [topic.as_str()];
+    let how = Subscription::new(&group, &topics).strategy(tour.strategy()).transactional_id(&id);
+    let mut members = vec![Member::join(tour.kind, &tour.server.bootstrap(), &how).expect(name)];
+    members[0].client.init_transactions(&id, None).expect(name);
+    let (_, before) = tour.expected();
+    poll_until(&mut members, SOON, |members| members[0].seen.len() == before).expect(name);
+    let client = &mut members[0].client;
+    for (value, end) in [("first", End::Commit), ("dropped", End::Abort), ("last", End::Commit)] {
+        client.begin_transaction().expect(name);
+        let acks = client.send(&topic, &[Draft::new("key", value).in_partition(0)]).expect(name);
+        assert!(acks.iter().all(|ack| ack.error == 0), "{name}: {acks:?}");
+        client.send_offsets(&group, &[(&topic, 0, RECORDS.into(), "")]).expect(name);
+        client.end_transaction(end).expect(name);
+    }
+    members.pop().expect("there is one").leave().expect(name);
+    let read = tour.client.consume_isolated(Isolation::ReadCommitted, &[(&topic, 0)], before + 2, 30_000).expect(name);
+    let values: Vec<&[u8]> = read.iter().skip(before).filter_map(|record| record.value.as_deref()).collect();
+    assert_eq!(values, [&b"first"[..], b"last"], "{name}");
+    if tour.is_admin() {
+        let committed = |tour: &mut Tour<'_>| tour.committed_by(&group) == [(0, RECORDS.into())];
+        // The markers follow the answer.
+        assert!(tour.knows(committed), "{name}");
+    }
+}
+
+/// Finds an open transaction, and aborts it by a marker as its coordinator would.
+fn operators_of_transactions(tour: &mut Tour<'_>) {
+    let (topic, name, id) = (tour.topic.clone(), tour.name(), unique("tour-held"));
+    tour.client.init_transactions(&id, None).expect(name);
+    tour.client.begin_transaction().expect(name);
+    let acks = tour.client.send(&topic, &[Draft::new("key", "held").in_partition(0)]).expect(name);
+    let start = acks[0].offset;
+    let listed = tour.call(&json!({"op": "list_transactions"}));
+    let row = listed["transactions"].as_array().into_iter().flatten().find(|row| row[0] == id);
+    let row = row.unwrap_or_else(|| panic!("{name}: {listed}"));
+    assert_eq!(row[2], "Ongoing", "{name}: {listed}");
+    let described = tour.call(&json!({"op": "describe_transaction", "id": id}));
+    let seen = (&described["producer_id"], &described["state"], &described["partitions"]);
+    assert_eq!(seen, (&row[1], &json!("Ongoing"), &json!([[topic, 0]])), "{name}: {described}");
+    let held = |tour: &mut Tour<'_>| {
+        let found = tour.call(&json!({"op": "describe_producers", "topic": topic, "partition": 0}));
+        let of_ours = found["producers"].as_array().into_iter().flatten().find(|producer| producer[0] == row[1]);
+        of_ours.map(|producer| producer[3].clone())
+    };
+    assert_eq!(held(tour), Some(json!(start)), "{name}");
+    tour.call(&json!({"op": "abort_by_marker", "topic": topic, "partition": 0, "producer_id": row[1],
+        "epoch": described["epoch"]}));
+    assert_eq!(held(tour), Some(json!(-1)), "{name}");
+    tour.client.end_transaction(End::Abort).expect(name);
 }
 
 fn deleted_topics(tour: &mut Tour<'_>) {
