@@ -8,12 +8,9 @@ use std::fs::{self, File};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// The omitted tests, and why; patterns for `-test.skip`. Subtests of KIP-848 skip themselves if it
-/// is not advertised.
-const LEFT_OUT: [(&str, &str); 6] = [
-    ("TestTxnEtl", "needs transactions"),
+/// The omitted tests, and why; patterns for `-test.skip`.
+const LEFT_OUT: [(&str, &str); 4] = [
     ("Share", "needs share groups (KIP-932)"),
-    ("Test848", "needs the consumer group protocol of KIP-848"),
     ("SCRAM", "needs a listener with SASL"),
     ("OAuth", "needs a listener with SASL"),
     ("TestOptValuesCoversEveryOption", "reads the library's source, not the broker"),
@@ -23,7 +20,9 @@ const LEFT_OUT: [(&str, &str); 6] = [
 const SKIP_THEMSELVES: [&str; 1] = ["TestIssueProduceBrokerTooOldFailsRecords"]; // the broker is not too old
 
 /// Tests that must have run: those that use the broker most.
-const MUST_PASS: [&str; 14] = [
+const MUST_PASS: [&str; 16] = [
+    "TestTxnEtl",
+    "Test848RegexBrokerResolves",
     "TestGroupETL",
     "TestGroupSimple",
     "TestConsumeRegex",
