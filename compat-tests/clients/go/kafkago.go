@@ -9,7 +9,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// kafkaGoProgram drives Segment's kafka-go, which has no transactional producer: it reads committed records.
+// kafkaGoProgram drives Segment's kafka-go, which has no transactional producer: it reads committed
+// records.
 type kafkaGoProgram struct {
 	bootstrap string
 }
@@ -34,7 +35,8 @@ func (p *kafkaGoProgram) answer(r *request) (object, error) {
 	return object{"records": records}, nil
 }
 
-// read appends a partition's records, up to the count of the request or until the time of the request is over.
+// read appends a partition's records, up to the count of the request or until the time of the
+// request is over.
 func (p *kafkaGoProgram) read(ctx context.Context, r *request, where place, records *[]object) error {
 	from := kafka.FirstOffset
 	if string(r.From) != `"earliest"` {

@@ -11,7 +11,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// saramaProgram drives IBM's sarama. It has no operations for groups and administration: the scenarios ask it for records and transactions.
+// saramaProgram drives IBM's sarama. It has no operations for groups and administration: the
+// scenarios ask it for records and transactions.
 type saramaProgram struct {
 	bootstrap     string
 	producers     map[string]sarama.SyncProducer
@@ -20,7 +21,8 @@ type saramaProgram struct {
 
 func saramaConfig() *sarama.Config {
 	config := sarama.NewConfig()
-	// The newest version that the library knows; its default is an old one, whose requests every other client has left behind.
+	// The newest version that the library knows; its default is an old one, whose requests every
+	// other client has left behind.
 	config.Version = sarama.MaxVersion
 	config.Producer.Return.Successes = true
 	config.Producer.RequiredAcks = sarama.WaitForAll

@@ -10,8 +10,9 @@ import (
 
 var errNotCommitted = errors.New("the transaction was aborted instead: the member has lost partitions")
 
-// transact executes the operations of the transactional producer. A member that was subscribed with a transactional id ties both together:
-// the library then commits the positions with each transaction, and send_offsets has nothing left to do.
+// transact executes the operations of the transactional producer. A member that was subscribed with
+// a transactional id ties both together: the library then commits the positions with each
+// transaction, and send_offsets has nothing left to do.
 func (p *program) transact(ctx context.Context, r *request) (object, error) {
 	switch r.Op {
 	case "init_transactions":

@@ -293,7 +293,10 @@ public final class CompatClient {
         return JSON.createObjectNode();
     }
 
-    /** A position far ahead in an epoch, which the broker is asked about: the client says where it says the epoch ends. */
+    /**
+     * Takes a position far ahead in an epoch, which makes the client ask the broker: it then says
+     * where the broker says that the epoch ends.
+     */
     private JsonNode leaderEpoch(JsonNode request) {
         TopicPartition partition = new TopicPartition(request.get("topic").asText(), request.get("partition").asInt());
         Properties properties = consumerProperties(request);
