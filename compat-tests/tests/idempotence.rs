@@ -1,14 +1,13 @@
 //! Idempotent producers while connections are cut and answers lost: each record is stored once, in
-//! order. Also the errors that transactional producers get, as long as there are no transactions.
+//! order.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};
 use rustmq_compat_tests::proxy::Proxy;
-use rustmq_compat_tests::{ClientKind, Draft, Server, Settings, Target, open};
-use serde_json::json;
+use rustmq_compat_tests::{ClientKind, Draft, Server, Settings, open};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The load continues until this many streams were cut, or this many rounds were written.
 const CUTS: u64 = 12;
@@ -90,33 +89,4 @@ fn franz_go_writes_each_record_once() {
 #[test]
 fn aiokafka_writes_each_record_once() {
     produce_through_cuts(ClientKind::Aiokafka);
-}
-
-#[test]
-fn a_transactional_producer_is_refused_at_once() {
-    // A short time shows that the clients have not waited: their own timeouts are a minute, or
-    // none.
-    const AT_ONCE: Duration = Duration::from_secs(5);
-    let denied = "Transactional Id authorization failed: A coordinator of transactions is not supported";
-    let not_supported = "coordinator of transactions is not supported";
-    let clients = [
-        (ClientKind::Rdkafka, 53, denied),
-        (ClientKind::Confluent, 53, denied),
-        (ClientKind::Java, -1, not_supported),
-        (ClientKind::Franz, 35, "UNSUPPORTED_VERSION"),
-        (ClientKind::KafkaPython, -1, ""),
-        (ClientKind::Aiokafka, 53, ""),
-        (ClientKind::Kafkajs, -1, "Failed to find group coordinator"),
-    ];
-    let server = Server::start_as(Target::RustMq, Settings::default()).unwrap();
-    for (kind, code, text) in clients {
-        let mut client = open(kind, &server.bootstrap()).unwrap();
-        // Does the work that a client does only once, which must not count.
-        client.produce(Produce::to("plain").idempotent(), &[Draft::new("k", "v")]).unwrap();
-        let asked = Instant::now();
-        let refusal = client.call(json!({"op": "init_transactions", "id": kind.name()})).unwrap_err();
-        let taken = asked.elapsed();
-        assert!(taken < AT_ONCE && !refusal.broken, "{}: {refusal} after {taken:?}", kind.name());
-        assert!(refusal.code == code && refusal.message.contains(text), "{}: {refusal}", kind.name());
-    }
 }
