@@ -1,6 +1,8 @@
 //! Installs the clients, in pinned versions from apt, pip, npm, Maven, the Go module proxy and
 //! crates.io. Installs a client again if the file that pins it or its driver program has changed.
 
+mod rdkafka;
+
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,16 @@ pub fn rust_client() -> PathBuf {
     cache().join("rust/client")
 }
 
+/// The compiled tests of transactions of the `rdkafka` crate.
+pub fn rdkafka_tests() -> PathBuf {
+    cache().join("rdkafka/test_transactions")
+}
+
+/// The program that librdkafka shows transactions with.
+pub fn librdkafka_transactions() -> PathBuf {
+    cache().join("rdkafka/transactions")
+}
+
 /// A loop around franz-go's producer, as fast as possible.
 pub fn franz_flood() -> PathBuf {
     cache().join("go/flood")
@@ -64,13 +76,16 @@ pub enum Kit {
     Go,
     /// Confluent's Rust client. The `rdkafka` crate is a dependency of these tests.
     Rust,
+    /// The transactional programs that come with the `rdkafka` crate, and with librdkafka in it.
+    Rdkafka,
     /// Tools other than clients: for the file systems of the power-cut test, and for slow system
     /// calls.
     Tools,
 }
 
 impl Kit {
-    pub const ALL: [Kit; 7] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::Rust, Kit::Tools];
+    pub const ALL: [Kit; 8] =
+        [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::Rust, Kit::Rdkafka, Kit::Tools];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -80,6 +95,7 @@ impl Kit {
             Kit::Java => "java",
             Kit::Go => "go",
             Kit::Rust => "rust",
+            Kit::Rdkafka => "rdkafka",
             Kit::Tools => "tools",
         }
     }
@@ -101,6 +117,7 @@ impl Kit {
                 "java/CompatStreams.java",
             ],
             Kit::Rust => &["rust/Cargo.toml", "rust/Cargo.lock", "rust/src/main.rs"],
+            Kit::Rdkafka => &["rdkafka/Cargo.toml", "rdkafka/Cargo.lock"],
             Kit::Go => &[
                 "go/go.mod",
                 "go/go.sum",
@@ -137,6 +154,7 @@ impl Kit {
             Kit::Java => install_java(&folder)?,
             Kit::Go => install_go(&folder)?,
             Kit::Rust => install_rust(&folder)?,
+            Kit::Rdkafka => rdkafka::install(&folder)?,
         }
         fs::write(&stamp, pinned).with_context(|| format!("writing {}", stamp.display()))?;
         Ok(true)
@@ -232,12 +250,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
+    read(command).map(drop)
+}
+
+/// Runs a command. Returns its standard output.
+fn read(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         bail!("{command:?} failed, {}:\n{out}{err}", output.status);
     }
-    Ok(())
+    String::from_utf8(output.stdout).context("the output is no text")
 }
 
 /// Fails and names the remedy if `path` is not installed.
