@@ -76,8 +76,8 @@ damage:
 crash-planted:
 	$(CARGO) xtask planted compat-tests
 
-# Simulations of a node from many seeds, on a disk that fails; with SEED, one of them, and with TRACE=1 each of its steps. Fails where a promise
-# is broken, and where too little comes up.
+# Simulations of a node from many seeds, on a disk that fails; with SCENARIO=cluster of replicas, with SCENARIO=transactions of producers and
+# coordinators; with SEED, one of them, and with TRACE=1 each of its steps. Fails where a promise is broken, and where too little comes up.
 sim:
 	$(CARGO) run --release -p rustmq-sim -- $(SCENARIO_OF_SIM) $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
 

@@ -8,6 +8,7 @@ pub mod node;
 mod rng;
 mod schedule;
 mod trace;
+pub mod transactions;
 
 pub use rng::{Chance, Delay, Rng};
 pub use schedule::Schedule;

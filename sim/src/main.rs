@@ -1,6 +1,6 @@
-//! `rustmq-sim node --seeds N` and `rustmq-sim cluster --seeds N` run the simulation of many seeds,
-//! and print how often each named event came up. For a seed that breaks a promise they print the
-//! command that replays it.
+//! `rustmq-sim node --seeds N` runs the simulation of a node from many seeds, and prints how often
+//! each named event came up; `cluster` and `transactions` are the other simulations. For a seed
+//! that breaks a promise it prints the command that replays it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints its results")]
 
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use rustmq_sim::{Trace, cluster, node};
+use rustmq_sim::{Trace, cluster, node, transactions};
 
 /// One run in this many is repeated, and must go the same way.
 const REPEATED_EVERY: u64 = 100;
@@ -37,6 +37,8 @@ enum Command {
     Node(Seeds),
     /// Three replicas of a partition, the network between them, and a controller.
     Cluster(Seeds),
+    /// Transactions: producers, coordinators, and the partitions that they write to.
+    Transactions(Seeds),
 }
 
 /// One kind of simulation: its run, and the events that must come up in it.
@@ -64,6 +66,15 @@ const CLUSTER: Scenario = Scenario {
         Report { setting: format!("{setting:?}"), operations, events, trace }
     },
     events: || cluster::Named::ALL.map(cluster::Named::text).to_vec(),
+};
+const TRANSACTIONS: Scenario = Scenario {
+    name: "transactions",
+    run: |seed, trace| {
+        let transactions::Report { setting, operations, events, trace } = transactions::run(seed, trace);
+        let events = events.iter().map(|(named, count)| (named.text(), count)).collect();
+        Report { setting: format!("{setting:?}"), operations, events, trace }
+    },
+    events: || transactions::Named::ALL.iter().map(|named| named.text()).collect(),
 };
 
 /// The outcome of one run, in a form that all scenarios share.
@@ -131,6 +142,7 @@ fn main() -> ExitCode {
     let (scenario, seeds) = match Arguments::parse().command {
         Command::Node(seeds) => (NODE, seeds),
         Command::Cluster(seeds) => (CLUSTER, seeds),
+        Command::Transactions(seeds) => (TRANSACTIONS, seeds),
     };
     std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
     let has_passed = match seeds.seed {

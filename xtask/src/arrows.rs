@@ -46,7 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compat-tests", &["kafka-codec/messages"]),
     ("bench", &["compat-tests"]),
     ("fuzz", &["model", "engine/core", "broker/core", "kafka-gateway"]),
-    ("sim", &["model", "engine/core"]),
+    ("sim", &["model", "engine/core", "broker/core"]),
     ("xtask", &[]),
 ];
 

@@ -1,10 +1,10 @@
 //! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted`
 //! puts one bug into a scratch copy of the tree. Its line `Found by:` names the proof that must
 //! find the bug in programs built from that copy. `crash` (the default) and `power_cut` are tests,
-//! which must find a broken promise of the broker. `node within N` and `cluster within N` are
-//! simulations, one of whose first N seeds must fail. The copy shares the target folder with the
-//! real tree; its crates have another version and its programs other names, so that neither
-//! replaces the real ones.
+//! which must find a broken promise of the broker. `node within N`, `cluster within N` and
+//! `transactions within N` are simulations, one of whose first N seeds must fail. The copy shares
+//! the target folder with the real tree; its crates have another version and its programs other
+//! names, so that neither replaces the real ones.
 
 use std::collections::BTreeSet;
 use std::fs::{self, TryLockError};

@@ -62,14 +62,14 @@ impl Verifications {
     }
 
     /// The producer's transaction has begun: its next batches need no guard.
-    pub(crate) fn on_begun(&mut self, producer: ProducerId) {
+    pub fn on_begun(&mut self, producer: ProducerId) {
         self.end(producer);
     }
 
     /// A marker makes the guards of its producer void. In version 2 the marker has the epoch of the
     /// producer's next transaction, and ends one of an earlier epoch: the guard of the next one
     /// stays.
-    pub(crate) fn on_marker(&mut self, marker: &TransactionMarker) {
+    pub fn on_marker(&mut self, marker: &TransactionMarker) {
         let is_next =
             |guard: &VerificationGuard| marker.version.bumps_epochs() && guard.producer.epoch >= marker.producer.epoch;
         if !self.by_producer.get(&marker.producer.id).is_some_and(is_next) {
