@@ -31,7 +31,10 @@ fn transactions_survive_kills() {
 fn transactions_survive_power_cuts() {
     let plan = Plan::from_environment("POWER_CUT_TRANSACTIONS", 4).unwrap();
     let mut power = PowerCut::prepare(FileSystem::Ext4, plan.seed).unwrap();
-    let settings = transactions::settings().data(power.stack().root().join("data"));
+    // Apache Kafka is told to sync, too. In one of a few cuts it leaves a transaction open for good
+    // all the same, so that a run on it fails.
+    let settings =
+        transactions::settings().with("log.flush.interval.messages", "1").data(power.stack().root().join("data"));
     campaign(plan, settings, &mut power);
     eprintln!("{}", power.loss);
     assert!(power.losing_cuts > plan.rounds / 3, "only {} cuts lost anything", power.losing_cuts);
