@@ -20,23 +20,29 @@
 //!   controller may have no producer ids.
 //! - A producer may die, fall silent for longer than its transaction may take, or be replaced while
 //!   it goes on. Some ids begin near the end of their epochs.
-//! - A topic may be deleted, and made again under its name.
+//! - A topic may be deleted, and made again under its name. DeleteRecords goes past open
+//!   transactions. In some runs transactional ids expire soon.
+//! - A member of the consumer group may fall silent for longer than its session, or leave.
 //! - A log is one sequence of batches, whose synced part is what replicas have in common: the
 //!   simulation of a cluster shows that replicas keep this promise, and that of a node shows it for
 //!   a disk.
 //!
-//! Reading order: [`setting`] draws the parameters of a run; [`world`] is its course, and
-//! [`ending`] its end; [`partition`] is a log with its leader, over [`batches`]; [`coordinators`]
-//! hosts the machines; [`calls`] carries out the requests of [`producers`], and [`markers`] is the
-//! port; [`readers`] read; [`faults`] break things; [`oracle`] has the checks, [`events`] the named
-//! events.
+//! Reading order: [`setting`] draws the parameters of a run; [`world`] is its course over the
+//! [`environment`], and [`ending`] its end; [`partition`] is a log with its leader, over
+//! [`batches`]; [`coordinators`] has the machines, and [`hosting`] drives them; [`calls`] carries
+//! out the requests of [`producers`], and [`markers`] is the port; [`readers`] read, [`consumers`]
+//! are the members of a group; [`faults`] break things; [`oracle`] has the checks, [`events`] the
+//! named events.
 
 mod batches;
 mod calls;
+mod consumers;
 mod coordinators;
 mod ending;
+mod environment;
 mod events;
 mod faults;
+mod hosting;
 mod markers;
 mod oracle;
 mod partition;

@@ -14,10 +14,12 @@ use rustmq_model::{Offset, ProducerKey, TopicId, TransactionEnd, TransactionVers
 
 use super::batches::{Attempt, Batch};
 use super::coordinators::HostId;
+use super::environment::{Caller, Event, OFFSETS, TRANSACTIONS, Waiter};
 use super::events::Named;
+use super::hosting::route;
 use super::partition::Term;
 use super::producers::{Answer, Refusal, Request, Target, Work};
-use super::world::{Caller, Event, OFFSETS, TRANSACTIONS, Waiter, World, group, input_of, route};
+use super::world::{World, group, input_of};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
@@ -276,16 +278,14 @@ impl World {
                 let refusal = result.err().map(refusal_of);
                 self.env.send(Event::Confirmed { call, refusal });
             }
-            Caller::Port(_) => unreachable!("markers go to logs and to group coordinators"),
+            Caller::Port(_) | Caller::Consumer { .. } => unreachable!("these go to group coordinators"),
         }
     }
 
-    pub(super) fn on_group_outcome(&mut self, caller: Caller, outcome: &ReplyOutcome) {
+    pub(super) fn on_group_outcome(&mut self, caller: Caller, outcome: ReplyOutcome) {
         match (caller, outcome) {
             (Caller::Producer { producer, number, .. }, ReplyOutcome::OffsetCommit(result)) => {
-                let all = result.as_ref().map_err(Clone::clone);
-                let stored: Result<(), GroupError> =
-                    all.and_then(|outcomes| outcomes.iter().try_for_each(|(_, outcome)| outcome.clone()));
+                let stored = result.and_then(|outcomes| outcomes.into_iter().try_for_each(|(_, outcome)| outcome));
                 let answer = match stored {
                     Ok(()) => Answer::OffsetStored,
                     Err(GroupError::InvalidProducerEpoch) => Answer::Refused(Refusal::Fenced),
@@ -293,7 +293,10 @@ impl World {
                 };
                 self.env.answer(producer, number, answer);
             }
-            (Caller::Port(delivery), ReplyOutcome::Marker(result)) => self.on_group_marker(delivery, result),
+            (Caller::Port(delivery), ReplyOutcome::Marker(result)) => self.on_group_marker(delivery, &result),
+            (Caller::Consumer { consumer, number }, ReplyOutcome::ConsumerHeartbeat(result)) => {
+                self.env.send(Event::HeartbeatAnswer { consumer, number, result });
+            }
             (caller, outcome) => panic!("{caller:?} gets {outcome:?}"),
         }
     }

@@ -8,14 +8,16 @@ use rustmq_broker_core::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
     CoordinatorState, Loader, LogRange, Now, ReplyToken, TaskId, TrimFailed,
 };
+use rustmq_broker_core::groups::config::ConsumerGroupConfig;
 use rustmq_broker_core::groups::{GroupConfig, Groups};
 use rustmq_broker_core::transactions::Transactions;
 use rustmq_model::{Instant, LeaderEpoch, Offset, ProducerKey, TransactionMarker};
 
 use super::batches::Batch;
+use super::consumers::{SESSION_TIMEOUT, topics};
+use super::environment::Caller;
 use super::partition::{Leader, Term};
 use super::setting::Setting;
-use super::world::Caller;
 
 /// The kind of a coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +52,8 @@ impl Hosted for Groups {
     const KIND: Kind = Kind::Groups;
 
     fn new(_setting: &Setting, _epoch: LeaderEpoch) -> Self {
-        Self::new(GroupConfig::default())
+        let timing = ConsumerGroupConfig { session_timeout: SESSION_TIMEOUT, ..ConsumerGroupConfig::default() };
+        Self::with_topics(GroupConfig { consumer: timing, ..GroupConfig::default() }, topics())
     }
 }
 

@@ -9,8 +9,9 @@ use rustmq_broker_core::groups::request::OffsetSelection;
 use rustmq_broker_core::transactions::Transactions;
 
 use super::coordinators::{Hosted, Hosts, replay};
+use super::environment::{Environment, Event, OFFSETS, TRANSACTIONS};
 use super::partition::Partition;
-use super::world::{Environment, Event, OFFSETS, TRANSACTIONS, World, group, id_of, input_of};
+use super::world::{World, group, id_of, input_of};
 
 /// The longest time from the last fault until everything has come to rest, besides the timeout of a
 /// transaction: several times the longest pause of a run.
@@ -54,6 +55,7 @@ impl World {
         self.env.oracle.check(&self.env.partitions);
         self.check_transactions();
         self.check_groups();
+        self.check_all_owned();
     }
 
     /// The coordinator, and one that loads the log, know the same transactions.

@@ -50,8 +50,13 @@ named! {
     PartitionDeleted: "marker for a deleted topic",
     ResultRepeated: "result of a task repeated",
     TaskLost: "task lost",
+    Expired: "transactional id expired",
+    TrimmedPastOpen: "trim past an open transaction",
     OffsetRead: "committed offset read",
     OffsetUnstable: "offset unstable",
+    Heartbeat: "heartbeat of a member",
+    Revoked: "partition revoked",
+    MemberFenced: "member fenced",
     AbortedFiltered: "aborted batch filtered",
 }
 

@@ -7,15 +7,16 @@ use rustmq_broker_core::coordinator::CoordinatorRecord;
 use rustmq_broker_core::transactions::TransactionState;
 use rustmq_broker_core::transactions::records::{encode_key, encode_value};
 use rustmq_broker_core::transactions::transaction::Transaction;
-use rustmq_model::{ProducerEpoch, ProducerId, ProducerKey, Timestamp, TransactionVersion, TransactionalId};
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, ProducerKey, Timestamp, TransactionVersion, TransactionalId};
 
 use super::batches::Batch;
 use super::coordinators::{Hosted, Hosts};
+use super::environment::{Environment, Event, OFFSETS, TRANSACTIONS};
 use super::events::Named;
 use super::partition::Term;
 use super::producers::Producer;
 use super::setting::BROKERS;
-use super::world::{Environment, Event, OFFSETS, TRANSACTIONS, World, id_of};
+use super::world::{World, id_of};
 
 /// The epoch at which every second id begins, so that epochs are used up soon.
 const FIRST_EPOCH: ProducerEpoch = ProducerEpoch(32_765);
@@ -72,7 +73,7 @@ impl World {
         }
         let delay = env.rng.delay(env.setting.fault_interval);
         env.schedule.after(delay, Event::Fault);
-        match env.rng.below(8) {
+        match env.rng.below(9) {
             0..3 => {
                 let broker = env.rng.below(BROKERS);
                 self.crash(broker);
@@ -82,6 +83,7 @@ impl World {
                 let index = if env.rng.coin() { env.rng.below(2) } else { env.rng.below(env.partitions.len()) };
                 self.move_leader(index);
             }
+            7 => self.delete_records(),
             _ if env.setting.has_deletions => self.delete_topic(),
             _ => {}
         }
@@ -125,6 +127,22 @@ impl World {
         let incarnation = env.partitions[index].incarnation();
         let delay = env.rng.delay(env.setting.leaderless);
         env.schedule.after(delay, Event::Elect { partition: index, incarnation });
+    }
+
+    /// DeleteRecords, which goes past open transactions as retention does.
+    fn delete_records(&mut self) {
+        let env = &mut self.env;
+        let index = self.data[env.rng.below(self.data.len())];
+        let Some(leader) = env.partitions[index].leader() else { return };
+        let frontiers = *leader.core().frontiers();
+        let (start, most) = (frontiers.log_start.0.unsigned_abs(), frontiers.high_watermark.0.unsigned_abs());
+        let below = Offset(env.rng.between(start, most).cast_signed());
+        if env.partitions[index].trim(below) {
+            if below > frontiers.last_stable {
+                env.events.note(Named::TrimmedPastOpen);
+            }
+            env.sync(index);
+        }
     }
 
     fn delete_topic(&mut self) {

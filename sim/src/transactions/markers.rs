@@ -14,8 +14,9 @@ use rustmq_engine_core::log::{AppendRejection, TransactionRejection};
 use rustmq_model::{ProducerId, TopicPartition, TransactionMarker};
 
 use super::coordinators::HostId;
+use super::environment::{Caller, Environment, Event, OFFSETS, Waiter};
 use super::events::Named;
-use super::world::{Caller, Environment, Event, OFFSETS, Waiter, World};
+use super::world::World;
 use crate::Chance;
 
 /// The longest wait of the port for the outcomes of one task.

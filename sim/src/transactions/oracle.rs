@@ -33,12 +33,15 @@ struct History {
     gave_up: BTreeSet<ProducerKey>,
 }
 
-/// A decision about a transaction.
+/// A change of a transactional id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    pub end: TransactionEnd,
-    /// Its producer has asked for an abort.
-    pub is_asked_for: bool,
+pub enum Change {
+    /// `is_asked_for` says that the producer has asked for an abort.
+    Decided {
+        end: TransactionEnd,
+        is_asked_for: bool,
+    },
+    Expired,
 }
 
 /// The place of an acknowledged batch.
@@ -94,11 +97,18 @@ impl Oracle {
         assert!(self.attempts.insert(attempt, facts).is_none(), "each transaction has its own number");
     }
 
-    /// A record of the transaction coordinator is committed. Returns the decision that it makes.
-    pub fn on_record(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<Decision> {
+    /// A record of the transaction coordinator is committed. Returns the change that it makes, if
+    /// that is a decision or the end of an id.
+    pub fn on_record(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<Change> {
         let id = decode_key(key).expect("the machine encoded it");
-        let next = decode_value(value.expect("no id expires")).expect("the machine encoded it");
         let history = self.histories.entry(id.clone()).or_default();
+        let Some(value) = value else {
+            let last = history.last.take().expect("an id is there before it expires");
+            let is_idle = last.state != TransactionState::Ongoing && !is_prepared(last.state);
+            assert!(is_idle, "{id} expires with a transaction");
+            return Some(Change::Expired);
+        };
+        let next = decode_value(value).expect("the machine encoded it");
         if history.last.as_ref() == Some(&next) {
             return None;
         }
@@ -114,7 +124,7 @@ impl Oracle {
             (TransactionState::Ongoing, _) => {
                 let end = end_of(state).filter(|_| is_prepared(state)).expect("an open transaction is prepared first");
                 let is_asked_for = history.begun_by.is_some_and(|producer| history.gave_up.contains(&producer));
-                decided = Some(Decision { end, is_asked_for });
+                decided = Some(Change::Decided { end, is_asked_for });
                 let before = self.decisions.insert((id, history.number), end);
                 assert_eq!(before, None, "a transaction is decided once");
             }

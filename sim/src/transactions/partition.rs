@@ -11,7 +11,7 @@ use rustmq_engine_core::log::{
 use rustmq_model::{LeaderEpoch, Offset, ProducerKey, Timestamp, TopicPartition, TransactionMarker};
 
 use super::batches::Batch;
-use super::world::Waiter;
+use super::environment::Waiter;
 use crate::Rng;
 
 /// The epoch in which each log is opened. No leader has it.
@@ -208,10 +208,10 @@ impl Partition {
         self.frames.push(Frame::Batch(batch));
     }
 
-    /// Trims the log. Returns whether it does not start there already.
+    /// Trims the log, below the high watermark. Returns whether it does not start there already.
     pub fn trim(&mut self, below: Offset) -> bool {
         let leader = self.leader.as_mut().expect("the caller has checked the term");
-        let start = leader.core.trim(below).expect("a coordinator trims committed records");
+        let start = leader.core.trim(below).expect("the caller trims committed records");
         self.frames.extend(start.map(Frame::Trim));
         start.is_some()
     }

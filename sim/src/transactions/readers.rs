@@ -4,8 +4,10 @@ use rustmq_broker_core::groups::Groups;
 use rustmq_broker_core::groups::request::OffsetSelection;
 use rustmq_model::{Offset, TransactionVersion};
 
+use super::environment::{Event, OFFSETS};
 use super::events::Named;
-use super::world::{Event, OFFSETS, World, group, id_of, input_of, route};
+use super::hosting::route;
+use super::world::{World, group, id_of, input_of};
 
 /// The time between two reads, in the paces of a producer.
 const PACES: u32 = 8;
@@ -35,9 +37,12 @@ impl World {
         if reader.incarnation != partition.incarnation() {
             *reader = Reader { position: Offset::ZERO, incarnation: partition.incarnation() };
         }
-        let (from, until) = (reader.position, leader.core().frontiers().last_stable);
+        let frontiers = leader.core().frontiers();
+        let (from, until) = (reader.position.max(frontiers.log_start), frontiers.last_stable);
         assert!(from <= until, "the last stable offset of {:?} went back from {from} to {until}", partition.name);
-        for batch in leader.between(from, until).take(BATCHES_MAX) {
+        // A log start inside a batch can raise the last stable offset into that batch.
+        let whole = leader.between(from, until).take_while(|batch| batch.end() <= until);
+        for batch in whole.take(BATCHES_MAX) {
             let mut aborted = leader.core().aborted_between(batch.first(), batch.end());
             let is_aborted = aborted.any(|aborted| aborted.producer_id == batch.header.producer_id);
             if batch.marker.is_none() {

@@ -14,6 +14,8 @@ pub const BROKERS: usize = 3;
 pub struct Setting {
     /// The number of transactional ids.
     pub ids: usize,
+    /// The number of members of the consumer group.
+    pub consumers: usize,
     /// The number of partitions that producers write to.
     pub partitions: usize,
     /// Whether the last of these partitions is deleted and made again.
@@ -53,6 +55,7 @@ impl Setting {
         let millis = Duration::from_millis;
         let is_lossy = rng.coin();
         let is_slow = rng.below(3) == 0;
+        let forgets_ids = rng.below(4) == 0;
         let is_hasty = rng.below(4) == 0;
         let coordinator = TransactionConfig {
             request_wait_max: millis(rng.between(20, 400)),
@@ -60,6 +63,8 @@ impl Setting {
             retry_pause_max: millis(rng.between(20, 200)),
             producer_id_pause: millis(rng.between(5, 50)),
             task_timeout: millis(rng.between(300, 1_000)),
+            id_expiration: if forgets_ids { millis(rng.between(30, 300)) } else { Duration::from_secs(3_600) },
+            id_expiration_check_interval: millis(rng.between(5, 50)),
             ..TransactionConfig::default()
         };
         let limits = CoordinatorLimits {
@@ -70,6 +75,7 @@ impl Setting {
         };
         Self {
             ids: 2 + rng.below(3),
+            consumers: 2 + rng.below(3),
             partitions: 2 + rng.below(3),
             has_deletions: rng.below(3) == 0,
             coordinator,
