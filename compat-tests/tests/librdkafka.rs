@@ -8,6 +8,7 @@ use serde_json::json;
 use std::fs::File;
 use std::ops::Range;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -67,6 +68,7 @@ fn librdkafkas_program_adds_up_each_record_once_through_a_kill_of_the_broker() {
     let begun = Instant::now();
     while client.call(end.clone()).unwrap()["offset"].as_u64() < Some(220) {
         assert!(begun.elapsed() < SOON, "the program does not begin");
+        thread::sleep(Duration::from_millis(20));
     }
     server.kill().unwrap();
     server.restart().unwrap();

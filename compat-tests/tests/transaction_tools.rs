@@ -7,6 +7,7 @@ use rustmq_compat_tests::server::unique;
 use rustmq_compat_tests::tool::{self, Running};
 use rustmq_compat_tests::{Client, ClientKind, Draft, Server, Settings, open, shared};
 use serde_json::json;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
@@ -65,6 +66,7 @@ fn the_message_copier_copies_each_record_once_through_kills_of_the_broker() {
         let begun = Instant::now();
         while end(&mut *client) < due {
             assert!(begun.elapsed() < SOON, "the copiers do not come to offset {due}");
+            thread::sleep(Duration::from_millis(20));
         }
         server.kill().unwrap();
         server.restart().unwrap();

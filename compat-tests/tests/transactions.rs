@@ -211,6 +211,7 @@ fn offsets_come_with_the_records_of_their_transaction_or_not_at_all() {
             let deadline = Instant::now() + SOON;
             while committed_offset(&group, &topic) != then {
                 assert!(Instant::now() < deadline, "{} at {offset}: not {then:?}", kind.name());
+                thread::sleep(Duration::from_millis(20));
             }
         }
         let read = producer.consume_isolated(Isolation::ReadCommitted, &[(&topic, 0)], 4, READ_MS).unwrap_or_default();
