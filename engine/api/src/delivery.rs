@@ -68,11 +68,11 @@ pub fn deliver<M: Memory>(
             views.of(key).publish(|state| state.leadership = leadership);
         }
         Action::PublishEpoch { key, epoch } => views.of(key).publish(|state| state.leadership.epoch = epoch),
-        Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted } => {
+        Action::PublishCut { key, frontiers, leadership, size_bytes, times } => {
             views.of(key).publish(|state| {
                 (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);
-                (state.times, state.aborted) = (*times, Arc::new(aborted));
-                state.log.cut(frontiers.log_start..frontiers.durable_end);
+                state.times = *times;
+                state.cut();
             });
         }
         Action::CloseView { key } => views.close(key),

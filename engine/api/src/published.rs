@@ -44,6 +44,15 @@ impl PartitionState {
         }
     }
 
+    /// Drops the batches and the aborted transactions outside of the log, which was cut.
+    pub fn cut(&mut self) {
+        let Frontiers { log_start, durable_end, .. } = self.frontiers;
+        let aborted = Arc::make_mut(&mut self.aborted);
+        aborted.truncate(durable_end);
+        aborted.trim(log_start);
+        self.log.cut(log_start..durable_end);
+    }
+
     /// Drops the batches and the aborted transactions that lie wholly below the log start.
     pub fn trim(&mut self) {
         if self.aborted.reaches_below(self.frontiers.log_start) {

@@ -8,6 +8,7 @@
 //! [`aborted_index`], [`epochs`] and [`time_index`] are its parts; [`verification`] stands beside
 //! it. No batches are kept here: [`crate::wal`] and the shard know where their bytes are.
 
+mod aborted_chunk;
 pub mod aborted_index;
 pub mod append;
 pub mod checkpoint;
@@ -28,14 +29,14 @@ pub use aborted_index::{AbortedIndex, AbortedTransaction};
 pub use append::{Admission, AppendDecision, VerificationDecision};
 pub use checkpoint::CheckpointError;
 pub use cutting::RejectedTruncation;
-pub use end_marker::{EndMarker, EndMarkerError};
+pub use end_marker::{EndMarker, EndMarkerError, MarkerTrace};
 pub use epochs::{EpochEnd, EpochStart, end_offset_for};
 pub(crate) use epochs::{end_before, is_rising};
 pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier, Replicas, WatermarkRule};
 pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim};
 pub use rejection::{AppendRejection, BatchRejection, TransactionRejection};
-pub use replay::{Gaps, ReplayError};
+pub use replay::{Gaps, ReplayError, ReplayedMarker};
 pub use time_index::TimeIndex;
 pub use verification::{VerificationGuard, Verifications};
 

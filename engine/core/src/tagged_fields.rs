@@ -8,7 +8,8 @@
 //! 6   bytes
 //! ```
 //! Little-endian. The fields follow each other without gaps to the end of the frame or checkpoint.
-//! This build knows no field, so it writes none.
+
+use crate::wal::little_endian::Writer;
 
 /// Set in the tag of a critical tagged field: a build that does not know the field must not skip
 /// it.
@@ -23,14 +24,27 @@ pub(crate) enum TaggedFieldsError {
     Critical { tag: u16 },
 }
 
-/// Checks that every field may be skipped.
+/// The bytes of a field before its content.
+pub(crate) const HEADER_LENGTH: usize = 2 + 4;
+
+/// Writes the beginning of a field, which `length` bytes of content must follow.
+pub(crate) fn put_header(out: &mut Writer<'_>, tag: u16, length: usize) {
+    out.u16(tag);
+    out.u32(u32::try_from(length).expect("a field is shorter than its segment"));
+}
+
+/// Splits off the first field: its tag and content, and the fields after it.
+fn split_first(fields: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (tag, rest) = fields.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (content, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    Some((u16::from_le_bytes(*tag), content, rest))
+}
+
+/// Checks that a build which knows no field may skip every field.
 pub(crate) fn check_skippable(mut fields: &[u8]) -> Result<(), TaggedFieldsError> {
     while !fields.is_empty() {
-        let (tag, rest) = fields.split_first_chunk().ok_or(TaggedFieldsError::Truncated)?;
-        let (length, rest) = rest.split_first_chunk().ok_or(TaggedFieldsError::Truncated)?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| TaggedFieldsError::Truncated)?;
-        let (_, rest) = rest.split_at_checked(length).ok_or(TaggedFieldsError::Truncated)?;
-        let tag = u16::from_le_bytes(*tag);
+        let (tag, _, rest) = split_first(fields).ok_or(TaggedFieldsError::Truncated)?;
         if tag & CRITICAL != 0 {
             return Err(TaggedFieldsError::Critical { tag });
         }
@@ -39,9 +53,20 @@ pub(crate) fn check_skippable(mut fields: &[u8]) -> Result<(), TaggedFieldsError
     Ok(())
 }
 
+/// The content of the first field with this tag.
+pub(crate) fn find(mut fields: &[u8], tag: u16) -> Option<&[u8]> {
+    while let Some((found, content, rest)) = split_first(fields) {
+        if found == tag {
+            return Some(content);
+        }
+        fields = rest;
+    }
+    None
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{CRITICAL, TaggedFieldsError, check_skippable};
+    use super::{CRITICAL, TaggedFieldsError, check_skippable, find};
 
     /// A field as a later build would write it.
     pub(crate) fn tagged_field(tag: u16, bytes: &[u8]) -> Vec<u8> {
@@ -59,6 +84,14 @@ pub(crate) mod tests {
             &[tagged_field(1, b"bytes"), tagged_field(CRITICAL | 7, b"")],
             Err(TaggedFieldsError::Critical { tag: CRITICAL | 7 }),
         );
+    }
+
+    #[test]
+    fn a_field_is_found_among_others() {
+        let fields = [tagged_field(2, b"other"), tagged_field(1, b"wanted"), tagged_field(1, b"later")].concat();
+        assert_eq!(find(&fields, 1), Some(&b"wanted"[..]));
+        assert_eq!(find(&fields, 3), None);
+        assert_eq!(find(&fields[..fields.len() - 1], 3), None, "the last field is cut off");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //! the decisions about segments: which one is used next, freed or relocated.
 //!
 //! Reading order: [`position`], [`format_version`], [`segment_header`], [`group`], [`frame_kind`],
-//! [`frame`], [`control`], [`checkpoint_piece`], [`extents`] and [`index`] are the format;
-//! [`damage`] names the ways in which bytes violate it. [`group_writer`] writes frames into a
-//! buffer; [`scan`] reads the groups of a segment; [`recovery`] reads a whole WAL; [`segments`]
-//! decides about segments while the WAL runs. The writer shares [`shared_segments`] and
-//! [`location_map`] with readers, and [`read_check`] verifies the groups that they read. Nothing
-//! here opens files: bytes come from the caller and go to it.
+//! [`frame`], [`marker_field`], [`control`], [`checkpoint_piece`], [`extents`] and [`index`] are
+//! the format; [`damage`] names the ways in which bytes violate it. [`group_writer`] writes frames
+//! into a buffer; [`scan`] reads the groups of a segment; [`recovery`] reads a whole WAL;
+//! [`segments`] decides about segments while the WAL runs. The writer shares [`shared_segments`]
+//! and [`location_map`] with readers, and [`read_check`] verifies the groups that they read.
+//! Nothing here opens files: bytes come from the caller and go to it.
 
 pub mod checkpoint_piece;
 pub mod control;
@@ -21,8 +21,9 @@ mod fuzzing;
 pub mod group;
 pub mod group_writer;
 pub mod index;
-mod little_endian;
+pub(crate) mod little_endian;
 pub mod location_map;
+pub mod marker_field;
 pub mod position;
 pub mod read_check;
 pub mod recovery;
@@ -47,6 +48,7 @@ pub use group::{GroupHeader, GroupKind, GroupSpan};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};
 pub use location_map::{LocationMap, NotLocated, PlacedBatches};
+pub use marker_field::{MARKER_FIELD_LENGTH_MAX, marker_field, read_marker_field};
 pub use position::{SegmentGeneration, SegmentShape, SlotId, WalId, WalPosition, WalSession};
 pub use recovery::{RecoveredWal, Recovery, RecoveryOptions};
 pub use segment_header::{SegmentHeader, SegmentHeaderError};

@@ -6,10 +6,13 @@ mod engine_fixture;
 
 use bytes::{Bytes, BytesMut};
 use engine_fixture::{append_value, batch, id, on_every_disk, open, producer_batch};
-use rustmq_engine_api::{Isolation, PartitionReader, ReadRequest, TrimTo};
-use rustmq_model::batch::{Codec, seal};
+use rustmq_engine_api::{Append, AppendFrontier, AppendSource, Isolation, PartitionReader, ReadRequest, TrimTo};
+use rustmq_model::batch::{BatchHeader, Codec, seal};
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{
+    LeaderEpoch, Offset, ProducerEpoch, ProducerId, ProducerKey, Sequence, Timestamp, TransactionEnd,
+    TransactionMarker, TransactionVersion,
+};
 
 const TRANSACTIONAL: u8 = 0x10;
 const CONTROL: u8 = 0x20;
@@ -43,7 +46,7 @@ fn a_start_shows_which_transactions_were_aborted_until_the_log_is_trimmed() {
         open(&engine, 0).await;
         append_value(&engine, 0, b"before").await.unwrap();
         engine.shutdown().await;
-        // No client can end a transaction yet: a leader that can has written this.
+        // An older build has written this: its markers have no tagged fields.
         fixture.append_at_end(|writer, region| {
             let transactional = |producer| {
                 let batch = producer_batch(producer, 0, 0, &[b"of a transaction"]);
@@ -65,6 +68,48 @@ fn a_start_shows_which_transactions_were_aborted_until_the_log_is_trimmed() {
         assert_eq!(read(&reader, 3, Isolation::ReadCommitted).await, (2, vec![3]));
         engine.trim(id(0), TrimTo::Offset(Offset(5))).await.unwrap();
         assert_eq!(read(&reader, 5, Isolation::ReadCommitted).await, (0, vec![]));
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_start_finds_the_aborted_transactions_in_memory_in_the_log_and_in_sealed_segments() {
+    on_every_disk(async |fixture| {
+        const ROUNDS: i64 = 3;
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let append = async |batch: Bytes, source: AppendSource| {
+            let header = BatchHeader::parse(&batch).unwrap();
+            let until = AppendFrontier::HighWatermark;
+            let append = Append { id: id(0), leader_epoch: None, batch, header, source, until };
+            engine.append(vec![append]).await.wait().await.remove(0).unwrap();
+        };
+        // Each round takes more than a third of a segment.
+        let filling = vec![b'f'; 400 << 10];
+        for round in 0..ROUNDS {
+            let record = producer_batch(7, 0, i32::try_from(round).unwrap(), &[b"aborted"]);
+            append(with_attributes(&record, TRANSACTIONAL), AppendSource::Coordinator).await;
+            append_value(&engine, 0, &filling).await.unwrap();
+            let producer = ProducerKey { id: ProducerId(7), epoch: ProducerEpoch(0) };
+            let (end, version) = (TransactionEnd::Abort, TransactionVersion::V0);
+            let marker = TransactionMarker { producer, end, coordinator_epoch: 0, version };
+            let marker = Append::marker(id(0), None, marker, Timestamp(1_000));
+            engine.append(vec![marker]).await.wait().await.remove(0).unwrap();
+        }
+        let expected: Vec<_> = (0..ROUNDS).map(|round| (3 * round, vec![3 * round])).collect();
+        let found = async |reader: &PartitionReader| {
+            let mut found = Vec::new();
+            for round in 0..ROUNDS {
+                found.push((3 * round, read(reader, 3 * round, Isolation::ReadCommitted).await.1));
+            }
+            found
+        };
+        assert_eq!(found(&reader).await, expected);
+        assert_eq!(reader.frontiers().last_stable, Offset(3 * ROUNDS));
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        assert_eq!(found(&reader).await, expected);
         engine.shutdown().await;
     });
 }

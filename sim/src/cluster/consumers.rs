@@ -89,7 +89,7 @@ impl Consumer {
             && batch.header.attributes.is_transactional()
             && batch.marker.is_none()
         {
-            let mut aborted = log.core().aborted_between(batch.first(), batch.end());
+            let mut aborted = log.core().unindexed_aborted().overlapping(batch.first()..batch.end());
             let is_aborted = aborted.any(|aborted| aborted.producer_id == batch.header.producer_id);
             let expected = if is_aborted { TransactionEnd::Abort } else { TransactionEnd::Commit };
             assert_eq!(oracle.outcome(batch), Some(expected), "a read_committed consumer is misled at {batch:?}");

@@ -10,7 +10,8 @@
 use std::rc::Rc;
 
 use rustmq_engine_core::log::{
-    Admission, AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, PartitionLog, WatermarkRule,
+    Admission, AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, MarkerTrace, PartitionLog, ReplayedMarker,
+    WatermarkRule,
 };
 use rustmq_engine_core::replication::{LogView, Starts};
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TransactionVersion};
@@ -50,7 +51,9 @@ pub fn append(core: &mut PartitionLog, batch: &Batch) {
     let Batch { header, marker } = batch;
     let is_its_own = core.epochs().last().is_none_or(|last| last.epoch <= header.leader_epoch);
     assert!(is_its_own, "a batch is not in a later epoch than its own");
-    core.replay_batch(header, *marker, Gaps::Refused).expect("batches follow each other");
+    // The frames here have no index, so that the log remembers the aborted transactions.
+    let marker = marker.map(|marker| ReplayedMarker { marker, trace: MarkerTrace::Plain });
+    core.replay_batch(header, marker, Gaps::Refused).expect("batches follow each other");
 }
 
 /// Commits the records below `high_watermark`, and deletes those below `log_start`.

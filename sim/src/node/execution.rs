@@ -22,15 +22,17 @@ impl Process {
             }
             Action::CreateView(view) => {
                 let log = ReadableLog::on_disk(view.locations, view.frontiers.durable_end);
-                self.shard.memory_mut().open(view.key, log);
+                self.shard.memory_mut().open(view.key, log, view.aborted);
                 world.oracle.on_view(view.key, view.id, view.frontiers);
                 world.load.on_shown(view.key, &view.frontiers);
             }
             Action::List { key } => world.load.on_listed(key, world.oracle.id(key)),
             Action::Unlist { id } => world.load.on_unlisted(id),
             Action::Publish(publication) => self.publish(publication, world),
-            Action::PublishFrontiers { key, frontiers, .. } => {
+            Action::PublishFrontiers { key, frontiers, aborted, .. } => {
                 self.shard.memory_mut().log(key).trim(frontiers.log_start);
+                self.shard.memory_mut().aborted(key).extend(aborted);
+                self.shard.memory_mut().aborted(key).trim(frontiers.log_start);
                 world.note_start(key, frontiers);
             }
             Action::PublishMoves { key, moved } => {
@@ -42,6 +44,8 @@ impl Process {
             Action::PublishCut { key, frontiers, leadership, .. } => {
                 world.oracle.on_epoch_shown(key, leadership.epoch);
                 self.shard.memory_mut().log(key).cut(frontiers.log_start..frontiers.durable_end);
+                self.shard.memory_mut().aborted(key).truncate(frontiers.durable_end);
+                self.shard.memory_mut().aborted(key).trim(frontiers.log_start);
                 let partition =
                     self.shard.partition(world.oracle.id(key)).expect("a cut is shown for an open partition");
                 world.on_cut_shown(key, &frontiers, partition);
@@ -73,7 +77,8 @@ impl Process {
 
     fn publish(&mut self, Publication { runs, batches }: Publication, world: &mut World) {
         let mut batches = batches.into_iter();
-        for PublishedRun { key, frontiers, count, .. } in runs {
+        for PublishedRun { key, frontiers, count, aborted, .. } in runs {
+            self.shard.memory_mut().aborted(key).extend(aborted);
             for batch in batches.by_ref().take(count) {
                 let now = world.computer.now().wall;
                 world.oracle.on_published(key, &batch, now);

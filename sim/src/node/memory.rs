@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use rustmq_engine_core::log::AbortedIndex;
 use rustmq_engine_core::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
 use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
@@ -33,6 +34,7 @@ pub struct NodeMemory {
     frozen: Rc<RefCell<Frozen>>,
     /// The partitions with an open view.
     readable: BTreeMap<PartitionKey, ReadableLog>,
+    aborted: BTreeMap<PartitionKey, AbortedIndex>,
     pub evictions: usize,
     pub failures: usize,
 }
@@ -50,7 +52,8 @@ struct Frozen {
 impl NodeMemory {
     pub fn new(options: MemoryOptions, rng: Rng, ended: Moment) -> Self {
         let frozen = Rc::new(RefCell::new(Frozen { ended, writes: VecDeque::new() }));
-        Self { options, rng, held: Arc::default(), frozen, readable: BTreeMap::new(), evictions: 0, failures: 0 }
+        let (readable, aborted) = (BTreeMap::new(), BTreeMap::new());
+        Self { options, rng, held: Arc::default(), frozen, readable, aborted, evictions: 0, failures: 0 }
     }
 
     /// The machine knows that the log is durable up to this commit.
@@ -67,17 +70,24 @@ impl NodeMemory {
             .expect("the machine writes bytes that it has frozen, in their order")
     }
 
-    pub fn open(&mut self, key: PartitionKey, log: ReadableLog) {
+    pub fn open(&mut self, key: PartitionKey, log: ReadableLog, aborted: AbortedIndex) {
         self.readable.insert(key, log);
+        self.aborted.insert(key, aborted);
     }
 
     pub fn close(&mut self, key: PartitionKey) {
         self.readable.remove(&key);
+        self.aborted.remove(&key);
     }
 
     /// The readers' view of a partition. Panics if the view is not open.
     pub fn log(&mut self, key: PartitionKey) -> &mut ReadableLog {
         self.readable.get_mut(&key).expect("the machine names only partitions with a view")
+    }
+
+    /// The aborted transactions that readers see. Panics if the view is not open.
+    pub fn aborted(&mut self, key: PartitionKey) -> &mut AbortedIndex {
+        self.aborted.get_mut(&key).expect("the machine names only partitions with a view")
     }
 
     /// The readers' views of all partitions.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::log::{AbortedIndex, Frontiers};
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, CutTo, LogConfig, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, SyncPolicy, TailBatch};
@@ -219,6 +219,13 @@ impl Oracle {
         let expiry = self.models[&id].expiry;
         let placed = Placed { batch: made, next: batch.next, wall, until: now, durable: self.proofs.ended() };
         self.life(key).append(placed, batch.base, expiry);
+    }
+
+    /// Checks the aborted transactions that readers see.
+    pub fn check_aborted(&self, key: PartitionKey, found: &AbortedIndex) {
+        let life = self.models[&self.keys[&key]].lives.iter().find(|life| life.key == Some(key));
+        let life = life.expect("a view is not used after it is closed");
+        life.check_aborted(found, &(life.start..life.committed), &self.batches);
     }
 
     /// Checks the frontiers that readers are shown after a publication.

@@ -210,8 +210,9 @@ impl Process {
         let logs: Vec<_> = logs.map(|(key, log)| (key, log.locations(), log.tail_from())).collect();
         for (key, locations, tail_from) in logs {
             let id = world.oracle.id(key);
-            let partition = self.shard.partition(id).filter(|partition| partition.key == key);
+            world.oracle.check_aborted(key, self.shard.memory_mut().aborted(key));
             // The segment table is ahead of the readers while a cut or a close is not durable.
+            let partition = self.shard.partition(id).filter(|partition| partition.key == key);
             let Some(partition) = partition.filter(|partition| !partition.log.is_being_cut()) else { continue };
             let offsets = partition.log_start()..tail_from;
             let table = self.shard.table().location_map(id);

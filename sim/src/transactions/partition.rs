@@ -5,8 +5,8 @@
 //! ends, the next one has all committed batches, and any prefix of the others.
 
 use rustmq_engine_core::log::{
-    Admission, AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, PartitionLog, Replicas,
-    VerificationDecision, VerificationGuard, Verifications, WatermarkRule,
+    AbortedIndex, Admission, AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, MarkerTrace, PartitionLog,
+    ReplayedMarker, Replicas, VerificationDecision, VerificationGuard, Verifications, WatermarkRule,
 };
 use rustmq_model::{LeaderEpoch, Offset, ProducerKey, Timestamp, TopicPartition, TransactionMarker};
 
@@ -37,6 +37,8 @@ pub struct Leader {
     pub broker: usize,
     pub term: Term,
     core: PartitionLog,
+    /// The aborted transactions, which the indexes of the segments would have.
+    aborted: AbortedIndex,
     verifications: Verifications,
     batches: Vec<Batch>,
     waiting: Vec<(Offset, Waiter)>,
@@ -100,7 +102,10 @@ impl Partition {
         for frame in &self.frames {
             match frame {
                 Frame::Batch(batch) => {
-                    core.replay_batch(&batch.header, batch.marker, Gaps::Refused).expect("batches follow each other");
+                    // The frames here have no index: the log remembers the aborted transactions.
+                    let trace = MarkerTrace::Plain;
+                    let marker = batch.marker.map(|marker| ReplayedMarker { marker, trace });
+                    core.replay_batch(&batch.header, marker, Gaps::Refused).expect("batches follow each other");
                     batches.push(batch.clone());
                 }
                 Frame::EpochStart(begun) => {
@@ -119,7 +124,8 @@ impl Partition {
         core.check_invariants();
         let (verifications, waiting) = (Verifications::default(), Vec::new());
         let term = self.last_term;
-        self.leader = Some(Leader { broker, term, core, verifications, batches, waiting, is_syncing: false });
+        let aborted = core.unindexed_aborted().clone();
+        self.leader = Some(Leader { broker, term, core, aborted, verifications, batches, waiting, is_syncing: false });
         term
     }
 
@@ -193,7 +199,8 @@ impl Partition {
         let base_offset = leader.core.end();
         match marker {
             Some(marker) => {
-                leader.core.commit_marker(&batch.header, marker.into(), base_offset, now);
+                let trace = leader.core.commit_marker(&batch.header, marker.into(), base_offset, now);
+                leader.aborted.extend(trace.aborted());
                 leader.verifications.on_marker(marker);
             }
             None => {
@@ -218,6 +225,11 @@ impl Partition {
 }
 
 impl Leader {
+    /// The aborted transactions of the log.
+    pub const fn aborted(&self) -> &AbortedIndex {
+        &self.aborted
+    }
+
     pub const fn core(&self) -> &PartitionLog {
         &self.core
     }

@@ -43,7 +43,7 @@ impl World {
         // A log start inside a batch can raise the last stable offset into that batch.
         let whole = leader.between(from, until).take_while(|batch| batch.end() <= until);
         for batch in whole.take(BATCHES_MAX) {
-            let mut aborted = leader.core().aborted_between(batch.first(), batch.end());
+            let mut aborted = leader.aborted().overlapping(batch.first()..batch.end());
             let is_aborted = aborted.any(|aborted| aborted.producer_id == batch.header.producer_id);
             if batch.marker.is_none() {
                 env.oracle.on_read(batch, is_aborted);

@@ -2,9 +2,10 @@
 //! batch makes.
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, Timestamp, TransactionEnd, TransactionMarker};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TransactionMarker};
 
-use super::end_marker::EndMarker;
+use super::aborted_index::AbortedTransaction;
+use super::end_marker::{EndMarker, MarkerTrace};
 use super::epochs::EpochStart;
 use super::partition::PartitionLog;
 use super::producers::{BatchPlace, MarkerEffect, Numbering};
@@ -133,10 +134,6 @@ impl PartitionLog {
             let must_wait_for = self.end();
             return Ok(AppendDecision::Duplicate { base_offset, last_offset: base_offset, timestamp, must_wait_for });
         }
-        let limit = self.limits.aborted_max;
-        if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= limit {
-            return Err(TransactionRejection::AbortedLimit { limit }.into());
-        }
         Ok(AppendDecision::Append { base_offset: self.end() })
     }
 
@@ -147,37 +144,67 @@ impl PartitionLog {
         self.commit(header, None, base_offset, now);
     }
 
-    /// Like [`Self::commit_append`], after [`Self::prepare_marker`].
-    pub fn commit_marker(&mut self, header: &BatchHeader, marker: EndMarker, base_offset: Offset, now: Timestamp) {
-        self.commit(header, Some(marker), base_offset, now);
+    /// Like [`Self::commit_append`], after [`Self::prepare_marker`]. Returns what the frame of the
+    /// marker must say. The log does not remember the transactions that are aborted: the index of
+    /// the marker's segment does.
+    ///
+    /// At the limit of producers, one that is not known stays so. A marker must not be refused, and
+    /// the coordinator, which is asked before a transaction begins, fences the late batches that
+    /// the marker would fence.
+    pub fn commit_marker(
+        &mut self,
+        header: &BatchHeader,
+        marker: EndMarker,
+        base_offset: Offset,
+        now: Timestamp,
+    ) -> MarkerTrace {
+        if !self.producers.has_room_for(header.producer_id, self.limits) {
+            self.commit(header, None, base_offset, now);
+            return MarkerTrace::Unremembered;
+        }
+        self.commit(header, Some(marker), base_offset, now).map_or(MarkerTrace::Plain, MarkerTrace::Aborts)
     }
 
-    fn commit(&mut self, header: &BatchHeader, marker: Option<EndMarker>, base_offset: Offset, now: Timestamp) {
+    fn commit(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<EndMarker>,
+        base_offset: Offset,
+        now: Timestamp,
+    ) -> Option<AbortedTransaction> {
         assert_eq!(base_offset, self.end(), "an append is committed before the next one is prepared");
-        self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker, now);
+        self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker, now)
     }
 
     /// Applies a batch with its final offsets, whether it is new or replayed. `now` is the time of
-    /// its append, or [`Timestamp::NONE`] in a replay, which does not know that time.
-    pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>, now: Timestamp) {
+    /// its append, or [`Timestamp::NONE`] in a replay, which does not know that time. The content
+    /// of a marker is left out if its producer is not remembered. Returns the transaction that the
+    /// batch aborts.
+    pub(super) fn apply_batch(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<EndMarker>,
+        now: Timestamp,
+    ) -> Option<AbortedTransaction> {
         self.enter_epoch(EpochStart { epoch: header.leader_epoch, start: header.base_offset });
         self.frontiers.log_end = header.next_offset();
         self.times.append(header.base_offset, header.size, header.max_timestamp);
         if !header.has_producer() {
-            return;
+            return None;
         }
         let producer_id = header.producer_id;
         if let Some(marker) = marker {
-            if let Some(first_offset) = self.producers.append_marker(header, marker, self.limits, now) {
-                let (producer_epoch, last_offset) = (header.producer_epoch, header.last_offset());
-                let ended = EndedTransaction { producer_id, producer_epoch, first_offset, last_offset };
-                self.transactions.end(ended, marker.end);
-            }
-        } else if !header.attributes.is_control()
+            let first_offset = self.producers.append_marker(header, marker, now)?;
+            let (producer_epoch, last_offset) = (header.producer_epoch, header.last_offset());
+            let ended = EndedTransaction { producer_id, producer_epoch, first_offset, last_offset };
+            return self.transactions.end(ended, marker.end);
+        }
+        if !header.attributes.is_control()
             && let Some(first) = self.producers.append(header, now)
         {
             self.transactions.begin(producer_id, first);
         }
+        None
     }
 
     fn check_leadership(&self, current_leader_epoch: Option<LeaderEpoch>) -> Result<(), AppendRejection> {

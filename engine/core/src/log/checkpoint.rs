@@ -1,5 +1,5 @@
 //! The checkpoint of a partition log: the content of a checkpoint's pieces, joined
-//! (`docs/formats/wal.md`). Writes version 2; reads versions 1 and 2. Little-endian.
+//! (`docs/formats/wal.md`). Writes version 3; reads versions 1 to 3. Little-endian.
 //!
 //! A checkpoint holds the whole state as of its first piece. Batches that the log had appended but
 //! not synced come before that piece in the WAL, and so are durable with it. Unknown tagged fields
@@ -19,8 +19,11 @@ use super::transactions::{EndedTransaction, Transactions};
 use crate::tagged_fields::{self, TaggedFieldsError};
 
 /// The version that this build writes.
-pub const VERSION: u16 = 2;
-/// Lacks the last offset of each producer, and has no tagged fields.
+pub const VERSION: u16 = 3;
+/// Up to version 2, a checkpoint lists every aborted transaction. From version 3 on, it lists those
+/// that no segment's index has.
+///
+/// Version 1 lacks the last offset of each producer, and has no tagged fields.
 const FIRST_VERSION: u16 = 1;
 /// Written for a producer without an open transaction.
 const NO_OFFSET: i64 = -1;
@@ -31,7 +34,7 @@ const PRODUCER_LENGTH: usize = FIRST_PRODUCER_LENGTH + 8;
 const FIRST_PRODUCER_LENGTH: usize = 8 + 2 + 4 + 8 + 8 + 1;
 const BATCH_LENGTH: usize = 4 + 4 + 3 * 8;
 /// The length of one aborted transaction, in bytes.
-pub(crate) const ABORTED_LENGTH: usize = 4 * 8;
+const ABORTED_LENGTH: usize = 4 * 8;
 const ENDED_LENGTH: usize = 8 + 2 + 2 * 8;
 const TIME_LENGTH: usize = 16;
 /// The most bytes of one producer: its own fields, the number of its batches, and these.
@@ -72,7 +75,7 @@ impl PartitionLog {
             + EPOCH_LENGTH * self.epochs().len()
             + PRODUCER_LENGTH * self.producers.len()
             + BATCH_LENGTH * batches
-            + ABORTED_LENGTH * self.transactions.aborted.len()
+            + ABORTED_LENGTH * self.transactions.unindexed.len()
             + ENDED_LENGTH * self.transactions.ended.len()
             + TIME_LENGTH * self.times.entries.len()
     }
@@ -90,8 +93,8 @@ impl PartitionLog {
         }
         put_count(out, self.producers.len());
         self.producers.iter().for_each(|(id, producer)| put_producer(out, id, producer));
-        put_count(out, self.transactions.aborted.len());
-        for aborted in self.transactions.aborted.iter() {
+        put_count(out, self.transactions.unindexed.len());
+        for aborted in self.transactions.unindexed.iter() {
             out.put_i64_le(aborted.producer_id.0);
             out.put_i64_le(aborted.first_offset.0);
             out.put_i64_le(aborted.last_offset.0);
@@ -130,7 +133,11 @@ impl PartitionLog {
         let (log_start, end, high_watermark) = (take_offset(input)?, take_offset(input)?, take_offset(input)?);
         let starts = take_list(input, EPOCH_LENGTH, take_epoch)?;
         let producers = take_producers(input, version)?;
-        let aborted = take_list(input, ABORTED_LENGTH, take_aborted)?.into();
+        let unindexed = take_list(input, ABORTED_LENGTH, take_aborted)?;
+        if !unindexed.is_sorted_by(|one, next| one.last_offset < next.last_offset) {
+            return Err(CheckpointError::Unsound { reason: "the aborted transactions are out of order" });
+        }
+        let unindexed = unindexed.into_iter().collect();
         let ended = take_list(input, ENDED_LENGTH, take_ended)?;
         let times = take_times(input)?;
         check_tagged_fields(input, version)?;
@@ -149,7 +156,7 @@ impl PartitionLog {
             leader_epoch: epochs.latest().unwrap_or(LeaderEpoch::NONE),
             epochs,
             producers,
-            transactions: Transactions { open, ended, aborted },
+            transactions: Transactions { open, ended, unindexed },
             times,
         };
         log.update_last_stable();

@@ -6,6 +6,8 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::record::{self, RecordError};
 use rustmq_model::{ProducerKey, TransactionEnd, TransactionMarker, TransactionVersion};
 
+use super::aborted_index::AbortedTransaction;
+
 /// The most bytes of a control batch's records: a marker takes about 80, and a much larger control
 /// batch is malformed.
 const RECORDS_BYTES_MAX: usize = 4096;
@@ -17,6 +19,28 @@ pub struct EndMarker {
     pub end: TransactionEnd,
     /// The epoch of the transaction coordinator that wrote the marker.
     pub coordinator_epoch: i32,
+}
+
+/// What the log decided about a marker. The marker alone does not say it, so its frame does, and a
+/// replay follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkerTrace {
+    /// There is nothing to say, or an older build wrote the marker.
+    Plain,
+    /// The marker aborts a transaction with records in this log.
+    Aborts(AbortedTransaction),
+    /// The partition was at its limit of producers, and did not know this one: it stays unknown.
+    Unremembered,
+}
+
+impl MarkerTrace {
+    #[must_use]
+    pub const fn aborted(&self) -> Option<AbortedTransaction> {
+        match self {
+            Self::Aborts(aborted) => Some(*aborted),
+            Self::Plain | Self::Unremembered => None,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -7,13 +7,10 @@ pub struct LogLimits {
     /// The most idempotent producers that a partition remembers. At the limit, new producers are
     /// refused until others expire.
     pub producers_max: usize,
-    /// The most aborted transactions that a partition remembers. At the limit, markers that abort
-    /// are refused until the log is trimmed.
-    pub aborted_max: usize,
 }
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { producers_max: 65_536, aborted_max: 100_000 }
+        Self { producers_max: 65_536 }
     }
 }

@@ -8,12 +8,11 @@
 //! disk; so do a trim and a leadership until their frames are synced. Readers see only records
 //! below the high watermark.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
-use super::aborted_index::AbortedTransaction;
+use super::aborted_index::AbortedIndex;
 use super::epochs::{EpochHistory, EpochStart};
 use super::frontiers::{Frontiers, WatermarkRule};
 use super::limits::LogLimits;
@@ -118,16 +117,11 @@ impl PartitionLog {
         &self.producers
     }
 
-    /// The aborted transactions that overlap `from..until`, for a read_committed fetch of that
-    /// range.
-    pub fn aborted_between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &AbortedTransaction> {
-        self.transactions.aborted.overlapping(from..until)
-    }
-
-    /// The aborted transactions whose markers are in this range.
+    /// The aborted transactions that no segment's index has, in the order of their ends: a build
+    /// that kept them in checkpoints wrote their markers.
     #[must_use]
-    pub fn aborted_in(&self, offsets: Range<Offset>) -> &[AbortedTransaction] {
-        self.transactions.aborted.ended_in(offsets)
+    pub const fn unindexed_aborted(&self) -> &AbortedIndex {
+        &self.transactions.unindexed
     }
 
     /// The time index over all batches, including those that are not durable yet.
@@ -213,8 +207,8 @@ impl PartitionLog {
     }
 
     /// Trimmed records no longer hold back the last stable offset, even if their transaction is
-    /// open. Aborted transactions are forgotten only here: until the trim is durable, readers may
-    /// begin below it.
+    /// open. Unindexed aborted transactions are forgotten only here: until the trim is durable,
+    /// readers may begin below it.
     pub(super) fn raise_log_start(&mut self, to: Offset) {
         self.frontiers.raise_log_start(to);
         self.transactions.trim(to);
@@ -299,7 +293,7 @@ impl PartitionLog {
         };
         let open_count = self.producers.iter().filter(|(_, producer)| producer.open_transaction.is_some()).count();
         let ends = self.transactions.ended.iter().map(|ended| ended.last_offset);
-        let aborts = self.transactions.aborted.iter().map(|aborted| aborted.last_offset);
+        let aborts = self.transactions.unindexed.iter().map(|aborted| aborted.last_offset);
         let written = self.producers.iter().map(|(_, producer)| producer.last_offset);
         let mut known = ends.chain(aborts).chain(written);
         self.frontiers.soundness()?;

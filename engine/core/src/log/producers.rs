@@ -242,6 +242,11 @@ impl Producers {
         if self.by_id.len() < limit { Ok(()) } else { Err(AppendRejection::ProducerLimit { limit }) }
     }
 
+    /// Whether the producer is known, or the limit leaves room for it.
+    pub(super) fn has_room_for(&self, id: ProducerId, limits: LogLimits) -> bool {
+        self.by_id.len() < limits.producers_max || self.by_id.contains_key(&id)
+    }
+
     /// Remembers a data batch with its final offsets. Returns the first offset of the transaction
     /// that begins with it, if one does.
     pub(super) fn append(&mut self, header: &BatchHeader, now: Timestamp) -> Option<Offset> {
@@ -267,19 +272,7 @@ impl Producers {
 
     /// Remembers a marker. Returns the first offset of the transaction that it ends, if one was
     /// open.
-    ///
-    /// At the limit, a producer that is not known stays so: a marker must not be refused, and what
-    /// it would fence is fenced by the coordinator, which is asked before a transaction begins.
-    pub(super) fn append_marker(
-        &mut self,
-        header: &BatchHeader,
-        marker: EndMarker,
-        limits: LogLimits,
-        now: Timestamp,
-    ) -> Option<Offset> {
-        if self.by_id.len() >= limits.producers_max && !self.by_id.contains_key(&header.producer_id) {
-            return None;
-        }
+    pub(super) fn append_marker(&mut self, header: &BatchHeader, marker: EndMarker, now: Timestamp) -> Option<Offset> {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;

@@ -51,7 +51,4 @@ pub enum TransactionRejection {
     EarlierOpen { producer_id: ProducerId },
     #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
     FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
-    /// Retriable: aborted transactions are forgotten when the log is trimmed.
-    #[error("the partition already remembers {limit} aborted transactions")]
-    AbortedLimit { limit: usize },
 }

@@ -5,7 +5,7 @@
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
-use super::end_marker::EndMarker;
+use super::end_marker::{EndMarker, MarkerTrace};
 use super::epochs::EpochStart;
 use super::frontiers::Replicas;
 use super::partition::PartitionLog;
@@ -34,6 +34,14 @@ pub enum ReplayError {
     MisplacedEpoch { epoch: LeaderEpoch, start: Offset, end: Offset },
 }
 
+/// The marker of a replayed control batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayedMarker {
+    pub marker: EndMarker,
+    /// Decided when the marker was appended. It does not depend on the limits of today.
+    pub trace: MarkerTrace,
+}
+
 impl PartitionLog {
     /// Replays an appended batch, with its marker if it is a control batch that ends a transaction.
     /// Replayed batches are durable; the high watermark follows with [`Self::finish_replay`].
@@ -43,7 +51,7 @@ impl PartitionLog {
     pub fn replay_batch(
         &mut self,
         header: &BatchHeader,
-        marker: Option<EndMarker>,
+        marker: Option<ReplayedMarker>,
         gaps: Gaps,
     ) -> Result<(), ReplayError> {
         let (found, end) = (header.base_offset, self.end());
@@ -54,7 +62,12 @@ impl PartitionLog {
         if header.last_offset_delta < 0 || last.is_none_or(|last| last == i64::MAX) {
             return Err(ReplayError::Empty { base: found });
         }
-        self.apply_batch(header, marker, Timestamp::NONE);
+        let remembered = marker.filter(|marker| marker.trace != MarkerTrace::Unremembered);
+        let aborted = self.apply_batch(header, remembered.map(|marker| marker.marker), Timestamp::NONE);
+        if marker.is_some_and(|marker| marker.trace == MarkerTrace::Plain) {
+            // An older build wrote the marker, and no segment's index has the transaction.
+            self.transactions.unindexed.extend(aborted);
+        }
         self.frontiers.durable_end = self.end();
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! The transactions of a log: those that are open, those that have ended but not yet on every
-//! replica, and those that were aborted. They determine the last stable offset, and the aborted
-//! records that a read_committed client must filter out (KIP-98).
+//! The transactions of a log: those that are open, and those that have ended but not yet on every
+//! replica. They determine the last stable offset (KIP-98). The transactions that were aborted are
+//! in the indexes of the segments that hold their markers; only those of older builds are here.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,8 @@ pub struct Transactions {
     pub(super) open: BTreeMap<Offset, ProducerId>,
     /// In the order of `last_offset`.
     pub(super) ended: Vec<EndedTransaction>,
-    pub(super) aborted: AbortedIndex,
+    /// The aborted transactions that no segment's index has: an older build wrote their markers.
+    pub(super) unindexed: AbortedIndex,
 }
 
 impl Transactions {
@@ -38,14 +39,14 @@ impl Transactions {
         self.open.remove(&first);
     }
 
-    pub(super) fn end(&mut self, ended: EndedTransaction, how: TransactionEnd) {
+    /// Ends a transaction. Returns it as readers need it if it is aborted.
+    pub(super) fn end(&mut self, ended: EndedTransaction, how: TransactionEnd) -> Option<AbortedTransaction> {
         self.open.remove(&ended.first_offset);
         self.ended.push(ended);
-        if how == TransactionEnd::Abort {
-            let EndedTransaction { producer_id, first_offset, last_offset, .. } = ended;
-            let last_stable = self.first_open().unwrap_or(last_offset.plus(1));
-            self.aborted.extend([AbortedTransaction { producer_id, first_offset, last_offset, last_stable }]);
-        }
+        let EndedTransaction { producer_id, first_offset, last_offset, .. } = ended;
+        let last_stable = self.first_open().unwrap_or(last_offset.plus(1));
+        let aborted = AbortedTransaction { producer_id, first_offset, last_offset, last_stable };
+        (how == TransactionEnd::Abort).then_some(aborted)
     }
 
     fn first_open(&self) -> Option<Offset> {
@@ -64,12 +65,12 @@ impl Transactions {
     }
 
     pub(super) fn trim(&mut self, log_start: Offset) {
-        self.aborted.trim(log_start);
+        self.unindexed.trim(log_start);
     }
 
     pub(super) fn is_ordered(&self) -> bool {
         self.ended.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset)
             && self.ended.iter().all(|ended| ended.first_offset <= ended.last_offset)
-            && self.aborted.is_ordered()
+            && self.unindexed.is_ordered()
     }
 }

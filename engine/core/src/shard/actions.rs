@@ -1,7 +1,7 @@
 //! The machine's requests to its driver. The driver executes each action before it polls the next
 //! one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
@@ -34,8 +34,16 @@ pub struct NewView {
 }
 
 impl NewView {
-    /// For a partition whose log is durable to its end.
-    pub(super) fn of(partition: &mut Partition, locations: LocationMap) -> Self {
+    /// For a partition whose log is durable to its end. `aborted` are the transactions that the
+    /// segments know.
+    pub(super) fn of(
+        partition: &Partition,
+        locations: LocationMap,
+        mut aborted: BTreeMap<Offset, AbortedTransaction>,
+    ) -> Self {
+        let unindexed = partition.log.unindexed_aborted().iter();
+        aborted.extend(unindexed.map(|unindexed| (unindexed.last_offset, unindexed)));
+        let aborted = aborted.split_off(&partition.log_start()).into_values().collect();
         Self {
             key: partition.key,
             id: partition.id,
@@ -43,7 +51,7 @@ impl NewView {
             leadership: partition.leadership(),
             size_bytes: partition.size_bytes(),
             times: partition.log.times().clone(),
-            aborted: partition.aborted(),
+            aborted,
             locations,
         }
     }
@@ -133,8 +141,8 @@ pub enum Action<H: Host> {
         /// As in [`PublishedRun`].
         aborted: Vec<AbortedTransaction>,
     },
-    /// The log was cut: only its batches between log start and durable end remain. After a reset
-    /// there are none.
+    /// The log was cut: only its batches between log start and durable end remain, and the aborted
+    /// transactions that ended there. After a reset there are none.
     PublishCut {
         key: PartitionKey,
         frontiers: Frontiers,
@@ -142,8 +150,6 @@ pub enum Action<H: Host> {
         size_bytes: u64,
         /// The time index of the remaining batches.
         times: Box<TimeIndex>,
-        /// All aborted transactions that remain.
-        aborted: AbortedIndex,
     },
     /// Readers find the batches there from now on, or learn that they are damaged. Comes before the
     /// old segment is freed. Moves that become durable together are published together.

@@ -17,6 +17,7 @@ use super::waiting::WaitingAppend;
 use crate::log::producers::Producer;
 use crate::log::{Admission, AppendDecision, AppendRejection, VerificationDecision};
 use crate::wal::segments::Purpose;
+use crate::wal::{MARKER_FIELD_LENGTH_MAX, marker_field};
 
 /// The initial capacity for ends: few requests have more partitions, and equal ends are merged.
 const ENDS_AT_FIRST: usize = 32;
@@ -101,7 +102,7 @@ fn stage_batch<M: super::host::ReaderMemory>(
         return refused(AppendError::Storage(failure.clone()));
     }
     let max = staging.table().shape().payload_max() as usize;
-    if batch.len() > max || batch.len() != header.size {
+    if payload_length(append) > max || batch.len() != header.size {
         return refused(AppendError::TooLarge { size: batch.len(), max });
     }
     let Some(partition) = partitions.find(*id) else { return refused(AppendError::UnknownPartition) };
@@ -116,24 +117,33 @@ fn stage_batch<M: super::host::ReaderMemory>(
         }
         Ok(AppendDecision::Append { .. }) => {}
     }
-    let room = staging.room(batch.len(), Purpose::Append, partitions)?;
+    let room = staging.room(payload_length(append), Purpose::Append, partitions)?;
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
     let base_offset = partition.log.end();
     match source {
         AppendSource::Marker(marker) => {
-            partition.log.commit_marker(header, marker.into(), base_offset, now.wall);
+            let trace = partition.log.commit_marker(header, marker.into(), base_offset, now.wall);
             partition.verifications.on_marker(marker);
+            trace.aborted().into_iter().for_each(|aborted| partition.on_aborted(aborted));
+            let payload = [&batch[..], &marker_field(&trace)].concat();
+            room.put_batch(partition, &payload, header, base_offset, now.wall);
         }
         AppendSource::Client(_) | AppendSource::Coordinator => {
             partition.log.commit_append(header, base_offset, now.wall);
             if header.attributes.is_transactional() {
                 partition.verifications.on_begun(header.producer_id);
             }
+            room.put_batch(partition, batch, header, base_offset, now.wall);
         }
     }
-    room.put_batch(partition, batch, header, base_offset, now.wall);
     let end = partition.log.end();
     Ok(Outcome::Staged(until(end), appended(base_offset, None)))
+}
+
+/// The most bytes that the batch takes with its tagged fields.
+fn payload_length(append: &Append) -> usize {
+    let field = if matches!(append.source, AppendSource::Marker(_)) { MARKER_FIELD_LENGTH_MAX } else { 0 };
+    append.batch.len() + field
 }
 
 fn prepare(

@@ -28,7 +28,7 @@ use crate::wal::retention::dated;
 use crate::wal::segments::{Admission, MovedBatches, Purpose};
 use crate::wal::{
     CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId,
-    WalPosition, group,
+    WalPosition, group, read_marker_field,
 };
 
 /// Why there is no room for a frame now.
@@ -238,7 +238,8 @@ impl<M: ReaderMemory> CommitBuilder<M> {
         (open.writer.position(), result)
     }
 
-    /// `header` has the base offset and leader epoch that the log assigned.
+    /// `header` has the base offset and leader epoch that the log assigned. `bytes` may have tagged
+    /// fields behind the batch.
     pub fn stage_batch(&mut self, of: LogIdentity, bytes: &[u8], header: &BatchHeader, now: Timestamp) {
         let LogIdentity { id, key, version } = of;
         let (group, ()) = self.stage(|open, region| {
@@ -246,11 +247,20 @@ impl<M: ReaderMemory> CommitBuilder<M> {
             open.batches.push(OpenBatch { key, version, header: *header, range });
         });
         self.table.record_batch(id, group, &dated(header, now));
+        self.record_aborted(id, group, bytes, header);
     }
 
     pub fn stage_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) -> MovedBatches {
         let (group, _) = self.stage(|open, region| open.writer.put_relocated(region, id, bytes));
-        self.table.record_relocated(id, group, header)
+        let moved = self.table.record_relocated(id, group, header);
+        self.record_aborted(id, group, bytes, header);
+        moved
+    }
+
+    fn record_aborted(&mut self, id: TopicIdPartition, group: WalPosition, payload: &[u8], header: &BatchHeader) {
+        if let Some(aborted) = read_marker_field(header, payload).aborted() {
+            self.table.record_aborted(id, group, aborted);
+        }
     }
 
     pub fn stage_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) -> MovedBatches {

@@ -180,9 +180,10 @@ impl<H: Host> Shard<H> {
             shard.commits.on_proof_staged();
         }
         for key in shard.partitions.keys().collect::<Vec<_>>() {
-            let partition = shard.partitions.at_mut(key).expect("the key comes from the partitions");
+            let partition = shard.partitions.at(key).expect("the key comes from the partitions");
             let locations = shard.staging.table().location_map(partition.id);
-            shard.actions.push(Action::CreateView(Box::new(NewView::of(partition, locations))));
+            let aborted = shard.staging.table_mut().take_aborted(partition.id);
+            shard.actions.push(Action::CreateView(Box::new(NewView::of(partition, locations, aborted))));
             shard.actions.push(Action::List { key });
         }
         Ok(shard)

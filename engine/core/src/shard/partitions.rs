@@ -73,8 +73,8 @@ pub struct Partition {
     pub config: LogConfig,
     /// The bytes of the batches between log start and durable end, as published to readers.
     size_bytes: u64,
-    /// The aborted transactions that ended below this are published.
-    aborted_shown: Offset,
+    /// The aborted transactions that no frontiers let readers reach yet.
+    unpublished_aborted: AbortedIndex,
     /// The newest epoch in which another broker leads. Published at once.
     followed: LeaderEpoch,
     /// The frontiers that readers see while a cut is staged and not durable.
@@ -136,6 +136,7 @@ impl Partition {
         self.uncut.get_or_insert(*self.log.frontiers());
         self.version.truncations = self.version.truncations.wrapping_add(1);
         self.log = remaining;
+        self.unpublished_aborted.truncate(self.log.end());
         self.verifications.clear();
     }
 
@@ -144,6 +145,7 @@ impl Partition {
         self.uncut.get_or_insert(*self.log.frontiers());
         self.version.resets = self.version.resets.wrapping_add(1);
         self.log.reset(at);
+        self.unpublished_aborted = AbortedIndex::default();
         self.verifications.clear();
     }
 
@@ -158,21 +160,17 @@ impl Partition {
         self.size_bytes += bytes;
     }
 
+    /// A transaction was aborted; its marker is staged next.
+    pub(super) fn on_aborted(&mut self, aborted: AbortedTransaction) {
+        self.unpublished_aborted.extend([aborted]);
+    }
+
     /// Takes the aborted transactions that the current frontiers let readers reach and that were
     /// not taken before. All of them end below the high watermark: as long as one does not, the
     /// last stable offset stays at or below its first record.
     pub(super) fn newly_aborted(&mut self) -> Vec<AbortedTransaction> {
-        let (shown, high_watermark) = (self.aborted_shown, self.frontiers().high_watermark);
-        // The maximum: a cut lowers the watermark before it is published, and no transaction may be
-        // published twice.
-        self.aborted_shown = shown.max(high_watermark);
-        self.log.aborted_in(shown..high_watermark).to_vec()
-    }
-
-    /// All aborted transactions, for a new view or after a cut.
-    pub(super) fn aborted(&mut self) -> AbortedIndex {
-        self.aborted_shown = Offset::ZERO;
-        self.newly_aborted().into()
+        let high_watermark = self.frontiers().high_watermark;
+        self.unpublished_aborted.take_below(high_watermark)
     }
 
     /// A trim became durable; `size_bytes` remain.
@@ -231,7 +229,7 @@ impl Partitions {
         let key = PartitionKey { slot: number, generation: slot.generation };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
         assert_eq!(before, (None, None), "{id} is already open");
-        let (version, aborted_shown, followed) = (LogVersion::default(), Offset::ZERO, LeaderEpoch::NONE);
+        let (version, followed) = (LogVersion::default(), LeaderEpoch::NONE);
         slot.partition.insert(Partition {
             id,
             key,
@@ -240,7 +238,7 @@ impl Partitions {
             version,
             config,
             size_bytes,
-            aborted_shown,
+            unpublished_aborted: AbortedIndex::default(),
             followed,
             uncut: None,
         })
@@ -349,7 +347,7 @@ mod tests {
 
     use super::{Partition, PartitionKey, Partitions};
     use crate::log::tests::batches::{marker, transactional};
-    use crate::log::{AbortedIndex, Admission, EndMarker, LogLimits, PartitionLog, WatermarkRule};
+    use crate::log::{AbortedIndex, AbortedTransaction, Admission, EndMarker, LogLimits, PartitionLog, WatermarkRule};
     use crate::shard::request::LogConfig;
     use crate::shard::tests::id;
     use rustmq_model::{TransactionEnd, TransactionVersion};
@@ -379,7 +377,7 @@ mod tests {
         ]
     }
 
-    fn take(partition: &mut Partition, sequences: &mut [i32; 5], step: Step) {
+    fn take(partition: &mut Partition, sequences: &mut [i32; 5], step: Step) -> Option<AbortedTransaction> {
         let log = &mut partition.log;
         let (base, now) = (log.end(), Timestamp(1_000));
         match step {
@@ -393,7 +391,9 @@ mod tests {
             Step::End(id, end) => {
                 let (header, marker) = (marker(id, 0), EndMarker { end, coordinator_epoch: 1 });
                 if log.prepare_marker(None, &header, &marker.of(&header, TransactionVersion::V0)).is_ok() {
-                    log.commit_marker(&header, marker, base, now);
+                    let aborted = log.commit_marker(&header, marker, base, now).aborted();
+                    aborted.into_iter().for_each(|aborted| partition.on_aborted(aborted));
+                    return aborted;
                 }
             }
             Step::Acknowledge(behind) => {
@@ -401,6 +401,7 @@ mod tests {
                 partition.on_durable(base, 0);
             }
         }
+        None
     }
 
     proptest! {
@@ -411,18 +412,21 @@ mod tests {
             let (mut partitions, mut sequences) = (Partitions::default(), [0; 5]);
             let key = open(&mut partitions, 0);
             let partition = partitions.at_mut(key).unwrap();
-            let mut shown = AbortedIndex::default();
+            let (mut all, mut shown) = (AbortedIndex::default(), AbortedIndex::default());
             for step in steps {
-                take(partition, &mut sequences, step);
-                shown.extend(partition.newly_aborted());
-                let (end, last_stable) = (partition.log.end(), partition.frontiers().last_stable);
-                let below = |log: &PartitionLog| log.aborted_between(Offset::ZERO, end).copied().collect::<Vec<_>>();
-                for aborted in below(&partition.log).iter().filter(|aborted| aborted.first_offset < last_stable) {
+                all.extend(take(partition, &mut sequences, step));
+                let newly = partition.newly_aborted();
+                prop_assert!(newly.iter().all(|one| !shown.iter().any(|known| known == *one)), "it is published once");
+                shown.extend(newly);
+                let last_stable = partition.frontiers().last_stable;
+                for aborted in all.iter().filter(|aborted| aborted.first_offset < last_stable) {
                     prop_assert!(shown.iter().any(|known| known == aborted), "{aborted:?} below {last_stable}");
                 }
             }
-            prop_assert_eq!(partition.aborted(), shown, "the whole index agrees");
-            prop_assert!(partition.newly_aborted().is_empty());
+            partition.log.follow_watermark(WatermarkRule::Sole);
+            partition.on_durable(partition.log.end(), 0);
+            shown.extend(partition.newly_aborted());
+            prop_assert_eq!(all, shown, "none is left out");
         }
     }
 

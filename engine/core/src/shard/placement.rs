@@ -2,6 +2,8 @@
 //! The shard's own state changes when the frame is staged; readers see the change once it is
 //! durable ([`super::placement_change`]). A deleted partition is unlisted at once.
 
+use std::collections::BTreeMap;
+
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions, NewView};
@@ -62,7 +64,7 @@ fn create<H: Host>(
     log.follow_watermark(replicas.first_rule(Offset::ZERO));
     let partition = partitions.insert(id, log, config, 0);
     room.put_control(id, &control);
-    actions.push(Action::CreateView(Box::new(NewView::of(partition, LocationMap::default()))));
+    actions.push(Action::CreateView(Box::new(NewView::of(partition, LocationMap::default(), BTreeMap::new()))));
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
 

@@ -106,8 +106,7 @@ impl PlacementChange {
                 partition.on_cut_durable(size_bytes);
                 staging.builder_mut().on_cut(key, frontiers.durable_end);
                 let times = Box::new(partition.log.times().clone());
-                let aborted = partition.aborted();
-                actions.push(Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted });
+                actions.push(Action::PublishCut { key, frontiers, leadership, size_bytes, times });
                 true
             }
             Placement::Close => {

@@ -95,7 +95,8 @@ enum Due {
 pub struct ReservedRoom<'a, M: ReaderMemory>(&'a mut CommitBuilder<M>);
 
 impl<M: ReaderMemory> ReservedRoom<'_, M> {
-    /// Puts a batch that the partition's log has just taken at `base_offset`.
+    /// Puts a batch that the partition's log has just taken at `base_offset`, with its tagged
+    /// fields.
     pub(super) fn put_batch(
         self,
         partition: &Partition,

@@ -5,7 +5,7 @@ use rustmq_model::{Timestamp, TopicIdPartition};
 
 use super::partitions::Partitions;
 use super::request::LogConfig;
-use crate::log::checkpoint::{ABORTED_LENGTH, PRODUCER_LENGTH_MAX};
+use crate::log::checkpoint::PRODUCER_LENGTH_MAX;
 use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, ReplayError, Replicas};
 use crate::wal::scan::{ReplayEvent, ReplayItem};
 use crate::wal::{Control, RecoveredWal, SegmentShape, SegmentTable};
@@ -16,16 +16,12 @@ const PRODUCER_BYTES: usize = 200;
 const _: () = assert!(PRODUCER_LENGTH_MAX <= PRODUCER_BYTES, "the producers take at most their half of a segment");
 
 /// Limits that keep a checkpoint smaller than a segment, so that it fits into the space reserved
-/// for moving the oldest segment: half of a segment for producers, three eighths for aborted
-/// transactions, and one eighth for the rest.
+/// for moving the oldest segment: half of a segment for producers. The other half has room for the
+/// rest, with the aborted transactions that earlier builds kept in three eighths of a segment.
 #[must_use]
 pub fn log_limits(shape: SegmentShape) -> LogLimits {
-    let eighth = shape.length() as usize / 8;
-    let default = LogLimits::default();
-    LogLimits {
-        producers_max: default.producers_max.min(4 * eighth / PRODUCER_BYTES),
-        aborted_max: default.aborted_max.min(3 * eighth / ABORTED_LENGTH),
-    }
+    let half = shape.length() as usize / 2;
+    LogLimits { producers_max: LogLimits::default().producers_max.min(half / PRODUCER_BYTES) }
 }
 
 /// The frames of a partition are inconsistent.

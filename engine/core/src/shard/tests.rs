@@ -11,6 +11,7 @@ mod requests;
 pub(super) mod slots;
 mod stale_moves;
 
+mod aborts;
 mod allocations;
 mod checkpoints;
 mod cleaning;

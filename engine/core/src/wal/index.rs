@@ -1,11 +1,12 @@
 //! The index of a segment: for each partition its extents, its newest base (checkpoint, open or
-//! close) and its last frame. The index of the active segment is built in memory, written when the
-//! segment is sealed, and read back on demand.
+//! close), its last frame, and the aborted transactions whose markers are in the segment. The index
+//! of the active segment is built in memory, written when the segment is sealed, and read back on
+//! demand.
 
 use std::collections::BTreeMap;
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{Offset, ProducerId, Timestamp, TopicIdPartition};
 
 use super::checkpoint_piece::CheckpointPiece;
 use super::control::{Control, DamagedRange};
@@ -16,10 +17,16 @@ use super::frame_kind::FrameKind;
 use super::group::{GroupHeader, HEADER_LENGTH};
 use super::little_endian::{Reader, Writer};
 use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
+use crate::log::AbortedTransaction;
 use crate::tagged_fields::{self, TaggedFieldsError};
 
 const ENTRY_LENGTH: usize = 56;
 const EXTENT_LENGTH: usize = 32;
+/// The tag of the aborted transactions, the bytes that a partition's list begins with, and those of
+/// one transaction.
+const ABORTED_TAG: u16 = 1;
+const ABORTED_LIST_LENGTH: usize = 20 + 4;
+const ABORTED_LENGTH: usize = 4 * 8;
 /// The bytes of an encoded index before its entries.
 const FIXED_LENGTH: usize = 1 + 4;
 const VOIDS: u32 = 1;
@@ -45,6 +52,9 @@ pub struct IndexEntry {
     /// void.
     pub truncated_to: Option<Offset>,
     pub extents: Extents,
+    /// The aborted transactions whose markers are in this segment, appended or relocated, by the
+    /// offsets of their markers.
+    pub aborted: BTreeMap<Offset, AbortedTransaction>,
 }
 
 /// The index of a whole segment.
@@ -52,6 +62,9 @@ pub struct IndexEntry {
 pub struct SegmentIndex {
     entries: BTreeMap<TopicIdPartition, IndexEntry>,
     extent_count: usize,
+    aborted_count: usize,
+    /// The number of entries with aborted transactions.
+    aborted_lists: usize,
 }
 
 impl SegmentIndex {
@@ -82,6 +95,15 @@ impl SegmentIndex {
         self.insert(id, Extent { group_offset, bytes: 0, first, end, max_timestamp, is_damaged: true });
     }
 
+    /// Records the transaction that a marker in this segment aborts.
+    pub fn record_aborted(&mut self, id: TopicIdPartition, aborted: AbortedTransaction) {
+        let list = &mut self.entries.entry(id).or_default().aborted;
+        let before = list.len();
+        list.insert(aborted.last_offset, aborted);
+        self.aborted_count += list.len() - before;
+        self.aborted_lists += usize::from(before == 0);
+    }
+
     fn insert(&mut self, id: TopicIdPartition, extent: Extent) {
         let extents = &mut self.entries.entry(id).or_default().extents;
         let before = extents.len();
@@ -92,14 +114,16 @@ impl SegmentIndex {
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         let entry = self.entries.entry(id).or_default();
         entry.last_group = group.offset;
-        let before = entry.extents.len();
+        let before = (entry.extents.len(), entry.aborted.len());
         match control {
             Control::Truncate { end } => {
                 entry.extents.truncate(*end);
+                entry.aborted.split_off(end);
                 entry.truncated_to = Some(entry.truncated_to.map_or(*end, |lowest| lowest.min(*end)));
             }
             Control::Open { .. } | Control::Close => {
                 entry.extents.clear();
+                entry.aborted.clear();
                 entry.voids_earlier = true;
                 entry.closed = matches!(control, Control::Close);
                 (entry.base_group, entry.base_begins) = (group.offset, group);
@@ -107,7 +131,9 @@ impl SegmentIndex {
             }
             Control::EpochStart { .. } | Control::Trim { .. } | Control::Expiry { .. } => {}
         }
-        self.extent_count -= before - entry.extents.len();
+        self.extent_count -= before.0 - entry.extents.len();
+        self.aborted_count -= before.1 - entry.aborted.len();
+        self.aborted_lists -= usize::from(before.1 > 0 && entry.aborted.is_empty());
     }
 
     pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, piece: &CheckpointPiece) {
@@ -127,11 +153,25 @@ impl SegmentIndex {
     /// The length of the encoded index, in bytes.
     #[must_use]
     pub fn encoded_length(&self) -> usize {
-        FIXED_LENGTH + self.entries.len() * ENTRY_LENGTH + self.extent_count * EXTENT_LENGTH
+        let extents = self.extent_count * EXTENT_LENGTH;
+        FIXED_LENGTH + self.entries.len() * ENTRY_LENGTH + extents + self.aborted_field_length()
+    }
+
+    /// The length of the field with the aborted transactions, which is left out without any.
+    pub(super) fn aborted_field_length(&self) -> usize {
+        match self.aborted_content_length() {
+            0 => 0,
+            length => tagged_fields::HEADER_LENGTH + length,
+        }
+    }
+
+    fn aborted_content_length(&self) -> usize {
+        self.aborted_lists * ABORTED_LIST_LENGTH + self.aborted_count * ABORTED_LENGTH
     }
 
     /// The most bytes that one more frame can add to [`Self::encoded_length`].
-    pub const GROWTH_PER_FRAME: usize = ENTRY_LENGTH + EXTENT_LENGTH;
+    pub const GROWTH_PER_FRAME: usize =
+        ENTRY_LENGTH + EXTENT_LENGTH + tagged_fields::HEADER_LENGTH + ABORTED_LIST_LENGTH + ABORTED_LENGTH;
 
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -159,7 +199,42 @@ impl SegmentIndex {
                 out.i64(extent.max_timestamp.0);
             }
         }
+        self.encode_aborted(&mut out);
         bytes
+    }
+
+    fn encode_aborted(&self, out: &mut Writer<'_>) {
+        let length = self.aborted_content_length();
+        if length == 0 {
+            return;
+        }
+        tagged_fields::put_header(out, ABORTED_TAG, length);
+        for (id, entry) in self.entries.iter().filter(|(_, entry)| !entry.aborted.is_empty()) {
+            out.partition(*id);
+            out.u32(u32::try_from(entry.aborted.len()).expect("a segment has fewer frames than bytes"));
+            for aborted in entry.aborted.values() {
+                out.i64(aborted.producer_id.0);
+                out.i64(aborted.first_offset.0);
+                out.i64(aborted.last_offset.0);
+                out.i64(aborted.last_stable.0);
+            }
+        }
+    }
+
+    fn parse_aborted(&mut self, content: &[u8]) -> Option<()> {
+        let mut fields = Reader::new(content);
+        while fields.remaining() > 0 {
+            let id = fields.partition()?;
+            for _ in 0..fields.u32()? {
+                let producer_id = ProducerId(fields.i64()?);
+                let (first_offset, last_offset) = (Offset(fields.i64()?), Offset(fields.i64()?));
+                let last_stable = Offset(fields.i64()?);
+                let is_sound = 0 <= first_offset.0 && first_offset <= last_offset && last_stable.0 >= 0;
+                let aborted = AbortedTransaction { producer_id, first_offset, last_offset, last_stable };
+                is_sound.then(|| self.record_aborted(id, aborted))?;
+            }
+        }
+        Some(())
     }
 
     /// Reads the only frame of a verified index group.
@@ -188,7 +263,10 @@ impl SegmentIndex {
                 return Err(IndexError::Unknown(Unknown::Version { code, version }));
             }
         }
-        let index = Self::parse_entries(version, generation, &mut fields).ok_or(IndexError::Damaged)?;
+        let mut index = Self::parse_entries(version, generation, &mut fields).ok_or(IndexError::Damaged)?;
+        if let Some(content) = tagged_fields::find(fields.rest(), ABORTED_TAG) {
+            index.parse_aborted(content).ok_or(IndexError::Damaged)?;
+        }
         match tagged_fields::check_skippable(fields.rest()) {
             Ok(()) if version == FormatVersion::V2 || fields.remaining() == 0 => Ok(index),
             Err(TaggedFieldsError::Critical { tag }) if version == FormatVersion::V2 => {
@@ -221,8 +299,17 @@ impl SegmentIndex {
             let extents = (0..count).map(|_| parse_extent(fields)).collect::<Option<Extents>>()?;
             index.extent_count += extents.len();
             let (voids_earlier, closed) = (flags & VOIDS != 0, flags & CLOSED != 0);
-            let entry =
-                IndexEntry { voids_earlier, closed, base_group, base_begins, last_group, truncated_to, extents };
+            let aborted = BTreeMap::new();
+            let entry = IndexEntry {
+                voids_earlier,
+                closed,
+                base_group,
+                base_begins,
+                last_group,
+                truncated_to,
+                extents,
+                aborted,
+            };
             if index.entries.insert(id, entry).is_some() {
                 return None;
             }

@@ -6,7 +6,7 @@ use rustmq_model::batch::BatchHeader;
 
 use bytes::Bytes;
 
-use crate::log::EndMarker;
+use crate::log::{EndMarker, ReplayedMarker};
 
 use super::checkpoint_piece::CheckpointPiece;
 use super::control::Control;
@@ -15,13 +15,14 @@ use super::format_version::{FormatVersion, Unknown};
 use super::frame::{self, BatchKind, FrameBody};
 use super::group::{self, GroupHeader, GroupKind, GroupSpan};
 use super::index::{IndexError, SegmentIndex};
+use super::marker_field::read_marker_field;
 use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
 
 /// The content of a frame, as far as a replay needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScannedEvent {
     /// See [`ReplayEvent::Batch`].
-    Batch(BatchHeader, Option<EndMarker>),
+    Batch(BatchHeader, Option<ReplayedMarker>),
     Control(Control),
     /// A piece of a checkpoint, with its bytes.
     Piece(CheckpointPiece, Bytes),
@@ -39,7 +40,7 @@ pub struct Scanned {
 pub enum ReplayEvent {
     /// An appended batch, with its marker if it is a control batch that ends a transaction: the
     /// header does not have it.
-    Batch(BatchHeader, Option<EndMarker>),
+    Batch(BatchHeader, Option<ReplayedMarker>),
     Control(Control),
     /// The whole state, in the partition log's encoding.
     Checkpoint(Bytes),
@@ -349,11 +350,14 @@ impl SegmentScan {
             let event = match frame.body {
                 FrameBody::Batch { kind, header: batch } => {
                     self.index.record_batch(id, position.offset, &batch, kind == BatchKind::Relocated);
+                    let trace = read_marker_field(&batch, frame.payload);
+                    trace.aborted().into_iter().for_each(|aborted| self.index.record_aborted(id, aborted));
                     if kind == BatchKind::Relocated {
                         continue;
                     }
                     let bytes = frame.payload_at..frame.payload_at + batch.size;
-                    ScannedEvent::Batch(batch, end_marker(&batch, || group.slice(bytes)))
+                    let marker = end_marker(&batch, || group.slice(bytes));
+                    ScannedEvent::Batch(batch, marker.map(|marker| ReplayedMarker { marker, trace }))
                 }
                 FrameBody::Control(control) => {
                     self.index.record_control(id, position, &control);

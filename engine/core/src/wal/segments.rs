@@ -19,6 +19,7 @@ mod location;
 mod partitions;
 mod relocation;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rustmq_model::batch::BatchHeader;
@@ -37,7 +38,7 @@ use super::scan::{ReplayEvent, ReplayItem};
 use super::shared_segments::SharedSegments;
 use super::slots::Slots;
 use super::spans::Span;
-use crate::log::Frontiers;
+use crate::log::{AbortedIndex, AbortedTransaction, Frontiers};
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
 pub use bases::{GroupRange, ReplayBase, ReplayRange};
 pub use in_use::{OldestSegment, SegmentTableConfig, StartedSegment};
@@ -95,6 +96,19 @@ impl SegmentTable {
     /// Sets the end of the log at the base that the replay began with.
     pub fn restore_base_end(&mut self, partition: TopicIdPartition, end: Offset) {
         self.partitions.restore_base_end(partition, end);
+    }
+
+    /// The aborted transactions that the segments of a recovered WAL hold, until they are taken.
+    #[must_use]
+    pub fn recovered_aborted(&self, partition: TopicIdPartition) -> AbortedIndex {
+        let found = self.partitions.of(partition).into_iter().flat_map(|partition| partition.aborted().values());
+        found.copied().collect()
+    }
+
+    /// Takes the aborted transactions that the segments of a recovered WAL hold, by the offsets of
+    /// their markers.
+    pub fn take_aborted(&mut self, partition: TopicIdPartition) -> BTreeMap<Offset, AbortedTransaction> {
+        self.partitions.take_aborted(partition)
     }
 
     const fn capacity(&self) -> Capacity<'_> {
@@ -241,6 +255,11 @@ impl SegmentTable {
     }
 
     // Frames, as they are staged.
+
+    /// Records the transaction that the marker, which was recorded last, aborts.
+    pub fn record_aborted(&mut self, id: TopicIdPartition, group: WalPosition, aborted: AbortedTransaction) {
+        self.segments.record(id, group, |index| index.record_aborted(id, aborted));
+    }
 
     pub fn record_batch(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
         self.segments.record(id, group, |index| index.record_batch(id, group.offset, header, false));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::log::producers::{BATCHES_MAX, ProducerBatch};
+use rustmq_engine_core::log::{AbortedIndex, PartitionLog};
 use rustmq_engine_core::shard::PartitionKey;
 use rustmq_model::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicIdPartition, TransactionEnd};
 
@@ -222,7 +222,7 @@ impl Life {
         Expected { producers, ended }
     }
 
-    /// Checks the log's producers and aborted transactions. Returns whether a producer was
+    /// Checks the log's producers. Returns whether a producer was
     /// forgotten, which is allowed after `expiry`.
     pub fn check_producers(&self, log: &PartitionLog, batches: &Batches, now: Timestamp, expiry: Duration) -> bool {
         let Expected { producers: expected, ended } = self.expected(batches);
@@ -260,12 +260,18 @@ impl Life {
         let open = expected.values().filter_map(|producer| producer.open_transaction);
         let unstable = ended.iter().filter(|ended| ended.marker >= end).map(|ended| ended.first).chain(open).min();
         assert_eq!(log.frontiers().last_stable, unstable.unwrap_or(end).clamp(start, end), "the last stable offset");
-        let is_kept = |ended: &Ended| ended.end == TransactionEnd::Abort && ended.marker >= start;
-        let aborted = ended.into_iter().filter(is_kept);
-        let aborted: Vec<_> = aborted.map(|ended| (ended.producer, ended.first, ended.marker)).collect();
-        let found = log.aborted_between(start, log.end());
-        let found: Vec<_> = found.map(|found| (found.producer_id, found.first_offset, found.last_offset)).collect();
-        assert_eq!(found, aborted, "the aborted transactions");
         is_any_forgotten
+    }
+
+    /// Checks the aborted transactions whose markers are in these offsets. A marker that is lost to
+    /// damage may take its entry along.
+    pub fn check_aborted(&self, found: &AbortedIndex, offsets: &Range<Offset>, batches: &Batches) {
+        let is_checked = |marker: Offset| offsets.contains(&marker) && !self.is_marked(&(marker..marker.plus(1)));
+        let ended = self.expected(batches).ended.into_iter();
+        let aborted = ended.filter(|ended| ended.end == TransactionEnd::Abort && is_checked(ended.marker));
+        let aborted: Vec<_> = aborted.map(|ended| (ended.producer, ended.first, ended.marker)).collect();
+        let found = found.iter().filter(|found| is_checked(found.last_offset));
+        let found: Vec<_> = found.map(|found| (found.producer_id, found.first_offset, found.last_offset)).collect();
+        assert_eq!(found, aborted, "the aborted transactions in {offsets:?}");
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use rustmq_engine_core::log::Frontiers;
-use rustmq_engine_core::shard::Partitions;
 use rustmq_engine_core::shard::request::TrimTo;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::batch::BatchHeader;
@@ -85,7 +84,7 @@ impl Oracle {
         }
         for (id, pieces) in restarts {
             let restart = Restart { id, pieces, loss };
-            self.restart_one(restart, &recovered.partitions, wall, &mut findings, &mut order);
+            self.restart_one(restart, recovered, wall, &mut findings, &mut order);
         }
         if let (Some(found), Some(lost), false) = (order.found, order.lost, loss.is_any()) {
             assert!(found <= lost, "request {found} was found, but the earlier request {lost} was lost");
@@ -96,7 +95,7 @@ impl Oracle {
     fn restart_one(
         &mut self,
         Restart { id, pieces, loss }: Restart,
-        partitions: &Partitions,
+        recovered: &Recovered,
         wall: Timestamp,
         findings: &mut Findings,
         order: &mut Order,
@@ -105,7 +104,7 @@ impl Oracle {
         let model = self.models.get_mut(&id).expect("the id is from the models");
         let expiry = model.expiry;
         let lives = std::mem::take(&mut model.lives);
-        let Some(partition) = partitions.find(id) else {
+        let Some(partition) = recovered.partitions.find(id) else {
             return model.end(id, lives, now, loss, order);
         };
         let mut durable = lives.into_iter().find(|life| life.is_durable);
@@ -163,6 +162,8 @@ impl Oracle {
         filling.take_up_to(positions.durable_end, &self.batches);
         let mut life = filling.finish();
         assert_eq!(life.end, positions.durable_end, "{id}: the last batches are missing");
+        let offsets = positions.log_start..positions.durable_end;
+        life.check_aborted(&recovered.table.recovered_aborted(id), &offsets, &self.batches);
         if !loss.is_any() && life.check_producers(&partition.log, &self.batches, wall, expiry) {
             findings.forgotten_producers += 1;
         }

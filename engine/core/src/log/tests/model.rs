@@ -90,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A frame in the WAL.
 #[derive(Clone, Debug)]
 enum Written {
-    Batch(BatchHeader, Option<EndMarker>),
+    Batch(BatchHeader, Option<ReplayedMarker>),
     Trim(Offset),
     EpochStart(EpochStart),
     /// The log end at the decision, and the producers to forget.
@@ -130,7 +130,6 @@ struct Life {
     high_watermark: i64,
     log_start: i64,
     epoch: i32,
-    aborted: Vec<(i64, i64, i64)>,
     /// The broker's clock. Batches state other times.
     now: i64,
 }
@@ -140,23 +139,9 @@ impl Life {
         let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(1), Offset::ZERO);
         let checkpoint = encoded(&log);
         let (batches, producers) = (BTreeMap::new(), BTreeMap::new());
-        let (written, all, aborted) = (Vec::new(), Vec::new(), Vec::new());
+        let (written, all) = (Vec::new(), Vec::new());
         let (end, high_watermark, log_start, epoch, now) = (0, 0, 0, 1, 5_000);
-        Self {
-            size,
-            log,
-            checkpoint,
-            written,
-            all,
-            batches,
-            producers,
-            end,
-            high_watermark,
-            log_start,
-            epoch,
-            aborted,
-            now,
-        }
+        Self { size, log, checkpoint, written, all, batches, producers, end, high_watermark, log_start, epoch, now }
     }
 
     fn step(&mut self, step: &Step) {
@@ -203,7 +188,7 @@ impl Life {
         self.wrote(header, None);
     }
 
-    fn wrote(&mut self, header: BatchHeader, marker: Option<EndMarker>) {
+    fn wrote(&mut self, header: BatchHeader, marker: Option<ReplayedMarker>) {
         if let Some(producer) = self.producers.get_mut(&header.producer_id.0) {
             producer.last_append = self.now;
         }
@@ -273,15 +258,13 @@ impl Life {
         }
         let end = if abort { TransactionEnd::Abort } else { TransactionEnd::Commit };
         let (header, marker) = (marker(id, producer.epoch), EndMarker { end, coordinator_epoch: 1 });
-        if let Some(first) = producer.open.take()
-            && abort
-        {
-            self.aborted.push((id, first, self.end));
-        }
+        let expected = producer.open.take().filter(|_| abort).map(|first| (id, first, self.end));
         let base = self.log.end();
         self.log.prepare_marker(None, &header, &marker.of(&header, TransactionVersion::V0)).unwrap();
-        self.log.commit_marker(&header, marker, base, Timestamp(self.now));
-        self.wrote(header, Some(marker));
+        let trace = self.log.commit_marker(&header, marker, base, Timestamp(self.now));
+        let aborted = trace.aborted().map(|one| (one.producer_id.0, one.first_offset.0, one.last_offset.0));
+        assert_eq!(aborted, expected);
+        self.wrote(header, Some(ReplayedMarker { marker, trace }));
     }
 
     fn sync(&mut self, to: i64) {
@@ -336,7 +319,6 @@ impl Life {
             let last_append = producer.last_timestamp.0;
             self.producers.insert(id.0, ModelProducer { epoch, batches, open, last_append });
         }
-        self.aborted.retain(|(_, _, last)| *last < to);
     }
 
     fn begin_epoch(&mut self, epoch: i32) {
@@ -385,10 +367,7 @@ impl Life {
         if self.end == self.high_watermark {
             assert_eq!(frontiers.last_stable.0, first_open.max(self.log_start).min(self.end));
         }
-        let aborted = self.log.aborted_between(Offset(self.log_start), Offset(self.end));
-        let aborted: Vec<_> = aborted.map(|one| (one.producer_id.0, one.first_offset.0, one.last_offset.0)).collect();
-        let expected = self.aborted.iter().filter(|(_, _, last)| *last >= self.log_start);
-        assert_eq!(aborted, expected.copied().collect::<Vec<_>>());
+        assert!(self.log.unindexed_aborted().is_empty(), "the segments have the aborted transactions");
         self.compare_times();
         self.compare_epochs();
     }

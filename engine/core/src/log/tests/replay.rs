@@ -64,7 +64,7 @@ fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
 }
 
 /// The checkpoint of a log in which producer 7 has written offsets 5 to 8. `last_offset` has the
-/// bytes that only version 2 contains.
+/// bytes that version 1 lacks.
 fn bytes_of(version: u8, last_offset: &[u8]) -> Vec<u8> {
     #[rustfmt::skip]
     let bytes: &[&[u8]] = &[
@@ -81,13 +81,43 @@ fn bytes_of(version: u8, last_offset: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_bytes_of_both_versions_stay() {
+fn the_bytes_of_all_versions_stay() {
     let mut log = PartitionLog::open(limits(), LeaderEpoch(1), Offset(5));
     log.commit_append(&idempotent(7, 2, 3, 4), Offset(5), NOW);
-    let second = bytes_of(2, &[8, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(encoded(&log), second);
-    let restored = PartitionLog::restore(limits(), &bytes_of(1, &[])).unwrap();
-    assert_eq!(encoded(&restored), second, "the first version is read");
+    let third = bytes_of(3, &[8, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(encoded(&log), third);
+    for earlier in [bytes_of(1, &[]), bytes_of(2, &[8, 0, 0, 0, 0, 0, 0, 0])] {
+        let restored = PartitionLog::restore(limits(), &earlier).unwrap();
+        assert_eq!(encoded(&restored), third, "version {} is read", earlier[0]);
+    }
+}
+
+#[test]
+fn the_aborted_transactions_of_earlier_builds_stay_in_the_checkpoint_until_they_are_trimmed() {
+    let mut log = empty();
+    let mut replay = |header: BatchHeader, marker| {
+        let header = at(header, log.end().0, 1);
+        log.replay_batch(&header, marker, Gaps::Refused).unwrap();
+    };
+    let abort = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 0 };
+    for id in 1..=3 {
+        replay(transactional(id, 0, 0, 1), None);
+        let (first_offset, last_offset) = (Offset(3 + 2 * id), Offset(4 + 2 * id));
+        let aborted =
+            AbortedTransaction { producer_id: ProducerId(id), first_offset, last_offset, last_stable: last_offset };
+        let trace = if id == 2 { MarkerTrace::Aborts(aborted) } else { MarkerTrace::Plain };
+        replay(marker(id, 0), Some(ReplayedMarker { marker: abort, trace }));
+    }
+    log.finish_replay(Replicas::Sole, NOW);
+    let ends = |log: &PartitionLog| log.unindexed_aborted().iter().map(|one| one.last_offset.0).collect::<Vec<_>>();
+    assert_eq!(ends(&log), [6, 10], "the index of a segment has the other");
+    let mut restored = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
+    assert_eq!(restored.unindexed_aborted(), log.unindexed_aborted());
+    restored.finish_replay(Replicas::Sole, NOW);
+    restored.trim(Offset(7)).unwrap();
+    assert_eq!(ends(&restored), [6, 10], "readers may still begin below the new log start");
+    restored.on_trim_durable(Offset(7));
+    assert_eq!(ends(&restored), [10]);
 }
 
 #[test]
@@ -115,8 +145,8 @@ fn a_cut_or_foreign_checkpoint_is_refused() {
     let longer = [bytes_of(1, &[]), vec![0]].concat();
     assert_eq!(PartitionLog::restore(limits(), &longer).unwrap_err(), CheckpointError::Trailing { count: 1 });
     let mut newer = bytes;
-    newer[0] = 3;
-    assert_eq!(PartitionLog::restore(limits(), &newer).unwrap_err(), CheckpointError::Version { found: 3 });
+    newer[0] = 4;
+    assert_eq!(PartitionLog::restore(limits(), &newer).unwrap_err(), CheckpointError::Version { found: 4 });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 use rustmq_model::{TransactionEnd, TransactionMarker, TransactionVersion};
 
 use super::super::*;
-use super::batches::{idempotent, lead, marker, plain, transactional};
+use super::batches::{at, idempotent, lead, marker, plain, transactional};
 
 fn open() -> PartitionLog {
     PartitionLog::open(LogLimits::default(), LeaderEpoch(3), Offset::ZERO)
@@ -48,13 +48,13 @@ fn end_transaction(
     id: i64,
     epoch: i16,
     end: TransactionEnd,
-) -> Result<Offset, AppendRejection> {
+) -> Result<Option<AbortedTransaction>, AppendRejection> {
     let (header, marker) = (marker(id, epoch), EndMarker { end, coordinator_epoch: 1 });
     let base = log.end();
     log.prepare_marker(None, &header, &marker.of(&header, TransactionVersion::V0))?;
-    log.commit_marker(&header, marker, base, Timestamp(1_000));
+    let trace = log.commit_marker(&header, marker, base, Timestamp(1_000));
     log.check_invariants();
-    Ok(base)
+    Ok(trace.aborted())
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_batch_that_no_client_may_write_is_refused() {
 
 #[test]
 fn producers_are_bounded_and_expire() {
-    let limits = LogLimits { producers_max: 2, ..LogLimits::default() };
+    let limits = LogLimits { producers_max: 2 };
     let mut log = PartitionLog::open(limits, LeaderEpoch(0), Offset::ZERO);
     // The times that their records state do not matter.
     for (id, stated) in [(1, i64::MAX), (2, -1)] {
@@ -173,17 +173,14 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     assert_eq!(last_stable(&mut log), 2);
     let outside = AppendRejection::from(TransactionRejection::OutsideTransaction { producer_id: ProducerId(1) });
     assert_eq!(append(&mut log, &idempotent(1, 0, 2, 1)), Err(outside));
-    assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Abort), Ok(Offset(5)));
+    let (first_offset, last_offset, stable) = (Offset(2), Offset(5), Offset(4));
+    let aborted = AbortedTransaction { producer_id: ProducerId(1), first_offset, last_offset, last_stable: stable };
+    assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Abort), Ok(Some(aborted)));
     // The transaction has ended, but not on every replica.
     assert_eq!(log.frontiers().last_stable, Offset(2));
     assert_eq!(last_stable(&mut log), 4);
-    assert_eq!(end_transaction(&mut log, 2, 1, TransactionEnd::Commit), Ok(Offset(6)));
+    assert_eq!(end_transaction(&mut log, 2, 1, TransactionEnd::Commit), Ok(None));
     assert_eq!(last_stable(&mut log), 7);
-    let aborted: Vec<_> = log.aborted_between(Offset(0), Offset(7)).copied().collect();
-    let (first_offset, last_offset, last_stable) = (Offset(2), Offset(5), Offset(4));
-    assert_eq!(aborted, [AbortedTransaction { producer_id: ProducerId(1), first_offset, last_offset, last_stable }]);
-    assert_eq!(log.aborted_between(Offset(6), Offset(7)).count(), 0);
-    assert_eq!(log.aborted_between(Offset(0), Offset(2)).count(), 0);
     // The marker raised the epoch of producer 2: its old one is fenced, the new one starts at 0.
     assert!(matches!(append(&mut log, &transactional(2, 0, 1, 1)), Err(AppendRejection::InvalidProducerEpoch { .. })));
     assert_eq!(append(&mut log, &transactional(2, 1, 0, 1)), Ok(7));
@@ -192,28 +189,6 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     let rejection = log.prepare_marker(None, &header, &stale.of(&header, TransactionVersion::V0)).unwrap_err();
     let fenced = TransactionRejection::FencedCoordinator { producer_id: ProducerId(2), current: 1, got: 0 };
     assert_eq!(rejection, fenced.into());
-}
-
-#[test]
-fn aborted_transactions_are_bounded_until_the_log_is_trimmed() {
-    let limits = LogLimits { aborted_max: 2, ..LogLimits::default() };
-    let mut log = PartitionLog::open(limits, LeaderEpoch(3), Offset::ZERO);
-    for id in 1..=3 {
-        append(&mut log, &transactional(id, 0, 0, 1)).unwrap();
-    }
-    end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
-    end_transaction(&mut log, 2, 0, TransactionEnd::Abort).unwrap();
-    let length = log.checkpoint_length();
-    let refused = AppendRejection::from(TransactionRejection::AbortedLimit { limit: 2 });
-    assert_eq!(end_transaction(&mut log, 3, 0, TransactionEnd::Abort), Err(refused));
-    assert_eq!(log.checkpoint_length(), length);
-    log.on_durable(log.end());
-    log.trim(Offset(4)).unwrap();
-    // Readers may still begin below the new log start.
-    assert_eq!(log.aborted_between(Offset(0), Offset(4)).count(), 2);
-    log.on_trim_durable(Offset(4));
-    assert_eq!(log.aborted_between(Offset(0), Offset(4)).count(), 1);
-    assert_eq!(end_transaction(&mut log, 3, 0, TransactionEnd::Abort), Ok(Offset(5)));
 }
 
 #[test]
@@ -283,14 +258,14 @@ fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     assert_eq!((cut.end(), cut.leader_epoch(), cut.decided_log_start()), (Offset(4), LeaderEpoch(5), Offset(3)));
     assert_eq!(cut.frontiers().durable_end, Offset(4));
     assert!(cut.producers().find(ProducerId(2)).is_none());
-    assert_eq!(cut.aborted_between(Offset(0), Offset(9)).count(), 0);
     assert_eq!(end_of(&cut, 5), None, "it began above the cut");
     assert!(cut.is_being_cut());
     assert!(cut.end_cut());
     assert_eq!(cut.frontiers().high_watermark, Offset(4));
     // The transaction is open again, and continues after its first batch.
     assert_eq!(append(&mut cut, &transactional(1, 0, 2, 1)), Ok(4));
-    assert_eq!(end_transaction(&mut cut, 1, 0, TransactionEnd::Commit), Ok(Offset(5)));
+    assert_eq!(end_transaction(&mut cut, 1, 0, TransactionEnd::Commit), Ok(None));
+    assert_eq!(cut.end(), Offset(6));
 }
 
 #[test]
@@ -434,11 +409,30 @@ fn a_marker_of_version_2_fences_the_epochs_below_its_own() {
 
 #[test]
 fn no_limit_on_producers_refuses_a_marker() {
-    let limits = LogLimits { producers_max: 1, ..LogLimits::default() };
+    let limits = LogLimits { producers_max: 1 };
     let mut log = PartitionLog::open(limits, LeaderEpoch(3), Offset::ZERO);
     append(&mut log, &transactional(2, 0, 0, 1)).unwrap();
     assert_eq!(abort_by(&mut log, 0, TransactionVersion::V0), Ok(true));
     assert_eq!(log.producers().len(), 1, "its producer is not remembered");
+}
+
+#[test]
+fn a_replay_remembers_the_producers_that_the_log_remembered_whatever_its_limit_is_now() {
+    let abort = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 1 };
+    let logs = |limit: usize, limit_at_replay: usize| {
+        let open = |producers_max| PartitionLog::open(LogLimits { producers_max }, LeaderEpoch(3), Offset::ZERO);
+        let (mut log, mut replayed) = (open(limit), open(limit_at_replay));
+        for producer in [7, 8, 9] {
+            let (header, base) = (marker(producer, 0), log.end());
+            let trace = log.commit_marker(&header, abort, base, Timestamp::NONE);
+            let replayed_marker = ReplayedMarker { marker: abort, trace };
+            replayed.replay_batch(&at(header, base.0, 3), Some(replayed_marker), Gaps::Refused).unwrap();
+        }
+        let ids = |log: &PartitionLog| log.producers().iter().map(|(id, _)| id.0).collect::<Vec<_>>();
+        (ids(&log), ids(&replayed))
+    };
+    assert_eq!(logs(2, 10), (vec![7, 8], vec![7, 8]));
+    assert_eq!(logs(10, 2), (vec![7, 8, 9], vec![7, 8, 9]));
 }
 
 #[test]

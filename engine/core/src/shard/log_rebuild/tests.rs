@@ -5,7 +5,7 @@ use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::{LogPrefix, Prefix};
-use crate::log::{EndMarker, EpochStart, LogLimits, PartitionLog};
+use crate::log::{EndMarker, EpochStart, LogLimits, MarkerTrace, PartitionLog, ReplayedMarker};
 use crate::shard::tests::id;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent};
 use crate::wal::{CheckpointPiece, Control, SegmentGeneration, WalPosition};
@@ -37,7 +37,7 @@ fn batch(base: i64, epoch: i32, sequence: i32) -> ReplayEvent {
 
 fn abort(base: i64) -> ReplayEvent {
     let marker = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 0 };
-    ReplayEvent::Batch(header(base, 0, -1, MARKER), Some(marker))
+    ReplayEvent::Batch(header(base, 0, -1, MARKER), Some(ReplayedMarker { marker, trace: MarkerTrace::Plain }))
 }
 
 fn opened() -> ReplayEvent {

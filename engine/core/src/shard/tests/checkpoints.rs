@@ -15,6 +15,7 @@ use crate::wal::SegmentGeneration;
 use crate::wal::recovery::CorruptionPolicy;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::segments::Purpose;
+use crate::wal::{MARKER_FIELD_LENGTH_MAX, marker_field};
 use rustmq_model::TransactionEnd;
 
 const ABORT: EndMarker = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 7 };
@@ -42,10 +43,11 @@ fn abort(driver: &mut Driver, producer: i64) {
     let wall = driver.now.wall;
     let Shard { partitions, staging, .. } = &mut driver.shard;
     let base = partitions.find(id(0)).unwrap().log.end();
-    let place = staging.room(bytes.len(), Purpose::Append, partitions).unwrap();
+    let place = staging.room(bytes.len() + MARKER_FIELD_LENGTH_MAX, Purpose::Append, partitions).unwrap();
     let partition = partitions.at_mut(partitions.key(id(0)).unwrap()).unwrap();
-    partition.log.commit_marker(&header, ABORT, base, wall);
-    place.put_batch(partition, &bytes, &header, base, wall);
+    let trace = partition.log.commit_marker(&header, ABORT, base, wall);
+    assert!(trace.aborted().is_some(), "the producer has a transaction open");
+    place.put_batch(partition, &[&bytes[..], &marker_field(&trace)].concat(), &header, base, wall);
 }
 
 fn log(driver: &Driver) -> &PartitionLog {
@@ -66,7 +68,7 @@ fn base(driver: &Driver) -> (SegmentGeneration, bool) {
 }
 
 fn small_pieces() -> Setting {
-    let limits = LogLimits { producers_max: 1_000, aborted_max: 1_000 };
+    let limits = LogLimits { producers_max: 1_000 };
     Setting { blocks: 48, piece_bytes_max: 256, limits: Some(limits), ..Setting::default() }
 }
 
@@ -164,7 +166,7 @@ fn the_pieces_of_a_deleted_partition_do_not_count_for_its_successor() {
 #[test]
 fn a_large_checkpoint_leaves_the_next_segments_to_the_others() {
     // Partition 0 has a checkpoint of more than a segment; the others have small ones.
-    let limits = LogLimits { producers_max: 1_000, aborted_max: 1_000 };
+    let limits = LogLimits { producers_max: 1_000 };
     let mut driver =
         Driver::with(4, Setting { blocks: 48, segments_max: 400, limits: Some(limits), ..Setting::default() });
     for producer in 0..500 {
@@ -197,7 +199,7 @@ fn a_large_checkpoint_leaves_the_next_segments_to_the_others() {
 
 #[test]
 fn an_idle_log_does_not_write_a_large_checkpoint_repeatedly() {
-    let limits = LogLimits { producers_max: 1_000, aborted_max: 1_000 };
+    let limits = LogLimits { producers_max: 1_000 };
     let mut driver =
         Driver::with(1, Setting { blocks: 48, segments_max: 16, limits: Some(limits), ..Setting::default() });
     let mut producer = 0;
@@ -216,7 +218,7 @@ fn an_idle_log_does_not_write_a_large_checkpoint_repeatedly() {
 #[test]
 fn a_partition_of_a_hundred_thousand_producers_and_aborts_pins_nothing() {
     const PRODUCERS: i64 = 100_000;
-    let limits = LogLimits { producers_max: 100_000, aborted_max: 100_000 };
+    let limits = LogLimits { producers_max: 100_000 };
     let setting = Setting {
         blocks: 2_048,
         segments_max: 100,
@@ -234,7 +236,7 @@ fn a_partition_of_a_hundred_thousand_producers_and_aborts_pins_nothing() {
         driver.settle();
     }
     let length = log(&driver).checkpoint_length();
-    assert!(length > 8 << 20, "{length} bytes");
+    assert!(length > 6 << 20, "{length} bytes");
     // Other partitions fill the log and are trimmed: partition 0's batches in the oldest segments
     // move, and so does its base.
     let (oldest, first_base) = (driver.shard.table().generations().next(), base(&driver).0);

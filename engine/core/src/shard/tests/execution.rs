@@ -55,11 +55,12 @@ impl Driver {
                 self.events.push(Event::Leadership(key, epoch));
                 self.view(key).leadership.epoch = epoch;
             }
-            Action::PublishCut { key, frontiers, leadership, size_bytes, aborted, .. } => {
+            Action::PublishCut { key, frontiers, leadership, size_bytes, .. } => {
                 self.events.push(Event::Cut(key, frontiers.durable_end));
                 let view = self.view(key);
                 (view.frontiers, view.leadership, view.size_bytes) = (frontiers, leadership, size_bytes);
-                view.aborted = aborted;
+                view.aborted.truncate(frontiers.durable_end);
+                view.aborted.trim(frontiers.log_start);
                 self.readable(key).log.cut(frontiers.log_start..frontiers.durable_end);
             }
             Action::CloseView { key } => {

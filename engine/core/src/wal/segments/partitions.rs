@@ -9,7 +9,7 @@ use std::ops::Bound;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::bases::Bases;
-use crate::log::Frontiers;
+use crate::log::{AbortedTransaction, Frontiers};
 use crate::wal::checkpoint_piece::CheckpointPiece;
 use crate::wal::control::{Control, DamagedRange};
 use crate::wal::extents::Extent;
@@ -33,6 +33,8 @@ pub(super) struct PartitionEntry {
     /// pieces.
     begun: WalPosition,
     begun_bytes: u64,
+    /// The aborted transactions that a start found, until the partition's readers take them.
+    aborted: BTreeMap<Offset, AbortedTransaction>,
     /// Whether frames follow the newest base, or the first piece of the unfinished checkpoint.
     changed: bool,
 }
@@ -55,6 +57,10 @@ impl PartitionEntry {
     /// counts as live: writing it again takes as much space as it frees.
     const fn live_bytes(&self) -> u64 {
         self.spans.live_bytes() + self.base_bytes + self.begun_bytes
+    }
+
+    pub const fn aborted(&self) -> &BTreeMap<Offset, AbortedTransaction> {
+        &self.aborted
     }
 
     /// The bytes of the newest checkpoint.
@@ -102,11 +108,14 @@ impl PartitionEntry {
     fn restore_segment(&mut self, generation: SegmentGeneration, entry: &IndexEntry) {
         if entry.voids_earlier {
             self.spans.clear();
+            self.aborted.clear();
             self.bases = Bases::default();
         }
         if let Some(end) = entry.truncated_to {
             self.spans.truncate(end);
+            self.aborted.split_off(&end);
         }
+        self.aborted.extend(entry.aborted.iter());
         if entry.base_group != 0 {
             let begins = entry.base_begins.generation;
             let older = self.spans.iter().rev().find(|span| span.generation < begins);
@@ -220,6 +229,11 @@ impl PartitionTable {
             partition.bases.restore(at);
             partition.base_bytes = bytes as u64;
         });
+    }
+
+    /// See [`super::SegmentTable::take_aborted`].
+    pub fn take_aborted(&mut self, id: TopicIdPartition) -> BTreeMap<Offset, AbortedTransaction> {
+        self.by_id.get_mut(&id).map(|partition| std::mem::take(&mut partition.aborted)).unwrap_or_default()
     }
 
     /// Sets the end of the log at the base that it was replayed from.
