@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`request`] (requests and answers), `group` and [`classic`] (one group),
 //! [`offsets`] (the committed offsets of a group), [`machine`] (all groups of one partition, as a
-//! machine for the contract in [`crate::coordinator`]), [`records`] (the records of the log).
+//! machine for the contract in [`crate::coordinator`]), [`records`] (the records of the log),
+//! [`task`] (work outside of the log).
 
 pub mod classic;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod request;
 mod scenario;
 pub mod state;
 pub mod subscription;
+pub mod task;
 mod transactions;
 
 pub use config::GroupConfig;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rustmq_broker_core::ErrorKind;
-use rustmq_broker_core::groups::consumer::topics::compile;
+use rustmq_broker_core::pattern::{InvalidPattern, Pattern};
 use rustmq_broker_core::transactions::machine::{TransactionDescription, TransactionFilter, TransactionListing};
 use rustmq_broker_core::transactions::request::{
     AddPartitionsRequest, EndTxnRequest, InitProducerIdRequest, VerifyPartitionsRequest,
@@ -251,15 +251,14 @@ impl Session {
         &self,
         query: &TransactionQuery,
     ) -> Result<Vec<TransactionListing>, ListTransactionsError> {
-        let pattern = query.pattern.as_deref().map(compile).transpose();
-        let pattern = pattern.map_err(|error| ListTransactionsError::InvalidPattern { reason: error.to_string() })?;
+        let pattern = query.pattern.as_deref().map(Pattern::compile).transpose();
+        let pattern = pattern.map_err(|InvalidPattern { reason }| ListTransactionsError::InvalidPattern { reason })?;
         let states = match query.states.as_deref() {
             Some([]) => return Ok(Vec::new()),
             Some(states) => states,
             None => &[],
         };
-        let is_wanted =
-            |id: &TransactionalId| pattern.as_ref().is_none_or(|pattern| pattern.is_match(id.as_str().as_bytes()));
+        let is_wanted = |id: &TransactionalId| pattern.as_ref().is_none_or(|pattern| pattern.matches(id.as_str()));
         let TransactionQuery { producer_ids, running_longer_than, .. } = query;
         let running_longer_than = *running_longer_than;
         let filter = TransactionFilter { states, producer_ids, running_longer_than, is_wanted: &is_wanted };

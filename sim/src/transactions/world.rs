@@ -198,10 +198,16 @@ impl World {
                     Output::Log(_) => unreachable!("it is carried out"),
                 }
             }
-            for (_, output) in of_groups {
+            for (host, output) in of_groups {
                 match output {
                     Output::Answer(caller, outcome) => self.on_group_outcome(caller, outcome),
-                    Output::Task(_, work) => match work {},
+                    // Targets are computed at once: the rig of the groups has late and lost ones.
+                    Output::Task(task, work) => {
+                        let now = self.env.now();
+                        if let Some(host) = self.groups.find(host) {
+                            host.on_task_done(now, task, work.run());
+                        }
+                    }
                     Output::Log(_) => unreachable!("it is carried out"),
                 }
             }

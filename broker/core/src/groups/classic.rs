@@ -26,6 +26,7 @@ use bytes::Bytes;
 use rustmq_model::{Instant, Timestamp};
 
 use super::config::GroupConfig;
+use super::consumer::target::TargetInput;
 use super::error::GroupError;
 use super::identity::{GroupId, InstanceId, MemberId};
 use super::member::{Member, milliseconds_i32};
@@ -51,6 +52,8 @@ pub enum GroupAction {
     },
     /// Append these records of a consumer group as one batch, and report the result.
     StoreRecords(Vec<CoordinatorRecord>),
+    /// Compute the target of a consumer group, and report it.
+    ComputeTarget(TargetInput),
 }
 
 /// The purpose of a write of the group's record, with the data to complete or undo it.

@@ -3,9 +3,9 @@
 //!
 //! Reading order: [`partitions`] (sets of partitions), [`member`] (one member, as the log keeps
 //! it), [`image`] (one group, as the log keeps it) and [`records`], [`reconcile`] (the steps of a
-//! member), [`assignor`] and `target` (the target assignment), [`topics`] (the topics of the
-//! cluster), [`heartbeat`] (requests and answers), `draft` (the decisions of one append), `group`
-//! (queue, timeouts and appends of one group).
+//! member), [`topics`] (the topics of the cluster) and `patterns`, [`assignor`] and `target` (the
+//! target assignment), [`heartbeat`] (requests and answers), `draft` (the changes of one decision),
+//! `group` (queue, timeouts and decisions of one group).
 
 pub mod assignor;
 mod deadlines;
@@ -16,9 +16,10 @@ pub mod heartbeat;
 pub mod image;
 pub mod member;
 pub mod partitions;
+mod patterns;
 pub mod reconcile;
 pub mod records;
-mod target;
+pub(crate) mod target;
 pub mod topics;
 
 pub(crate) use self::group::ConsumerGroup;

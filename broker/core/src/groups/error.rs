@@ -5,6 +5,7 @@
 use super::identity::MemberId;
 use crate::ErrorKind;
 use crate::coordinator::{AppendFailure, CoordinatorError};
+use crate::pattern::InvalidPattern;
 
 /// Why a whole request is refused, or one partition or member of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,5 +127,11 @@ impl From<AppendFailure> for GroupError {
             AppendFailure::InvalidProducerEpoch => Self::InvalidProducerEpoch,
             AppendFailure::NotLeader => Self::NotCoordinator,
         }
+    }
+}
+
+impl From<InvalidPattern> for GroupError {
+    fn from(InvalidPattern { reason }: InvalidPattern) -> Self {
+        Self::InvalidRegularExpression { reason }
     }
 }

@@ -9,6 +9,10 @@
 //! replays only the live records. After each load and at the end, the offsets are those of a plain
 //! model of everything that was ever written but the rewrites: offsets of a transaction are visible
 //! after its commit marker and never after an abort, and later records win over earlier ones.
+//! `consumers` models members of consumer groups: a partition has one owner at a time.
+
+mod consumers;
+mod log_model;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -19,19 +23,22 @@ use rustmq_model::{
     TopicPartition, TransactionEnd, TransactionMarker, TransactionVersion,
 };
 
+use self::consumers::Consumers;
+use self::log_model::{admits, visible};
 use super::config::GroupConfig;
 use super::identity::{GroupId, InstanceId, MemberId};
 use super::machine::{GroupCoordinator, Groups};
-use super::records::{RecordKey, decode_key, decode_offset_commit_value};
+use super::records::{RecordKey, decode_key};
 use super::request::{
     ClientIdentity, GroupEvent, GroupRequest, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommit,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, Protocol, Reply, ReplyOutcome, SyncRequest,
     TransactionalCommitRequest,
 };
+use super::task::AssignmentTask;
 use super::transactions::log_entry::LogEntry;
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorState,
-    LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TrimFailed,
+    LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TaskId, TrimFailed,
 };
 
 const GROUP_COUNT: u8 = 2;
@@ -76,6 +83,9 @@ struct Rig {
     log_producers: BTreeMap<ProducerId, (ProducerEpoch, bool)>,
     /// The trim that the coordinator has asked for.
     trim: Option<Offset>,
+    /// The tasks that have begun. Their results come late, in any order, or never.
+    tasks: Vec<(TaskId, AssignmentTask)>,
+    consumers: Consumers,
 }
 
 /// An append without an effect yet: its own result, or that of an earlier append, has not been
@@ -103,7 +113,8 @@ fn load(log_start: usize, entries: &[LogEntry], now: Now) -> GroupCoordinator {
     let offset = |index: usize| Offset(i64::try_from(index).expect("the log is short"));
     let (first, log_end) = (offset(log_start), offset(log_start + entries.len()));
     let log = LogRange { log_start: first, local_start: first, log_end };
-    let mut loader = Loader::new(Groups::new(config()), log, 0).expect("the log is local");
+    let mut loader =
+        Loader::new(Groups::with_topics(config(), consumers::catalogue(0)), log, 0).expect("the log is local");
     let batches = entries.iter().zip(log_start..).map(|(entry, index)| entry.batch(offset(index), now.wall));
     let replayed = loader.replay(&batches.collect::<Vec<_>>(), |fault| panic!("the machine encoded it: {fault:?}"));
     replayed.expect("the batches were built just now");
@@ -129,11 +140,13 @@ impl Rig {
             epochs: [0; PRODUCER_COUNT],
             log_producers: BTreeMap::new(),
             trim: None,
+            tasks: Vec::new(),
+            consumers: Consumers::default(),
         }
     }
 
     fn step(&mut self, operation: u8, argument: u8) {
-        match operation % 24 {
+        match operation % 32 {
             0 | 1 => self.join(argument, MemberId::new("")),
             2 | 3 => {
                 let (_, member) = self.pick(argument);
@@ -155,6 +168,13 @@ impl Rig {
             19 => self.lead_anew(Some(usize::from(argument))),
             20 | 21 => self.commit_in_transaction(argument),
             22 | 23 => self.write_marker(argument),
+            24 => self.join_consumer(argument),
+            25 | 26 => self.consumer_heartbeat(argument),
+            27 => self.release(argument),
+            28 => self.leave_consumer(argument),
+            29 => self.change_topics(argument),
+            30 => self.end_task(argument, true),
+            31 => self.end_task(argument, argument & 3 != 0),
             _ => self.request(GroupRequest::DeleteGroup(group(argument))),
         }
     }
@@ -352,6 +372,7 @@ impl Rig {
             return;
         }
         self.log.extend(append.entries.iter().cloned());
+        self.consumers.on_written(&append.entries);
         if !append.is_rewrite {
             self.history.extend(append.entries.iter().cloned());
         }
@@ -378,9 +399,11 @@ impl Rig {
         }
         self.coordinator.on_trimmed(Ok(()));
         assert_eq!(self.coordinator.state(), CoordinatorState::Resigned);
-        assert_eq!(self.coordinator.poll_action(), None, "a coordinator that has resigned does nothing");
+        assert!(self.coordinator.poll_action().is_none(), "a coordinator that has resigned does nothing");
         self.coordinator.check_invariants();
         (self.waiting, self.generations, self.trim) = (BTreeSet::new(), BTreeMap::new(), None);
+        self.tasks.clear();
+        self.consumers.on_coordinator_lost();
         self.coordinator = load(self.log_start, &self.log, self.now);
         self.check_model();
     }
@@ -412,7 +435,7 @@ impl Rig {
         while let Some(action) = self.coordinator.poll_action() {
             match action {
                 Action::Reply(reply) => self.receive(&reply),
-                Action::Start { work, .. } => match work {},
+                Action::Start { task, work } => self.tasks.push((task, work)),
                 Action::Append { append, records, producer, is_exempt } => {
                     let entries = records.into_iter().map(|record| LogEntry::Record { record, producer }).collect();
                     self.expect_append(append, entries, is_exempt);
@@ -426,6 +449,7 @@ impl Rig {
             }
         }
         self.coordinator.check_invariants();
+        self.consumers.check();
     }
 
     fn expect_append(&mut self, append: AppendId, entries: Vec<LogEntry>, is_rewrite: bool) {
@@ -439,6 +463,9 @@ impl Rig {
 
     fn receive(&mut self, reply: &Reply) {
         assert!(self.waiting.remove(&reply.token.0), "a reply answers one request, once");
+        if let ReplyOutcome::ConsumerHeartbeat(outcome) = &reply.outcome {
+            self.consumers.on_answer(reply.token, outcome);
+        }
         if let ReplyOutcome::Join(Ok(joined)) = &reply.outcome {
             let group =
                 self.members.iter().find(|(_, member)| *member == joined.member).map(|(group, _)| group.clone());
@@ -511,59 +538,6 @@ impl Rig {
     }
 }
 
-/// The rules of the log for producers: whether it takes the entry.
-fn admits(producers: &mut BTreeMap<ProducerId, (ProducerEpoch, bool)>, entry: &LogEntry) -> bool {
-    let (producer, is_marker, needs_bump) = match entry {
-        LogEntry::Record { producer: None, .. } => return true,
-        LogEntry::Record { producer: Some(producer), .. } => (*producer, false, false),
-        LogEntry::Marker(marker) => (marker.producer, true, marker.version.bumps_epochs()),
-    };
-    let known = producers.entry(producer.id).or_insert((producer.epoch, false));
-    let (epoch, is_open) = *known;
-    if producer.epoch < epoch || (producer.epoch == epoch && needs_bump && is_open) {
-        return false;
-    }
-    *known = (producer.epoch, !is_marker);
-    true
-}
-
-/// The offsets that a log shows, with the places of their records.
-fn visible(log: &[LogEntry]) -> BTreeMap<(GroupId, TopicPartition), (i64, usize)> {
-    let (mut committed, mut pending) = (BTreeMap::new(), BTreeMap::new());
-    for (position, entry) in log.iter().enumerate() {
-        let (record, producer) = match entry {
-            LogEntry::Record { record, producer } => (record, producer),
-            LogEntry::Marker(TransactionMarker { producer, end, .. }) => {
-                for (key, found) in pending.extract_if(.., |(of, _), _| *of == producer.id) {
-                    let key: (ProducerId, (GroupId, TopicPartition)) = key;
-                    if *end == TransactionEnd::Commit {
-                        let last: &mut (i64, usize) = committed.entry(key.1).or_insert(found);
-                        *last = if found.1 > last.1 { found } else { *last };
-                    }
-                }
-                continue;
-            }
-        };
-        let Ok(RecordKey::OffsetCommit { group, topic, partition }) = decode_key(&record.key) else { continue };
-        let topic = TopicName::new(topic).expect("the rig's names are legal");
-        let key = (GroupId::new(group), TopicPartition { topic, partition });
-        match (&record.value, producer) {
-            (None, _) => {
-                committed.remove(&key);
-                pending.retain(|(_, of), _| *of != key);
-            }
-            (Some(value), producer) => {
-                let offset = decode_offset_commit_value(value).expect("the machine encoded it").offset.0;
-                match producer {
-                    Some(producer) => pending.insert((producer.id, key), (offset, position)),
-                    None => committed.insert(key, (offset, position)),
-                };
-            }
-        }
-    }
-    committed
-}
-
 fn producer(index: usize) -> ProducerId {
     ProducerId(i64::try_from(index).expect("there are few"))
 }
@@ -578,54 +552,4 @@ fn partition(argument: u8) -> TopicPartition {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::fuzz_group_machine;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn any_course_of_events_keeps_the_promises(data in proptest::collection::vec(any::<u8>(), 0..600)) {
-            fuzz_group_machine(&data);
-        }
-
-        /// Joins, syncs and stored appends are frequent, so that generations form.
-        #[test]
-        fn a_busy_group_keeps_the_promises(data in proptest::collection::vec((0_usize..60, any::<u8>()), 0..300)) {
-            const OPERATIONS: [u8; 60] = [
-                0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 10, 9, 6, 7, 8, 11, 11, 12, 13, 2, //
-                0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 17, 9, 6, 7, 8, 11, 11, 12, 13, 18, //
-                0, 2, 3, 4, 5, 4, 5, 9, 10, 17, 17, 9, 6, 7, 8, 11, 11, 12, 13, 19,
-            ];
-            let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
-            fuzz_group_machine(&bytes);
-        }
-
-        /// Commits and removals while the log is shortened again and again, by one leader after
-        /// another.
-        #[test]
-        fn a_shortened_log_keeps_the_promises(data in proptest::collection::vec((0_usize..64, any::<u8>()), 0..300)) {
-            const OPERATIONS: [u8; 64] = [
-                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 16, //
-                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 16, //
-                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 18, //
-                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 19,
-            ];
-            let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
-            fuzz_group_machine(&bytes);
-        }
-
-        /// Transactions, also while the log is shortened and leaders change.
-        #[test]
-        fn transactions_keep_the_promises(data in proptest::collection::vec((0_usize..32, any::<u8>()), 0..300)) {
-            const OPERATIONS: [u8; 32] = [
-                10, 10, 10, 10, 17, 11, 11, 12, 14, 14, 15, 16, 20, 20, 22, 22, //
-                10, 10, 10, 10, 17, 11, 11, 11, 14, 14, 15, 16, 20, 20, 22, 18,
-            ];
-            let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
-            fuzz_group_machine(&bytes);
-        }
-    }
-}
+mod tests;

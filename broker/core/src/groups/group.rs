@@ -110,6 +110,7 @@ impl Group {
     pub(crate) fn validate_offset_delete(&self) -> Result<(), GroupError> {
         match self {
             Self::Classic(group) => group.validate_offset_delete(),
+            Self::Consumer(group) if group.is_deleting() => Err(GroupError::GroupIdNotFound),
             Self::Consumer(_) => Ok(()),
         }
     }
@@ -127,6 +128,8 @@ impl Group {
     pub(crate) fn retention_start(&self) -> Option<RetentionStart> {
         match self {
             Self::Classic(group) => group.retention_start(),
+            // The tombstones are pending already.
+            Self::Consumer(group) if group.is_deleting() => None,
             // Offsets of topics that members read stay besides.
             Self::Consumer(_) => Some(RetentionStart::Commit),
         }

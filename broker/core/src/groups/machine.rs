@@ -14,7 +14,6 @@ mod replay;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +29,7 @@ use super::identity::GroupId;
 use super::offsets::GroupOffsets;
 use super::records::{RecordError, encode_group_metadata_key, encode_group_metadata_value};
 use super::request::{GroupEvent, GroupRequest, ReplyOutcome};
+use super::task::{AssignmentResult, AssignmentTask};
 use super::transactions::OpenTransactions;
 use crate::coordinator::{
     AppendFailure, AppendId, Coordinator, CoordinatorError, CoordinatorMachine, CoordinatorRecord, LiveRecords, Now,
@@ -129,6 +129,7 @@ impl Groups {
                     }
                 }
                 GroupAction::StoreRecords(records) => self.store_consumer_group(id, records, outbox),
+                GroupAction::ComputeTarget(input) => self.start_target(id, input, outbox),
             }
         }
         let timeout = self.groups.get(id).and_then(|entry| entry.group.poll_timeout());
@@ -143,8 +144,8 @@ impl CoordinatorMachine for Groups {
     type Key = GroupId;
     type Timer = GroupTimer;
     type Effect = Effect;
-    type Task = Infallible;
-    type TaskResult = Infallible;
+    type Task = AssignmentTask;
+    type TaskResult = AssignmentResult;
     type ReplayError = RecordError;
 
     fn replay(&mut self, record: ReplayedRecord<'_>) -> Result<(), RecordError> {
@@ -223,8 +224,13 @@ impl CoordinatorMachine for Groups {
         }
     }
 
-    fn on_task_done(&mut self, _now: Now, _task: TaskId, result: Infallible, _outbox: &mut Outbox<Self>) {
-        match result {}
+    fn on_task_done(&mut self, now: Now, task: TaskId, result: AssignmentResult, outbox: &mut Outbox<Self>) {
+        let AssignmentResult { group: id, target } = result;
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(&id).map(|entry| &mut entry.group) {
+            group.on_target(now, task, target);
+        }
+        self.settle(now, &id, outbox);
+        self.drop_if_blank(&id);
     }
 
     fn on_timer(&mut self, now: Now, timer: GroupTimer, outbox: &mut Outbox<Self>) {

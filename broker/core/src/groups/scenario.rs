@@ -19,10 +19,11 @@ use super::request::{
     OffsetCommit, OffsetCommitRequest, PartitionOutcomes, Protocol, ReplyOutcome, SyncRequest, Synced,
 };
 use super::state::ClassicState;
+use super::task::AssignmentTask;
 use super::transactions::log_entry::LogEntry;
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
-    Loader, LogRange, Now, ReplayedRecord, ReplyToken,
+    Loader, LogRange, Now, ReplayedRecord, ReplyToken, TaskId,
 };
 
 pub(super) const START: Now = Now { instant: Instant::from_nanos(1_000), wall: Timestamp(1_700_000_000_000) };
@@ -64,6 +65,9 @@ pub(super) struct Scenario {
     markers: BTreeMap<AppendId, TransactionMarker>,
     /// Whether appends are stored as soon as they are made.
     pub(super) is_log_fast: bool,
+    pub(super) tasks: VecDeque<(TaskId, AssignmentTask)>,
+    /// Whether tasks end as soon as they begin.
+    pub(super) are_tasks_fast: bool,
 }
 
 impl Scenario {
@@ -98,6 +102,8 @@ impl Scenario {
             producers: BTreeMap::new(),
             markers: BTreeMap::new(),
             is_log_fast: true,
+            tasks: VecDeque::new(),
+            are_tasks_fast: true,
         }
     }
 
@@ -113,7 +119,7 @@ impl Scenario {
                     Action::Reply(reply) => {
                         assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                     }
-                    Action::Start { work, .. } => match work {},
+                    Action::Start { task, work } => self.tasks.push_back((task, work)),
                     Action::Append { append, records, producer, .. } => {
                         self.producers.extend(producer.map(|producer| (append, producer)));
                         self.appends.push_back((append, records));
@@ -126,10 +132,22 @@ impl Scenario {
                 }
             }
             self.coordinator.check_invariants();
-            if !self.is_log_fast || self.appends.is_empty() {
+            if self.are_tasks_fast && !self.tasks.is_empty() {
+                self.run_task();
+            } else if self.is_log_fast && !self.appends.is_empty() {
+                self.store();
+            } else {
                 return;
             }
-            self.store();
+        }
+    }
+
+    /// The oldest task ends.
+    pub(super) fn run_task(&mut self) {
+        let (task, work) = self.tasks.pop_front().expect("a task has begun");
+        self.coordinator.on_task_done(self.now, task, work.run());
+        if !self.are_tasks_fast {
+            self.settle();
         }
     }
 

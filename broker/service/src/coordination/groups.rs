@@ -1,12 +1,13 @@
 //! The kind of coordinator for consumer groups, whose topic is `__consumer_offsets`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rustmq_broker_core::coordinator::{CoordinatorError, CoordinatorState};
@@ -14,11 +15,13 @@ use rustmq_broker_core::groups::config::{ConsumerGroupConfig, PROTOCOLS_PER_MEMB
 use rustmq_broker_core::groups::consumer::assignor::Assignor;
 use rustmq_broker_core::groups::consumer::topics::{TopicCatalogue, TopicFacts};
 use rustmq_broker_core::groups::request::GroupListing;
+use rustmq_broker_core::groups::task::{AssignmentResult, AssignmentTask};
 use rustmq_broker_core::groups::{
     GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, GroupState, Groups, ReplyOutcome,
 };
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicName, TransactionMarker};
+use tokio::sync::Semaphore;
 
 use super::Coordinators;
 use super::kind::CoordinatorKind;
@@ -32,11 +35,15 @@ pub(crate) struct GroupKind {
     /// The topics of the cluster. Only the metadata follower changes them, before it tells the
     /// coordinators.
     topics: Mutex<TopicCatalogue>,
+    /// One place for each target assignment that is computed at a time.
+    assignment_places: Arc<Semaphore>,
 }
 
 impl GroupKind {
     pub(crate) fn new(settings: &EffectiveBrokerConfig) -> Self {
-        Self { config: group_config(settings), topics: Mutex::default() }
+        let places = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let assignment_places = Arc::new(Semaphore::new(places));
+        Self { config: group_config(settings), topics: Mutex::default(), assignment_places }
     }
 }
 
@@ -63,8 +70,23 @@ impl CoordinatorKind for GroupKind {
         Some(GroupEvent::TopicsMissing(topics))
     }
 
-    fn run_task(&self, work: Infallible) -> BoxFuture<'static, Infallible> {
-        match work {}
+    /// Computes a target assignment on a thread for long work. A group whose turn does not come in
+    /// time gives its task up, and begins another one.
+    fn run_task(&self, work: AssignmentTask) -> BoxFuture<'static, AssignmentResult> {
+        let places = Arc::clone(&self.assignment_places);
+        async move {
+            let lost = work.lost();
+            let place = places.acquire_owned().await;
+            let computed = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                work.run()
+            });
+            computed.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "the target assignment of a group was not computed: it is tried again");
+                lost
+            })
+        }
+        .boxed()
     }
 }
 

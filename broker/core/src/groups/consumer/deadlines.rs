@@ -25,6 +25,13 @@ impl Deadlines {
         }
     }
 
+    /// Moves the deadline of a member, if it has one that is earlier.
+    pub(super) fn postpone(&mut self, member: &MemberId, at: Instant) {
+        if self.by_member.get(member).is_some_and(|before| *before < at) {
+            self.set(member, at);
+        }
+    }
+
     pub(super) fn first(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
     }

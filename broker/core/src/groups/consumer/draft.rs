@@ -12,8 +12,7 @@ use super::member::{CurrentAssignment, LEFT_STATIC_EPOCH, MemberState, MemberSub
 use super::partitions::{Assignment, OwnedPartitions};
 use super::reconcile::{Target, next_assignment};
 use super::records::{GroupEpoch, TargetEpoch};
-use super::target::{ResolvedPatterns, SubscribedTopics, preferred_assignor};
-use super::topics::TopicCatalogue;
+use super::target::preferred_assignor;
 use crate::coordinator::Now;
 use crate::groups::config::ConsumerGroupConfig;
 use crate::groups::error::GroupError;
@@ -38,6 +37,11 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     pub(super) fn new(image: &'a mut GroupImage) -> Self {
         Self { image, changes: Vec::new(), undo: Vec::new(), needs_epoch: false }
+    }
+
+    /// Goes on with a draft whose changes are in the image already.
+    pub(super) const fn resume(image: &'a mut GroupImage, changes: Vec<Change>, undo: Vec<Undo>) -> Self {
+        Self { image, changes, undo, needs_epoch: false }
     }
 
     fn change(&mut self, change: Change) {
@@ -170,29 +174,12 @@ impl<'a> Draft<'a> {
         self.needs_epoch
     }
 
-    pub(super) fn subscribed_topics(
-        &self,
-        catalogue: &TopicCatalogue,
-        patterns: &mut ResolvedPatterns,
-    ) -> SubscribedTopics {
-        SubscribedTopics::of(self.image, catalogue, patterns)
-    }
-
-    /// Starts a new epoch with a new target, if members or topics have changed.
-    pub(super) fn renew_target(&mut self, now: Now, topics: &SubscribedTopics, config: &ConsumerGroupConfig) {
-        let before = self.image.epoch();
-        let is_renewed = before.is_some_and(|group| group.metadata_hash == topics.hash);
-        if !self.needs_epoch && (is_renewed || before.is_none()) {
-            return;
-        }
-        let epoch = before.map_or(0, |group| group.epoch).saturating_add(1);
-        self.change(Change::Group(Some(GroupEpoch { epoch, metadata_hash: topics.hash })));
-        let assignor = preferred_assignor(self.image, &config.assignors);
-        for (id, target) in topics.assign(self.image, assignor) {
-            let is_changed = self.image.members()[&id].target().is_none_or(|before| **before != target);
-            if is_changed {
-                self.change(Change::Target(id, Some(Arc::new(target))));
-            }
+    /// Starts a new epoch, in which the targets of these members change.
+    pub(super) fn renew_target(&mut self, now: Now, metadata_hash: i64, changed: Vec<(MemberId, Arc<Assignment>)>) {
+        let epoch = self.image.epoch().map_or(0, |group| group.epoch).saturating_add(1);
+        self.change(Change::Group(Some(GroupEpoch { epoch, metadata_hash })));
+        for (id, target) in changed {
+            self.change(Change::Target(id, Some(target)));
         }
         self.change(Change::TargetEpoch(Some(TargetEpoch { epoch, computed_at: now.wall })));
     }

@@ -1,12 +1,19 @@
 //! One consumer group: its heartbeats, its timeouts, and the one append that it has in flight.
 //!
 //! ```text
-//!   heartbeats --> queue --> draft --> append --> committed: answers
-//!   timeouts, topics ----------^          '-----> failed: the image goes back, errors
+//!   heartbeats --> queue --> draft --(members or topics changed)--> target task
+//!   timeouts, topics ----------^  '------------------.                  |  '--> lost: as failed
+//!                                                    v                  v
+//!                            committed: answers <-- append <--------- target
+//!    failed: the image goes back, errors <-----------'
 //! ```
-//! While an append is in flight, heartbeats that may change something wait in the queue; then they
-//! are decided together, in one append. So memory never has decisions that stand on a lost append,
-//! and a storm of joins computes few assignments.
+//! While a decision is on its way, heartbeats that may change something wait in the queue; then
+//! they are decided together, in one append. So memory never has decisions that stand on a lost
+//! append, a target is never older than its members, and a storm of joins computes few assignments.
+
+mod commits;
+mod decision;
+mod timers;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -15,29 +22,35 @@ use std::time::Duration;
 
 use rustmq_model::{Instant, TopicName};
 
+use self::decision::Assigning;
 use super::deadlines::Deadlines;
-use super::draft::{Accepted, Draft, is_revoking};
+use super::draft::is_revoking;
 use super::heartbeat::{ConsumerHeartbeat, ConsumerHeartbeatAnswer};
-use super::image::{Change, GroupImage, MemberImage, Undo};
+use super::image::{Change, GroupImage, Undo};
 use super::member::{CurrentAssignment, MemberState};
-use super::target::ResolvedPatterns;
+use super::patterns::ResolvedPatterns;
 use super::topics::TopicCatalogue;
-use crate::coordinator::{AppendId, CoordinatorRecord, Now, ReplyToken, RewritePoint};
+use crate::coordinator::{CoordinatorRecord, Now, ReplyToken, RewritePoint};
 use crate::groups::classic::GroupAction;
 use crate::groups::config::GroupConfig;
 use crate::groups::error::GroupError;
-use crate::groups::identity::{GroupId, MemberId};
-use crate::groups::request::{OffsetCommit, OffsetCommitRequest, Reply, ReplyOutcome};
+use crate::groups::identity::GroupId;
+use crate::groups::request::{Reply, ReplyOutcome};
 use crate::groups::state::ConsumerState;
 
 /// The most patterns of a group's members that are distinct.
 const PATTERNS_MAX: usize = 100;
-/// The most heartbeats that one append decides.
-const DRAFT_HEARTBEATS_MAX: usize = 1000;
-/// The next attempt to fence a member after the append that did so has failed.
-const FENCE_RETRY: Duration = Duration::from_secs(1);
+/// The most heartbeats that one decision takes: with their records it takes milliseconds, in which
+/// other groups wait.
+const DRAFT_HEARTBEATS_MAX: usize = 250;
+/// The time until a decision that nobody asked for is tried again after it has failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// The time until a new target that does not fit in a batch is tried again.
+const REFRESH_RETRY: Duration = Duration::from_secs(60);
+/// The time after which a target that is being computed is taken to be lost.
+const ASSIGNING_MAX: Duration = Duration::from_secs(30);
 
-/// A heartbeat that waits for the append in flight.
+/// A heartbeat that waits for the decision on its way.
 #[derive(Debug)]
 struct Waiting {
     token: ReplyToken,
@@ -51,6 +64,16 @@ struct InFlight {
     replies: Vec<Reply>,
 }
 
+/// The decision that is on its way. Its changes are in the image already.
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    /// The decision needs a new target, which is being computed.
+    Assigning(Box<Assigning>),
+    /// The records of the decision are being appended.
+    Storing(Box<InFlight>),
+}
+
 /// A consumer group. The module describes how it decides.
 #[derive(Debug)]
 pub(crate) struct ConsumerGroup {
@@ -59,12 +82,14 @@ pub(crate) struct ConsumerGroup {
     catalogue: TopicCatalogue,
     patterns: ResolvedPatterns,
     image: GroupImage,
-    in_flight: Option<InFlight>,
+    stage: Stage,
     queue: VecDeque<Waiting>,
     sessions: Deadlines,
     rebalances: Deadlines,
-    /// Topics have changed since the group's epoch was last compared with them.
-    is_refresh_due: bool,
+    /// The most heartbeats of the next decision, after a larger one did not fit in a batch.
+    batch_max: Option<usize>,
+    /// The time to compare the topics with the group's epoch; none if they have not changed since.
+    refresh_at: Option<Instant>,
     is_deleting: bool,
     actions: VecDeque<GroupAction>,
 }
@@ -77,11 +102,12 @@ impl ConsumerGroup {
             catalogue,
             patterns: ResolvedPatterns::default(),
             image: GroupImage::default(),
-            in_flight: None,
+            stage: Stage::Idle,
             queue: VecDeque::new(),
             sessions: Deadlines::default(),
             rebalances: Deadlines::default(),
-            is_refresh_due: false,
+            batch_max: None,
+            refresh_at: None,
             is_deleting: false,
             actions: VecDeque::new(),
         }
@@ -95,16 +121,16 @@ impl ConsumerGroup {
         &self.image
     }
 
-    /// The image without the changes of the append in flight.
+    /// The image without the changes of the decision on its way.
     pub(super) fn committed_image(&self) -> Cow<'_, GroupImage> {
-        match &self.in_flight {
-            None => Cow::Borrowed(&self.image),
-            Some(in_flight) => {
-                let mut image = self.image.clone();
-                take_back(&mut image, in_flight.undo.clone());
-                Cow::Owned(image)
-            }
-        }
+        let undo = match &self.stage {
+            Stage::Idle => return Cow::Borrowed(&self.image),
+            Stage::Assigning(assigning) => assigning.undo(),
+            Stage::Storing(in_flight) => &in_flight.undo,
+        };
+        let mut image = self.image.clone();
+        take_back(&mut image, undo.to_vec());
+        Cow::Owned(image)
     }
 
     pub(super) fn config(&self) -> &GroupConfig {
@@ -128,16 +154,25 @@ impl ConsumerGroup {
 
     /// Whether the group has no members, and none on their way.
     pub(crate) fn is_unused(&self) -> bool {
-        self.is_empty() && self.in_flight.is_none() && !self.is_deleting
+        self.is_empty() && self.is_idle() && !self.is_deleting
     }
 
     /// Whether nothing is left of the group, and nothing is on its way.
     pub(crate) fn is_blank(&self) -> bool {
-        self.image.is_blank() && self.in_flight.is_none() && self.queue.is_empty() && !self.is_deleting
+        self.image.is_blank() && self.is_idle() && self.queue.is_empty() && !self.is_deleting
+    }
+
+    const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
     }
 
     pub(crate) fn waiting_count(&self) -> usize {
-        self.queue.len() + self.in_flight.as_ref().map_or(0, |in_flight| in_flight.replies.len())
+        let of_decision = match &self.stage {
+            Stage::Idle => 0,
+            Stage::Assigning(assigning) => assigning.waiting_count(),
+            Stage::Storing(in_flight) => in_flight.replies.len(),
+        };
+        self.queue.len() + of_decision
     }
 
     pub(crate) fn state(&self) -> ConsumerState {
@@ -169,15 +204,22 @@ impl ConsumerGroup {
     /// The time of the next call of [`Self::handle_timeout`]. There is none while an append is in
     /// flight: its result comes first.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.in_flight.is_some() || self.is_deleting {
-            return None;
+        match &self.stage {
+            _ if self.is_deleting => None,
+            Stage::Idle => {
+                [self.refresh_at, self.sessions.first(), self.rebalances.first()].into_iter().flatten().min()
+            }
+            Stage::Assigning(assigning) => Some(assigning.deadline()),
+            Stage::Storing(_) => None,
         }
-        let refresh = self.is_refresh_due.then_some(Instant::from_nanos(0));
-        [refresh, self.sessions.first(), self.rebalances.first()].into_iter().flatten().min()
     }
 
     /// Fences the members whose session or rebalance timeout is over, and compares the topics.
+    /// Gives up a target that does not come.
     pub(crate) fn handle_timeout(&mut self, now: Now) {
+        if matches!(&self.stage, Stage::Assigning(assigning) if assigning.deadline() <= now.instant) {
+            self.on_target_lost(now);
+        }
         self.advance(now);
     }
 
@@ -185,7 +227,7 @@ impl ConsumerGroup {
     pub(crate) fn handle_heartbeat(&mut self, now: Now, token: ReplyToken, request: ConsumerHeartbeat) {
         if self.is_deleting {
             self.reply(token, Err(GroupError::CoordinatorNotAvailable));
-        } else if self.in_flight.is_some()
+        } else if !self.is_idle()
             && let Some(answer) = self.answer_of_stable(&request)
         {
             self.extend_session(now, &request);
@@ -224,241 +266,14 @@ impl ConsumerGroup {
                 .filter_map(|member| member.subscription())
                 .any(|subscription| subscription.regex.is_some() || subscription.topics.contains(topic.as_str()))
         };
-        self.is_refresh_due |=
-            !self.image.members().is_empty() && changed.is_none_or(|changed| changed.iter().any(is_read));
-    }
-
-    /// Decides all that waits, one append at a time.
-    fn advance(&mut self, now: Now) {
-        let mut most = DRAFT_HEARTBEATS_MAX;
-        while self.in_flight.is_none() {
-            let mut due = self.sessions.due(now.instant);
-            due.extend(self.rebalances.due(now.instant));
-            if due.is_empty() && self.queue.is_empty() && !self.is_refresh_due {
-                return;
-            }
-            let batch: Vec<Waiting> = self.queue.drain(..most.min(self.queue.len())).collect();
-            if let Err(batch) = self.decide(now, &due, batch) {
-                most = (batch.len() / 2).max(1);
-                self.too_large(now, &due, batch);
-            }
-        }
-    }
-
-    /// Decides a batch of heartbeats together with the fencing of members. Returns the batch if its
-    /// records are too large, with the image as it was.
-    fn decide(&mut self, now: Now, due: &[MemberId], batch: Vec<Waiting>) -> Result<(), Vec<Waiting>> {
-        let config = &self.config.consumer;
-        let mut draft = Draft::new(&mut self.image);
-        due.iter().for_each(|member| draft.fence(member));
-        let mut accepted = Vec::with_capacity(batch.len());
-        for waiting in &batch {
-            let pattern = waiting.request.regex.as_deref().filter(|pattern| !pattern.is_empty());
-            let is_over = self.patterns.len() >= PATTERNS_MAX;
-            accepted.push(match pattern.filter(|pattern| is_over && !self.patterns.has(pattern)) {
-                Some(_) => Err(GroupError::InvalidRegularExpression {
-                    reason: format!("the group has {PATTERNS_MAX} other patterns"),
-                }),
-                None => draft.accept(&waiting.request, config),
-            });
-        }
-        if draft.needs_epoch() || self.is_refresh_due {
-            let topics = draft.subscribed_topics(&self.catalogue, &mut self.patterns);
-            draft.renew_target(now, &topics, config);
-        }
-        let outcomes: Vec<Result<ConsumerHeartbeatAnswer, GroupError>> = batch
-            .iter()
-            .zip(accepted)
-            .map(|(waiting, accepted)| match accepted? {
-                Accepted::Left(answer) => Ok(answer),
-                Accepted::Member => draft.reconcile(&waiting.request, config),
-            })
-            .collect();
-        let Draft { changes, undo, .. } = draft;
-        let records = encode(self.id.as_str(), &changes);
-        let bytes: usize = records.iter().flatten().map(CoordinatorRecord::size).sum();
-        let Some(records) = records.filter(|_| bytes <= self.config.batch_bytes_max) else {
-            take_back(&mut self.image, undo);
-            return Err(batch);
-        };
-        self.is_refresh_due = false;
-        self.update_timers(now, &changes);
-        if changes.iter().any(|change| matches!(change, Change::Member(_, None))) {
-            self.drop_timers_of_the_gone();
-        }
-        let mut replies = Vec::with_capacity(batch.len());
-        for (Waiting { token, request }, outcome) in batch.into_iter().zip(outcomes) {
-            if outcome.is_ok() && !request.is_leave() {
-                self.extend_session(now, &request);
-            }
-            replies.push(Reply { token, outcome: ReplyOutcome::ConsumerHeartbeat(outcome) });
-        }
-        if records.is_empty() {
-            self.actions.extend(replies.into_iter().map(GroupAction::Reply));
-        } else {
-            self.in_flight = Some(InFlight { changes, undo, replies });
-            self.actions.push_back(GroupAction::StoreRecords(records));
-        }
-        Ok(())
-    }
-
-    /// A batch that is too large is tried in halves. One heartbeat that is too large by itself is
-    /// refused, and a fence or a refresh that is too large comes again later.
-    fn too_large(&mut self, now: Now, due: &[MemberId], mut batch: Vec<Waiting>) {
-        if batch.len() > 1 {
-            batch.into_iter().rev().for_each(|waiting| self.queue.push_front(waiting));
-            return;
-        }
-        self.is_refresh_due = false;
-        for member in due {
-            self.rebalances.clear(member);
-            self.sessions.set(member, now.instant.plus(FENCE_RETRY));
-        }
-        if let Some(waiting) = batch.pop() {
-            self.reply(waiting.token, Err(GroupError::RecordTooLarge));
-        }
-    }
-
-    pub(crate) fn on_committed(&mut self, now: Now, append: AppendId) {
-        let Some(InFlight { changes, replies, .. }) = self.in_flight.take() else { return };
-        for change in &changes {
-            self.image.set_stored_by(change, append);
-        }
-        self.actions.extend(replies.into_iter().map(GroupAction::Reply));
-        self.advance(now);
-    }
-
-    /// The append is lost: nothing has been decided.
-    pub(crate) fn on_failed(&mut self, now: Now, error: &GroupError) {
-        let Some(InFlight { undo, replies, .. }) = self.in_flight.take() else { return };
-        take_back(&mut self.image, undo);
-        for Reply { token, .. } in replies {
-            self.reply(token, Err(error.clone()));
-        }
-        self.drop_timers_of_the_gone();
-        self.match_timers_to_image(now);
-        self.is_refresh_due = !self.image.members().is_empty();
-        // The queue waits for the next input: the log may take no appends now.
-        let waiting = std::mem::take(&mut self.queue);
-        for Waiting { token, .. } in waiting {
-            self.reply(token, Err(error.clone()));
-        }
-    }
-
-    /// Sets the deadlines that are missing, and clears those whose reason was taken back.
-    fn match_timers_to_image(&mut self, now: Now) {
-        let session = self.config.consumer.session_timeout;
-        for (id, member) in self.image.members() {
-            if !self.sessions.has(id) {
-                self.sessions.set(id, now.instant.plus(session));
-            }
-            if !member.current().is_some_and(|it| is_revoking(it)) {
-                self.rebalances.clear(id);
-            } else if !self.rebalances.has(id) {
-                self.rebalances.set(id, now.instant.plus(rebalance_timeout(member)));
-            }
-        }
-    }
-
-    /// Follows the changes of current assignments with the timers.
-    fn update_timers(&mut self, now: Now, changes: &[Change]) {
-        for change in changes {
-            let Change::Current(id, current) = change else { continue };
-            let member = self.image.members().get(id);
-            match (current, member) {
-                (Some(current), Some(member)) if is_revoking(current) => {
-                    self.rebalances.set(id, now.instant.plus(rebalance_timeout(member)));
-                }
-                _ => self.rebalances.clear(id),
-            }
-        }
-    }
-
-    /// Forgets the deadlines of members that are gone.
-    fn drop_timers_of_the_gone(&mut self) {
-        let is_gone = |id: &&MemberId| !self.image.members().contains_key(*id);
-        let gone: Vec<_> = self.sessions.members().filter(is_gone).cloned().collect();
-        for member in gone {
-            self.sessions.clear(&member);
-            self.rebalances.clear(&member);
-        }
-    }
-
-    fn extend_session(&mut self, now: Now, request: &ConsumerHeartbeat) {
-        let member = &request.member;
-        if self.image.members().contains_key(member) {
-            self.sessions.set(member, now.instant.plus(request.timing(&self.config.consumer).session_timeout));
+        if !self.image.members().is_empty() && changed.is_none_or(|changed| changed.iter().any(is_read)) {
+            self.refresh_at = Some(Instant::from_nanos(0));
         }
     }
 
     fn reply(&mut self, token: ReplyToken, outcome: Result<ConsumerHeartbeatAnswer, GroupError>) {
         let outcome = ReplyOutcome::ConsumerHeartbeat(outcome);
         self.actions.push_back(GroupAction::Reply(Reply { token, outcome }));
-    }
-
-    /// Checks a commit of offsets. A member may commit with the epoch in which it got the
-    /// partition, so that a new epoch does not lose its commits (KIP-1251).
-    ///
-    /// # Errors
-    /// [`GroupError`] for the whole request.
-    pub(crate) fn validate_commit(&self, request: &OffsetCommitRequest) -> Result<(), GroupError> {
-        if self.is_deleting {
-            return Err(GroupError::CoordinatorNotAvailable);
-        }
-        if request.generation < 0 && self.is_empty() {
-            return Ok(());
-        }
-        if self.image.members().contains_key(&request.member) && !request.supports_member_epochs {
-            return Err(GroupError::UnsupportedVersion);
-        }
-        self.validate_member_epoch(request)
-    }
-
-    /// Checks a commit of a transaction. One that names no member comes from an old producer, and
-    /// is accepted as its epoch fences it (KIP-447).
-    ///
-    /// # Errors
-    /// As [`Self::validate_commit`], but in any version of the request.
-    pub(crate) fn validate_transactional_commit(&self, request: &OffsetCommitRequest) -> Result<(), GroupError> {
-        if self.is_deleting {
-            return Err(GroupError::CoordinatorNotAvailable);
-        }
-        let is_unnamed = request.member.is_empty() && request.instance.is_none();
-        if request.generation < 0 && (self.is_empty() || is_unnamed) {
-            return Ok(());
-        }
-        self.validate_member_epoch(request)
-    }
-
-    /// A member commits in its own epoch, or in an earlier one that is not below the epochs in
-    /// which its partitions were assigned (KIP-1251).
-    fn validate_member_epoch(&self, request: &OffsetCommitRequest) -> Result<(), GroupError> {
-        let member = self.image.members().get(&request.member).ok_or(GroupError::UnknownMemberId)?;
-        let current = member.current().ok_or(GroupError::UnknownMemberId)?;
-        if request.generation == current.epoch {
-            return Ok(());
-        }
-        let is_fresh = |commit: &OffsetCommit| {
-            let partition = commit.partition.partition;
-            let owned = current.assigned.epoch(commit.topic_id, partition);
-            let assigned_in = owned.or_else(|| current.revoking.epoch(commit.topic_id, partition));
-            assigned_in.is_some_and(|epoch| request.generation >= epoch)
-        };
-        if request.generation < current.epoch && request.offsets.iter().all(is_fresh) {
-            Ok(())
-        } else {
-            Err(GroupError::StaleMemberEpoch)
-        }
-    }
-
-    /// Checks a fetch of offsets by a member.
-    ///
-    /// # Errors
-    /// [`GroupError::UnknownMemberId`], [`GroupError::StaleMemberEpoch`].
-    pub(crate) fn validate_fetch(&self, member: &MemberId, epoch: i32) -> Result<(), GroupError> {
-        let current = self.image.members().get(member).and_then(|member| member.current());
-        let current = current.ok_or(GroupError::UnknownMemberId)?;
-        if current.epoch == epoch { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
     }
 
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
@@ -477,6 +292,10 @@ impl ConsumerGroup {
         Ok(encode(self.id.as_str(), &tombstones).unwrap_or_default())
     }
 
+    pub(crate) const fn is_deleting(&self) -> bool {
+        self.is_deleting
+    }
+
     pub(crate) fn undo_deletion(&mut self) {
         self.is_deleting = false;
     }
@@ -484,22 +303,31 @@ impl ConsumerGroup {
     /// The records that were written before the point; none while the append in flight replaces one
     /// of them.
     pub(crate) fn live_records(&self, point: RewritePoint) -> Option<Vec<CoordinatorRecord>> {
-        let undo = self.in_flight.iter().flat_map(|in_flight| &in_flight.undo);
+        let in_flight = match &self.stage {
+            Stage::Storing(in_flight) => Some(in_flight),
+            Stage::Idle | Stage::Assigning(_) => None,
+        };
+        let undo = in_flight.iter().flat_map(|in_flight| &in_flight.undo);
         let is_pending = undo.into_iter().any(|undo| undo.replaces_record() && !point.keeps(undo.stored_by));
         if is_pending {
             return None;
         }
-        let changes = self.in_flight.iter().flat_map(|in_flight| &in_flight.changes);
+        let changes = in_flight.iter().flat_map(|in_flight| &in_flight.changes);
         let pending: BTreeSet<_> = changes.map(Change::name).collect();
-        let live = self
-            .image
-            .stored()
-            .filter(|(change, stored_by)| !point.keeps(*stored_by) && !pending.contains(&change.name()));
+        // A decision without an append has no part in the log yet.
+        let image = if in_flight.is_some() { Cow::Borrowed(&self.image) } else { self.committed_image() };
+        let live =
+            image.stored().filter(|(change, stored_by)| !point.keeps(*stored_by) && !pending.contains(&change.name()));
         live.map(|(change, _)| change.record(self.id.as_str()).ok()).collect()
     }
 
     pub(crate) fn check_invariants(&self) {
         self.image.check_invariants();
+        assert!(!self.is_idle() || self.queue.is_empty(), "only a decision on its way is waited for");
+        // The deadlines follow a decision when it is complete.
+        if matches!(self.stage, Stage::Assigning(_)) {
+            return;
+        }
         for (id, member) in self.image.members() {
             assert!(self.sessions.has(id), "every member has a session: {id}");
             let is_revoking = member.current().is_some_and(|current| is_revoking(current));
@@ -507,13 +335,7 @@ impl ConsumerGroup {
         }
         let strangers = self.sessions.members().filter(|id| !self.image.members().contains_key(*id)).count();
         assert_eq!(strangers, 0, "only members have sessions");
-        assert!(self.in_flight.is_some() || self.queue.is_empty(), "only an append in flight is waited for");
     }
-}
-
-fn rebalance_timeout(member: &MemberImage) -> Duration {
-    let millis = member.subscription().map_or(0, |subscription| subscription.rebalance_timeout_ms);
-    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 fn take_back(image: &mut GroupImage, undo: Vec<Undo>) {

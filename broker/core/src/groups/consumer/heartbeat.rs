@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::assignor::Assignor;
 use super::member::{LEFT_STATIC_EPOCH, MemberSubscription};
 use super::partitions::Assignment;
-use super::topics;
 use crate::groups::config::ConsumerGroupConfig;
 use crate::groups::error::GroupError;
 use crate::groups::identity::{GroupId, InstanceId, MemberId};
 use crate::groups::request::ClientIdentity;
+use crate::pattern::Pattern;
 
 /// The member epoch of a member that joins.
 const JOIN_EPOCH: i32 = 0;
@@ -136,7 +136,7 @@ impl ConsumerHeartbeat {
         }
         match self.regex.as_deref() {
             None | Some("") => Ok(()),
-            Some(pattern) => topics::compile(pattern).map(|_| ()),
+            Some(pattern) => Ok(Pattern::compile(pattern).map(|_| ())?),
         }
     }
 

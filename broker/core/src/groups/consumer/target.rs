@@ -1,58 +1,83 @@
 //! The target assignment of a group: which topics each member reads, and what the assignor makes of
-//! it.
+//! it. It is computed from a copy of the group's state, on another thread than the coordinator's,
+//! because a large group takes milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rustmq_model::{TopicId, TopicName};
+use rustmq_model::TopicId;
 
 use super::assignor::{Assignor, AssignorInput, AssignorMember};
 use super::image::GroupImage;
 use super::member::MemberSubscription;
 use super::partitions::Assignment;
-use super::topics::TopicCatalogue;
+use super::patterns::ResolvedPatterns;
+use super::topics::{TopicCatalogue, TopicFacts};
 use crate::groups::identity::MemberId;
 
-/// The topics that patterns match, by pattern. A pattern is matched once until topics change.
-#[derive(Debug, Default)]
-pub(super) struct ResolvedPatterns(BTreeMap<String, Arc<[TopicName]>>);
+/// The state of a group when it needs a new target. All of it is shared with the group, and none of
+/// it changes.
+#[derive(Debug)]
+pub struct TargetInput {
+    members: Vec<InputMember>,
+    catalogue: TopicCatalogue,
+    patterns: ResolvedPatterns,
+    assignor: Assignor,
+    /// The hash of topics at which the group needs no new target, if only topics may have changed.
+    known_hash: Option<i64>,
+}
 
-impl ResolvedPatterns {
-    /// Forgets all matches: the topics have changed.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
+#[derive(Debug)]
+struct InputMember {
+    id: MemberId,
+    subscription: Arc<MemberSubscription>,
+    target: Arc<Assignment>,
+}
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
+/// A new target.
+#[derive(Debug)]
+pub struct ComputedTarget {
+    /// The matches of the group's patterns, and the topics for which they hold.
+    pub(super) patterns: ResolvedPatterns,
+    pub(super) catalogue: TopicCatalogue,
+    /// A hash of all topics that members read, with their ids and partition counts.
+    pub(super) hash: i64,
+    /// The members whose target changes; none if the group keeps its epoch.
+    pub(super) changed: Option<Vec<(MemberId, Arc<Assignment>)>>,
+}
 
-    pub(super) fn has(&self, pattern: &str) -> bool {
-        self.0.contains_key(pattern)
-    }
-
-    /// Whether a pattern matches the topic.
-    pub(super) fn matches(&self, pattern: &str, topic: &str) -> bool {
-        self.0.get(pattern).is_some_and(|names| names.iter().any(|name| name.as_str() == topic))
-    }
-
-    /// Keeps the patterns that members have, and matches the new ones. A pattern that cannot be
-    /// compiled, in a record of another version, matches nothing.
-    fn resolve(&mut self, image: &GroupImage, catalogue: &TopicCatalogue) {
-        let subscriptions = image.members().values().filter_map(|member| member.subscription());
-        let wanted: BTreeSet<&str> = subscriptions.filter_map(|subscription| subscription.regex.as_deref()).collect();
-        self.0.retain(|pattern, _| wanted.contains(pattern.as_str()));
-        for pattern in wanted {
-            if !self.0.contains_key(pattern) {
-                let names = catalogue.matching(pattern).unwrap_or_default();
-                self.0.insert(pattern.to_owned(), names.into());
-            }
+impl TargetInput {
+    /// `known_hash` as in the field. A member without a record of its subscription reads nothing.
+    pub(super) fn of(
+        image: &GroupImage,
+        catalogue: &TopicCatalogue,
+        patterns: &ResolvedPatterns,
+        assignor: Assignor,
+        known_hash: Option<i64>,
+    ) -> Self {
+        let (nothing, none) = (Arc::default(), Arc::default());
+        let members = image.members().iter().map(|(id, member)| InputMember {
+            id: id.clone(),
+            subscription: Arc::clone(member.subscription().unwrap_or(&nothing)),
+            target: Arc::clone(member.target().unwrap_or(&none)),
+        });
+        Self {
+            members: members.collect(),
+            catalogue: catalogue.clone(),
+            patterns: patterns.clone(),
+            assignor,
+            known_hash,
         }
     }
 
-    fn names(&self, subscription: &MemberSubscription) -> impl Iterator<Item = &str> {
-        let matched = subscription.regex.as_deref().and_then(|pattern| self.0.get(pattern));
-        matched.into_iter().flat_map(|names| names.iter().map(TopicName::as_str))
+    /// Computes the target.
+    pub(crate) fn compute(self) -> ComputedTarget {
+        let Self { members, catalogue, mut patterns, assignor, known_hash } = self;
+        patterns.resolve(members.iter().map(|member| &*member.subscription), &catalogue);
+        let topics = SubscribedTopics::of(&members, &catalogue, &patterns);
+        let hash = topics.hash();
+        let changed = (known_hash != Some(hash)).then(|| topics.assign(&members, assignor));
+        ComputedTarget { patterns, catalogue, hash, changed }
     }
 }
 
@@ -60,63 +85,61 @@ impl ResolvedPatterns {
 type Wanted<'a> = (&'a BTreeSet<String>, Option<&'a str>);
 
 /// The topics of a group's members that exist.
-#[derive(Debug)]
-pub(super) struct SubscribedTopics {
-    /// Each member's topics. Members with equal subscriptions share them.
-    by_member: BTreeMap<MemberId, Arc<[TopicId]>>,
-    partition_counts: BTreeMap<TopicId, usize>,
-    /// A hash of all topics with their ids and partition counts.
-    pub(super) hash: i64,
+struct SubscribedTopics<'a> {
+    /// The topics of each member, in their order. Members with equal subscriptions share them.
+    by_member: Vec<Arc<[TopicId]>>,
+    facts: BTreeMap<&'a str, Option<TopicFacts>>,
 }
 
-impl SubscribedTopics {
-    pub(super) fn of(image: &GroupImage, catalogue: &TopicCatalogue, patterns: &mut ResolvedPatterns) -> Self {
-        patterns.resolve(image, catalogue);
-        let mut facts = BTreeMap::new();
+impl<'a> SubscribedTopics<'a> {
+    fn of(members: &'a [InputMember], catalogue: &TopicCatalogue, patterns: &'a ResolvedPatterns) -> Self {
+        let mut facts: BTreeMap<&str, Option<TopicFacts>> = BTreeMap::new();
         let mut distinct: BTreeMap<Wanted<'_>, Arc<[TopicId]>> = BTreeMap::new();
-        let mut by_member = BTreeMap::new();
-        for (id, member) in image.members() {
-            let Some(subscription) = member.subscription() else { continue };
-            let topics = distinct.entry((&subscription.topics, subscription.regex.as_deref())).or_insert_with(|| {
+        let by_member = members.iter().map(|InputMember { subscription, .. }| {
+            let wanted = (&subscription.topics, subscription.regex.as_deref());
+            let topics = distinct.entry(wanted).or_insert_with(|| {
                 let names = subscription.topics.iter().map(String::as_str).chain(patterns.names(subscription));
-                let mut ids: Vec<TopicId> = names
-                    .filter_map(|name| {
-                        let found = catalogue.find(name)?;
-                        facts.insert(name.to_owned(), found);
-                        Some(found.id)
-                    })
-                    .collect();
+                let find = |name| *facts.entry(name).or_insert_with(|| catalogue.find(name));
+                let mut ids: Vec<TopicId> = names.filter_map(find).map(|topic| topic.id).collect();
                 ids.sort_unstable();
                 ids.dedup();
                 ids.into()
             });
-            by_member.insert(id.clone(), Arc::clone(topics));
-        }
-        let mut hash = Fnv::new();
-        for (name, topic) in &facts {
+            Arc::clone(topics)
+        });
+        Self { by_member: by_member.collect(), facts }
+    }
+
+    fn existing(&self) -> impl Iterator<Item = (&str, TopicFacts)> {
+        self.facts.iter().filter_map(|(name, topic)| topic.map(|topic| (*name, topic)))
+    }
+
+    /// Zero stands for no topics, as in Kafka.
+    fn hash(&self) -> i64 {
+        let mut hash = None;
+        for (name, topic) in self.existing() {
+            let hash = hash.get_or_insert_with(Fnv::new);
             hash.add(name.as_bytes());
             hash.add(&[0]);
             hash.add(&topic.id.to_bytes());
             hash.add(&topic.partition_count.to_be_bytes());
         }
-        // Zero stands for no topics, as in Kafka.
-        let hash = if facts.is_empty() { 0 } else { hash.0.cast_signed() };
-        let partition_counts = facts.into_values().map(|topic| (topic.id, topic.partition_count)).collect();
-        Self { by_member, partition_counts, hash }
+        hash.map_or(0, |hash| hash.0.cast_signed())
     }
 
-    /// The new target of each member.
-    pub(super) fn assign(&self, image: &GroupImage, assignor: Assignor) -> Vec<(MemberId, Assignment)> {
-        let none = Assignment::default();
-        let members = image.members().iter().map(|(id, member)| AssignorMember {
-            id,
-            instance: member.subscription().and_then(|subscription| subscription.instance.as_ref()),
-            topics: self.by_member.get(id).map(AsRef::as_ref).unwrap_or_default(),
-            target: member.target().map_or(&none, AsRef::as_ref),
+    /// The members whose target changes.
+    fn assign(&self, members: &[InputMember], assignor: Assignor) -> Vec<(MemberId, Arc<Assignment>)> {
+        let of_assignor = members.iter().zip(&self.by_member).map(|(member, topics)| AssignorMember {
+            id: &member.id,
+            instance: member.subscription.instance.as_ref(),
+            topics,
+            target: &member.target,
         });
-        let members = members.collect();
-        let input = AssignorInput { members, partition_counts: self.partition_counts.clone() };
-        image.members().keys().cloned().zip(assignor.assign(&input)).collect()
+        let partition_counts = self.existing().map(|(_, topic)| (topic.id, topic.partition_count)).collect();
+        let input = AssignorInput { members: of_assignor.collect(), partition_counts };
+        let targets = members.iter().zip(assignor.assign(&input));
+        let changed = targets.filter(|(member, target)| *member.target != *target);
+        changed.map(|(member, target)| (member.id.clone(), Arc::new(target))).collect()
     }
 }
 

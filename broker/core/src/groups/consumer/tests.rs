@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+mod assigning;
 mod ownership;
 
 use std::collections::BTreeSet;

@@ -12,12 +12,14 @@ use crate::groups::consumer::ConsumerGroup;
 use crate::groups::consumer::description::ConsumerGroupDescription;
 use crate::groups::consumer::heartbeat::ConsumerHeartbeat;
 use crate::groups::consumer::image::Change;
+use crate::groups::consumer::target::TargetInput;
 use crate::groups::consumer::topics::TopicCatalogue;
 use crate::groups::error::GroupError;
 use crate::groups::group::Group;
 use crate::groups::identity::{GroupId, MemberId};
 use crate::groups::records::{decode_group_metadata_value, encode_group_metadata_key};
 use crate::groups::request::ReplyOutcome;
+use crate::groups::task::AssignmentTask;
 
 impl Groups {
     pub(super) fn consumer_heartbeat(
@@ -80,6 +82,13 @@ impl Groups {
             records.insert(0, CoordinatorRecord { key, value: None });
         }
         self.append(records, Effect::ConsumerGroup { group: id.clone() }, outbox);
+    }
+
+    pub(super) fn start_target(&mut self, id: &GroupId, input: TargetInput, outbox: &mut Outbox<Self>) {
+        let task = outbox.start_task(AssignmentTask { group: id.clone(), input });
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(id).map(|entry| &mut entry.group) {
+            group.on_target_started(task);
+        }
     }
 
     /// A consumer group of which nothing is left is a classic group again: the one that its record

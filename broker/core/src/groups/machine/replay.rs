@@ -79,7 +79,9 @@ impl Groups {
     fn replay_offset_tombstone(&mut self, group: &str, partition: &TopicPartition) {
         let Some(entry) = self.groups.get_mut(group) else { return };
         entry.offsets.remove(partition);
-        if entry.stored.is_none() && entry.offsets.is_empty() {
+        // The members of a consumer group have records of their own.
+        let is_classic = matches!(entry.group, Group::Classic(_));
+        if is_classic && entry.stored.is_none() && entry.offsets.is_empty() {
             self.groups.remove(group);
         }
     }
