@@ -23,6 +23,7 @@
 //! - A topic may be deleted, and made again under its name. DeleteRecords goes past open
 //!   transactions. In some runs transactional ids expire soon.
 //! - A member of the consumer group may fall silent for longer than its session, or leave.
+//!   Its heartbeats come over one connection, in order, and each one once at most.
 //! - A log is one sequence of batches, whose synced part is what replicas have in common: the
 //!   simulation of a cluster shows that replicas keep this promise, and that of a node shows it for
 //!   a disk.

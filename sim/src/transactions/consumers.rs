@@ -42,6 +42,8 @@ pub struct Consumer {
     owned: BTreeSet<(TopicId, PartitionId)>,
     /// Numbers its heartbeats, which come over one connection.
     number: u64,
+    /// The last one that has arrived: a connection brings each one once.
+    arrived: u64,
     sent_at: Option<Instant>,
     /// The coordinator may not have, or the member may not know, what the last heartbeat changed:
     /// the next one states everything, and gets everything.
@@ -64,7 +66,16 @@ pub fn topics() -> TopicCatalogue {
 
 impl Consumer {
     pub const fn new(index: usize) -> Self {
-        Self { index, life: 0, epoch: 0, owned: BTreeSet::new(), number: 0, sent_at: None, states_all: false }
+        Self {
+            index,
+            life: 0,
+            epoch: 0,
+            owned: BTreeSet::new(),
+            number: 0,
+            arrived: 0,
+            sent_at: None,
+            states_all: false,
+        }
     }
 
     fn member(&self) -> MemberId {
@@ -138,9 +149,11 @@ impl World {
     }
 
     pub(super) fn on_heartbeat(&mut self, consumer: usize, number: u64, heartbeat: ConsumerHeartbeat) {
-        if self.consumers[consumer].number != number {
+        let sender = &mut self.consumers[consumer];
+        if sender.number != number || sender.arrived == number {
             return;
         }
+        sender.arrived = number;
         let now = self.env.now();
         if let Some(host) = route(&mut self.env, &mut self.groups, OFFSETS, TransactionVersion::V0) {
             host.request(now, Caller::Consumer { consumer, number }, GroupRequest::ConsumerHeartbeat(heartbeat));
