@@ -42,6 +42,8 @@ mod shortening;
 #[cfg(test)]
 mod tests;
 mod timers;
+#[cfg(any(test, feature = "fuzzing"))]
+mod trimmed_list;
 
 use rustmq_model::{Instant, LeaderEpoch};
 
@@ -55,6 +57,8 @@ pub use self::outbox::Outbox;
 pub use self::partition::coordinator_partition;
 use self::pending::Purpose;
 use self::shortening::Shortening;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::trimmed_list::end_trim;
 
 /// The most timers that fire in one step: a driver can serve requests between two steps.
 const TIMERS_PER_STEP: usize = 1024;

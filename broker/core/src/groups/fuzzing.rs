@@ -38,7 +38,7 @@ use super::task::AssignmentTask;
 use super::transactions::log_entry::LogEntry;
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorState,
-    LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TaskId, TrimFailed,
+    LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TaskId, TrimFailed, end_trim,
 };
 
 const GROUP_COUNT: u8 = 2;
@@ -421,13 +421,8 @@ impl Rig {
     }
 
     fn trim_log(&mut self, is_done: bool) {
-        let Some(below) = self.trim.take() else { return };
-        if is_done {
-            let below = usize::try_from(below.0).expect("offsets of the log are not negative");
-            self.log.drain(..below - self.log_start);
-            self.log_start = below;
-        }
-        self.coordinator.on_trimmed(if is_done { Ok(()) } else { Err(TrimFailed) });
+        let result = if is_done { Ok(()) } else { Err(TrimFailed) };
+        end_trim(&mut self.coordinator, &mut self.trim, (&mut self.log_start, &mut self.log), result);
     }
 
     /// Executes the coordinator's actions, and checks them.

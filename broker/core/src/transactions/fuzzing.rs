@@ -30,7 +30,7 @@ use super::task::{MarkerOutcome, TransactionTask, TransactionTaskResult};
 use super::transaction::{Initialization, Transaction};
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
-    CoordinatorState, LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TaskId, TrimFailed,
+    CoordinatorState, LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TaskId, TrimFailed, end_trim,
 };
 
 const ID_COUNT: u8 = 3;
@@ -378,13 +378,8 @@ impl Rig {
     }
 
     fn trim_log(&mut self, is_done: bool) {
-        let Some(below) = self.trim.take() else { return };
-        if is_done {
-            let below = usize::try_from(below.0).expect("offsets of the log are not negative");
-            self.log.drain(..below - self.log_start);
-            self.log_start = below;
-        }
-        self.coordinator.on_trimmed(if is_done { Ok(()) } else { Err(TrimFailed) });
+        let result = if is_done { Ok(()) } else { Err(TrimFailed) };
+        end_trim(&mut self.coordinator, &mut self.trim, (&mut self.log_start, &mut self.log), result);
     }
 
     /// Executes the coordinator's actions, and checks them.
