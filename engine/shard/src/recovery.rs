@@ -209,20 +209,15 @@ fn refuse_hidden(folder: &WalFolder, wal: &RecoveredWal, unreadable: &Unreadable
     })
 }
 
-/// Rewrites the newest segment's unproven groups with the bytes that were read. In the page cache,
-/// a failed sync leaves pages that are not on disk but count as clean: a process that starts later
-/// reads them as whole, and its own sync does nothing for them. After the rewrite, a sync writes
-/// them or reports a failure. Proven groups were synced without a failure and stay untouched.
+/// Rewrites the newest segment's unproven bytes as they were read, so that a sync writes them or
+/// reports a failure. Proven groups were synced without a failure and stay untouched.
 fn rewrite_unproven(wal: &RecoveredWal, file: &SlotFile) -> io::Result<()> {
-    let Some(newest) = wal.segments.last() else { return Ok(()) };
-    let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);
-    let mut at = proven.map_or(newest.shape.first_group(), |proven| proven.offset);
+    let Some((_, unproven)) = wal.unproven() else { return Ok(()) };
     let pool = ChunkPool::default();
-    while at < newest.end {
-        let length = (newest.end - at).min(WINDOW);
+    for at in unproven.clone().step_by(WINDOW as usize) {
+        let length = (unproven.end - at).min(WINDOW);
         let bytes = direct_io::read_at(&file.file, u64::from(at), length as usize, &pool)?;
         file.file.write_all_at(&bytes, u64::from(at))?;
-        at += length;
     }
     Ok(())
 }

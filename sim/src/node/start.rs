@@ -1,5 +1,5 @@
 //! The start of a node before it serves, with the order and the syncs of a real start: recovery
-//! over reads that may fail; rewriting the groups that nothing proves; a sync of the newest
+//! over reads that may fail; rewriting the bytes that nothing proves; a sync of the newest
 //! segment; the replay of the partitions.
 
 use std::collections::BTreeMap;
@@ -140,15 +140,12 @@ fn read_around(
     Ok(content.freeze())
 }
 
-/// After a failed sync of an earlier process, reads show groups that are not on the disk. Writing
+/// After a failed sync of an earlier process, reads show bytes that are not on the disk. Writing
 /// them again makes the sync write them, or fail.
 fn rewrite_unproven(computer: &mut Computer, wal: &RecoveredWal) -> Result<(), NoStart> {
-    let Some(newest) = wal.segments.last() else { return Ok(()) };
-    let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);
-    let at = proven.map_or(newest.shape.first_group(), |proven| proven.offset);
-    if at < newest.end {
-        let bytes = computer.read(newest.slot, at, newest.end - at)?.map_err(NoStart::Failed)?;
-        run(computer, Operation::Write { slot: newest.slot, offset: at, bytes })?;
-    }
+    let Some((slot, unproven)) = wal.unproven() else { return Ok(()) };
+    let length = unproven.end - unproven.start;
+    let bytes = computer.read(slot, unproven.start, length)?.map_err(NoStart::Failed)?;
+    run(computer, Operation::Write { slot, offset: unproven.start, bytes })?;
     Ok(())
 }

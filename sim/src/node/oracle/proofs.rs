@@ -116,6 +116,10 @@ impl Written {
     fn is_needed(&self) -> bool {
         self.group.is_some_and(|group| group.kind != GroupKind::Index)
     }
+
+    fn is_trailer(&self, offset: u32) -> bool {
+        self.group.is_none() && offset != 0
+    }
 }
 
 /// A commit that has not ended well.
@@ -310,15 +314,22 @@ impl Proofs {
     }
 
     /// Whether a start that began at this time may refuse the log after this harm: it hit the
-    /// header of a segment, or a group that any other one names, durable or not.
+    /// header of a segment, or a group that any other one names, durable or not. An index counts as
+    /// well if its segment has no trailer: only the trailer tells that an index lay there, and not
+    /// batches.
     pub fn may_refuse(&self, harms: &[Harmed], began: Instant) -> bool {
         let named = names_of(self.written.values());
         let is_proven = |written: &Written| written.group.is_some() && named.has(written.part);
-        let mut harmed = self.harmed(harms);
+        let lost: BTreeMap<_, _> = self.harmed(harms).collect();
+        let has_trailer = |slot: SlotId| {
+            let mut written = self.written.range((slot, 0)..=(slot, u32::MAX));
+            written.any(|(place, it)| it.is_trailer(place.1) && self.is_durable(it) && !lost.contains_key(place))
+        };
         // A start that has read a sound index may read its segment as well, and then needs the
         // index unharmed.
         let meanwhile = &harms[harms.partition_point(|harmed| harmed.at < began)..];
-        harmed.any(|((_, offset), written)| *offset == 0 || written.is_needed() && is_proven(written))
+        let is_read = |slot: SlotId, written: &Written| written.is_needed() || !has_trailer(slot);
+        lost.iter().any(|((slot, offset), written)| *offset == 0 || is_proven(written) && is_read(*slot, written))
             || self.harmed(meanwhile).any(|(_, written)| is_proven(written))
     }
 

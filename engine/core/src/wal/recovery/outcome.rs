@@ -1,6 +1,7 @@
 //! The options, the results and the errors of a recovery.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -186,5 +187,16 @@ impl RecoveredWal {
     pub fn passes_over(&self, slot: SlotId, offset: u64) -> bool {
         let Some(at) = self.segments.iter().position(|segment| segment.slot == slot) else { return true };
         at + 1 == self.segments.len() && offset >= u64::from(self.segments[at].end)
+    }
+
+    /// The bytes of the newest segment that no group proves to be synced, its header among them if
+    /// it has no proven group. A failed sync may have left them in the page cache alone, where they
+    /// count as clean: reads show them, and a later sync does nothing for them. So they are written
+    /// again before they count as durable.
+    #[must_use]
+    pub fn unproven(&self) -> Option<(SlotId, Range<u32>)> {
+        let newest = self.segments.last()?;
+        let from = if self.proven.generation == newest.generation { self.proven.offset } else { 0 };
+        (from < newest.end).then_some((newest.slot, from..newest.end))
     }
 }

@@ -61,6 +61,19 @@ fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
 }
 
 #[test]
+fn the_last_groups_are_unproven_and_without_groups_the_header_is() {
+    let (shard, ends) = recorded();
+    let end = |group: usize| u32::try_from(ends[group].0).unwrap();
+    let whole = shard.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(whole.unproven(), Some((SlotId(0), end(2)..end(3))));
+    let mut content = shard.disk.0[&SlotId(0)].clone();
+    let first_group = shape(64).first_group();
+    content[first_group as usize..].fill(0);
+    let empty = Disk([(SlotId(0), content)].into()).recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(empty.unproven(), Some((SlotId(0), 0..first_group)));
+}
+
+#[test]
 fn places_behind_the_end_of_the_log_are_ignored() {
     let (shard, ends) = recorded();
     let recovered = shard.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();

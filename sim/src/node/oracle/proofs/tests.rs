@@ -148,8 +148,10 @@ fn the_first_durable_group_of_a_segment_proves_the_one_before_it() {
     roll(&mut proofs, &rolling(Moment(6)), 8);
     proofs.check(&[(0, 4)], None, true);
     proofs.check(&[(0, 5)], None, true);
-    // An index is rebuilt from the groups before it.
-    proofs.check(&[(0, 6), (0, 9)], None, false);
+    // An index is rebuilt from the groups before it, if the trailer tells that it is one.
+    proofs.check(&[(0, 6)], None, false);
+    proofs.check(&[(0, 9)], None, false);
+    proofs.check(&[(0, 6), (0, 9)], None, true);
     let harmed = Harmed { at: at(90), slot: SlotId(0), offset: 6 * SECTOR, harm: Harm::Flipped };
     assert!(proofs.may_refuse(&[harmed], at(90)), "a start that began before may meet it in a scan");
     proofs.check(&[(1, 1)], Some(7), false);
