@@ -30,6 +30,10 @@ use crate::view::{LocateError, TopicRef, is_internal};
 /// clients set it to 0.
 const WAIT_MIN: Duration = Duration::from_secs(5);
 
+/// The longest wait for the markers of the producer's previous transaction. Clients tend to give as
+/// much time as they wait themselves: half of it is for the batches.
+const VERIFICATION_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// After this time, a request with many batches yields to other connections of its thread.
 const TURN_MAX: Duration = Duration::from_micros(500);
 
@@ -204,8 +208,9 @@ impl Session {
             batches.push(self.prepare(partition, request.acks, now).await);
         }
         let deadline = self.deadline().map(|at| at.max(started + WAIT_MIN));
-        let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.verify_transaction(request.transaction.as_ref(), &mut batches, wait_max).await;
+        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let wait_max = (left / 2).min(VERIFICATION_WAIT_MAX);
+        self.verify_transaction(request.transaction.as_ref(), &mut batches, Some(wait_max)).await;
         let mut pending = Vec::with_capacity(batches.len());
         let mut appends = Vec::with_capacity(batches.len());
         for batch in batches {

@@ -2,6 +2,7 @@
 //! clients and have one transaction; later ones come from brokers, have many, and may only ask
 //! whether the transaction has the partitions.
 
+use futures_util::{StreamExt, stream};
 use rustmq_broker_service::{PartitionsPurpose, Session, TransactionPartitionError, TransactionPartitions};
 use rustmq_kafka_codec_messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -19,6 +20,7 @@ use crate::words;
 
 /// The first version with many transactions.
 const BATCHED_FROM: i16 = 4;
+const TRANSACTIONS_AT_ONCE: usize = 256;
 
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: AddPartitionsToTxnRequest = call.decode(body)?;
@@ -38,10 +40,9 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         };
         return call.answer(&response);
     }
-    let mut results_by_transaction = Vec::with_capacity(request.transactions.len());
-    for transaction in request.transactions {
-        results_by_transaction.push(results(&call.session, transaction, version).await);
-    }
+    // A transaction whose markers are on their way does not hold up the others.
+    let results = request.transactions.into_iter().map(|transaction| results(&call.session, transaction, version));
+    let results_by_transaction = stream::iter(results).buffered(TRANSACTIONS_AT_ONCE).collect().await;
     call.answer(&AddPartitionsToTxnResponse { results_by_transaction, ..AddPartitionsToTxnResponse::default() })
 }
 

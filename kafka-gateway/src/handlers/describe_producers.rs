@@ -12,9 +12,10 @@ use crate::words;
 
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: DescribeProducersRequest = call.decode(body)?;
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        // Each partition is described once, so that a short request has no long answer.
+    // Each partition is described once, so that a short request has no long answer.
+    let requested = words::once(request.topics, |topic| topic.name.clone());
+    let mut topics = Vec::with_capacity(requested.len());
+    for topic in requested {
         let mut indexes = topic.partition_indexes;
         indexes.sort_unstable();
         indexes.dedup();
@@ -40,10 +41,7 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         }
         topics.push(TopicResponse { name: topic.name, partitions });
     }
-    call.answer(&DescribeProducersResponse {
-        topics: words::once(topics, |topic| topic.name.clone()),
-        ..DescribeProducersResponse::default()
-    })
+    call.answer(&DescribeProducersResponse { topics, ..DescribeProducersResponse::default() })
 }
 
 fn producer(producer: Described) -> ProducerState {

@@ -2,7 +2,9 @@
 //! transaction coordinators on other brokers, and from operators (`kafka-transactions --abort`).
 //! From version 2 on a marker states its transaction version (KIP-1228).
 
-use rustmq_broker_service::{MarkerError, Session};
+use std::collections::BTreeMap;
+
+use rustmq_broker_service::Session;
 use rustmq_kafka_codec_messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use rustmq_kafka_codec_messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -16,6 +18,11 @@ use crate::error_map;
 
 /// The first version with transaction versions.
 const VERSIONS_FROM: i16 = 2;
+/// The largest number of partitions that a marker is written in at a time.
+const PIECE: usize = 256;
+
+/// The codes of a marker, by topic and partition.
+type Codes = BTreeMap<String, BTreeMap<i32, i16>>;
 
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     let request: WriteTxnMarkersRequest = call.decode(body)?;
@@ -31,39 +38,46 @@ async fn write(session: &Session, marker: WritableTxnMarker, version: i16) -> Wr
     let stated = if version >= VERSIONS_FROM { marker.transaction_version } else { 0 };
     let producer = ProducerKey { id: ProducerId(producer_id), epoch: ProducerEpoch(producer_epoch) };
     let is_producer = producer_id >= 0 && producer_epoch >= 0;
-    let codes = match TransactionVersion::from_number(i16::from(stated)).filter(|_| is_producer) {
-        Some(version) => {
-            let end = if transaction_result { TransactionEnd::Commit } else { TransactionEnd::Abort };
-            let marker = TransactionMarker { producer, end, coordinator_epoch: marker.coordinator_epoch, version };
-            codes(session, marker, &topics).await
-        }
-        None => vec![error_map::INVALID_REQUEST; topics.iter().map(|topic| topic.partition_indexes.len()).sum()],
-    };
-    let mut codes = codes.into_iter();
+    let mut codes = Codes::new();
+    for WritableTxnMarkerTopic { name, partition_indexes } in &topics {
+        let of_topic = codes.entry(name.clone()).or_default();
+        of_topic.extend(partition_indexes.iter().map(|index| (*index, error_map::INVALID_REQUEST)));
+    }
+    if let Some(version) = TransactionVersion::from_number(i16::from(stated)).filter(|_| is_producer) {
+        let end = if transaction_result { TransactionEnd::Commit } else { TransactionEnd::Abort };
+        let marker = TransactionMarker { producer, end, coordinator_epoch: marker.coordinator_epoch, version };
+        write_in_pieces(session, marker, &mut codes).await;
+    }
     let topics = topics.into_iter().map(|WritableTxnMarkerTopic { name, partition_indexes }| {
-        let partitions = partition_indexes
-            .into_iter()
-            .zip(&mut codes)
-            .map(|(partition_index, error_code)| WritableTxnMarkerPartitionResult { partition_index, error_code });
-        WritableTxnMarkerTopicResult { name, partitions: partitions.collect() }
+        let of_topic = &codes[&name];
+        let partitions = partition_indexes.into_iter().map(|partition_index| {
+            let error_code = of_topic[&partition_index];
+            WritableTxnMarkerPartitionResult { partition_index, error_code }
+        });
+        let partitions = partitions.collect();
+        WritableTxnMarkerTopicResult { name, partitions }
     });
     WritableTxnMarkerResult { producer_id, topics: topics.collect() }
 }
 
-/// A code for each partition, in the order of the request. No topic has an illegal name.
-async fn codes(session: &Session, marker: TransactionMarker, topics: &[WritableTxnMarkerTopic]) -> Vec<i16> {
-    let named = topics.iter().flat_map(|topic| {
-        let name = TopicName::new(&topic.name).ok();
-        topic.partition_indexes.iter().map(move |index| (name.clone(), PartitionId(*index)))
+/// Writes the marker once in each partition, however often the request names it, and a bounded
+/// number of partitions at a time. No topic has an illegal name.
+async fn write_in_pieces(session: &Session, marker: TransactionMarker, codes: &mut Codes) {
+    let mut places = codes.iter_mut().flat_map(|(topic, of_topic)| {
+        let topic = TopicName::new(topic).ok();
+        of_topic.iter_mut().filter_map(move |(index, code)| {
+            *code = error_map::UNKNOWN_TOPIC_OR_PARTITION;
+            Some((TopicPartition { topic: topic.clone()?, partition: PartitionId(*index) }, code))
+        })
     });
-    let named: Vec<Option<TopicPartition>> =
-        named.map(|(topic, partition)| Some(TopicPartition { topic: topic?, partition })).collect();
-    let legal: Vec<TopicPartition> = named.iter().flatten().cloned().collect();
-    let mut results = session.write_markers(marker, &legal).await.into_iter();
-    let code = |result: Result<(), MarkerError>| error_map::outcome(&result);
-    let codes = named.into_iter().map(|partition| match partition {
-        Some(_) => results.next().map_or(error_map::UNKNOWN_TOPIC_OR_PARTITION, code),
-        None => error_map::UNKNOWN_TOPIC_OR_PARTITION,
-    });
-    codes.collect()
+    loop {
+        let (partitions, codes): (Vec<_>, Vec<&mut i16>) = places.by_ref().take(PIECE).unzip();
+        if partitions.is_empty() {
+            return;
+        }
+        let results = session.write_markers(marker, &partitions).await;
+        for (code, result) in codes.into_iter().zip(results) {
+            *code = error_map::outcome(&result);
+        }
+    }
 }

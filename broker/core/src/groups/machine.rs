@@ -189,6 +189,8 @@ impl CoordinatorMachine for Groups {
         match request {
             GroupRequest::Heartbeat(_) => false,
             GroupRequest::ConsumerHeartbeat(request) => !request.is_keepalive(),
+            // Nothing that others send may keep a transaction from its end.
+            GroupRequest::WriteMarker(_) => false,
             _ => true,
         }
     }
