@@ -34,7 +34,6 @@ pub const INVALID_FETCH_SESSION_EPOCH: i16 = ErrorCode::InvalidFetchSessionEpoch
 pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = ErrorCode::FetchSessionTopicIdError as i16;
 pub const INCONSISTENT_TOPIC_ID: i16 = ErrorCode::InconsistentTopicId as i16;
 pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = ErrorCode::UnsupportedCompressionType as i16;
-pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ErrorCode::TransactionalIdAuthorizationFailed as i16;
 pub const INVALID_UPDATE_VERSION: i16 = ErrorCode::InvalidUpdateVersion as i16;
 pub const REBOOTSTRAP_REQUIRED: i16 = ErrorCode::RebootstrapRequired as i16;
 pub const MISMATCHED_ENDPOINT_TYPE: i16 = ErrorCode::MismatchedEndpointType as i16;
@@ -216,7 +215,9 @@ impl KafkaError for ProduceError {
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             // Retriable, and without a refresh of metadata.
-            Self::InvalidTransaction(TransactionRejection::EarlierOpen { .. }) => ErrorCode::NotEnoughReplicas,
+            Self::InvalidTransaction(
+                TransactionRejection::EarlierOpen { .. } | TransactionRejection::Unverified { .. },
+            ) => ErrorCode::NotEnoughReplicas,
             Self::InvalidTransaction(_) => ErrorCode::InvalidTxnState,
             Self::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
             Self::Transaction(error) => match error.kafka() {
@@ -457,6 +458,7 @@ impl KafkaError for MarkerError {
             Self::InternalTopic { .. } => ErrorCode::InvalidTopicException,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             Self::FencedCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
+            Self::UnknownCoordinatorEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
             Self::TimedOut => ErrorCode::RequestTimedOut,
             Self::Storage(error) => error.kafka(),
             Self::Group(error) => match error.kafka() {

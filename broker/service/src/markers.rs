@@ -21,7 +21,7 @@ use crate::clock::wall_clock;
 use crate::coordination::{GroupCoordinators, GroupWait};
 use crate::session::Session;
 use crate::storage::StorageError;
-use crate::view::{ClusterView, LocateError, Located, OFFSETS_TOPIC, TopicRef, is_internal};
+use crate::view::{ClusterView, LocateError, Located, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicRef, is_internal};
 
 /// The longest wait for the answers to one batch of markers. It is well below the time after which
 /// a coordinator takes its task for lost, so that no marker of an earlier task still waits for room
@@ -41,6 +41,10 @@ pub enum MarkerError {
     InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
     #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
     FencedCoordinator { current: i32, got: i32 },
+    /// This broker knows of no coordinator that new: its metadata may be late, or the sender errs.
+    /// A marker with such an epoch would fence all coordinators of the transaction.
+    #[error("No transaction coordinator has had epoch {got}: the newest one that is known has {newest}.")]
+    UnknownCoordinatorEpoch { got: i32, newest: i32 },
     /// The marker may still be written.
     #[error("Storing the marker took too long.")]
     TimedOut,
@@ -62,7 +66,7 @@ impl MarkerError {
             Self::Locate(error) => error.kind(),
             Self::InternalTopic { .. } => ErrorKind::Invalid,
             Self::InvalidProducerEpoch { .. } | Self::FencedCoordinator { .. } => ErrorKind::Fenced,
-            Self::TimedOut => ErrorKind::Retry,
+            Self::UnknownCoordinatorEpoch { .. } | Self::TimedOut => ErrorKind::Retry,
             Self::Storage(error) => error.kind(),
             Self::Group(error) => error.kind(),
             Self::Refused(_) => ErrorKind::Internal,
@@ -77,9 +81,12 @@ impl MarkerError {
                 MarkerOutcome::Superseded
             }
             Self::FencedCoordinator { .. } => MarkerOutcome::CoordinatorFenced,
-            Self::InternalTopic { .. } | Self::TimedOut | Self::Storage(_) | Self::Group(_) | Self::Refused(_) => {
-                MarkerOutcome::Unavailable
-            }
+            Self::InternalTopic { .. }
+            | Self::UnknownCoordinatorEpoch { .. }
+            | Self::TimedOut
+            | Self::Storage(_)
+            | Self::Group(_)
+            | Self::Refused(_) => MarkerOutcome::Unavailable,
         }
     }
 }
@@ -182,6 +189,16 @@ fn is_of_groups(partition: &TopicPartition) -> bool {
     partition.topic.as_str() == OFFSETS_TOPIC
 }
 
+/// The highest epoch that a transaction coordinator has had: each has the leader epoch of its
+/// partition. The first epoch is 0.
+fn newest_coordinator_epoch(view: &ClusterView) -> i32 {
+    let partitions = view.state.topic(TRANSACTIONS_TOPIC).into_iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.leader_epoch.0).max().unwrap_or(0)
+}
+
+/// A coordinator asks about partitions that were there when its transaction got them. Its broker
+/// knows all changes of the metadata that came before it became the coordinator, so that a
+/// partition that is missing here was deleted, and is not one that the broker has yet to learn of.
 fn is_deleted(view: &ClusterView, partition: &TopicPartition) -> bool {
     let topic = view.state.topic(partition.topic.as_str());
     topic.is_none_or(|topic| topic.partition(partition.partition).is_none())
@@ -227,6 +244,11 @@ impl Session {
         marker: TransactionMarker,
         partitions: &[TopicPartition],
     ) -> Vec<Result<(), MarkerError>> {
+        let newest = newest_coordinator_epoch(&self.broker.view.read());
+        let got = marker.coordinator_epoch;
+        if got > newest {
+            return vec![Err(MarkerError::UnknownCoordinatorEpoch { got, newest }); partitions.len()];
+        }
         self.broker.markers.write_here(marker, partitions).await
     }
 }

@@ -132,7 +132,9 @@ impl ProduceError {
             Self::TooManyProducers { .. } => ErrorKind::Unavailable,
             Self::InvalidProducerEpoch { .. } => ErrorKind::Fenced,
             Self::Transaction(error) => error.kind(),
-            Self::InvalidTransaction(TransactionRejection::EarlierOpen { .. }) => ErrorKind::Retry,
+            Self::InvalidTransaction(
+                TransactionRejection::EarlierOpen { .. } | TransactionRejection::Unverified { .. },
+            ) => ErrorKind::Retry,
             Self::InternalTopic { .. }
             | Self::NotForTheLog(_)
             | Self::OutOfOrderSequence { .. }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustmq_broker_core::transactions::TransactionError;
 use rustmq_engine_api::{Append, AppendSource, Verification, VerificationGuard, Verify};
-use rustmq_model::{ProducerKey, Timestamp, TopicName, TopicPartition, TransactionVersion, TransactionalId};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{ProducerKey, Sequence, Timestamp, TopicName, TopicPartition, TransactionVersion, TransactionalId};
 
 use crate::produce::{ProduceError, refusal};
 use crate::session::Session;
@@ -52,6 +53,36 @@ struct Unconfirmed {
     guard: VerificationGuard,
 }
 
+/// The producer of the transactional batches of a request; `None` if there are none that can be
+/// verified. A transactional id has one producer: batches of another get an error, and so do all
+/// of them without an id.
+fn check_producers(
+    transaction: Option<&ProduceTransaction>,
+    batches: &mut [Result<CheckedBatch, ProduceError>],
+) -> Option<ProducerKey> {
+    let mut producer = None;
+    for place in batches {
+        let Some(batch) = place.as_ref().ok().filter(|batch| batch.is_transactional()) else { continue };
+        let stated = batch.producer();
+        if transaction.is_none() {
+            *place = Err(ProduceError::NoTransactionalId);
+        } else if *producer.get_or_insert(stated) != stated {
+            *place = Err(TransactionError::InvalidProducerIdMapping.into());
+        }
+    }
+    producer.filter(|_| transaction.is_some())
+}
+
+/// From version 2 on, each transaction has an epoch of its own, so that its first batch in a
+/// partition has the first sequence. Another one has overtaken it, and comes again after it.
+fn check_first_sequence(version: TransactionVersion, header: &BatchHeader) -> Result<(), ProduceError> {
+    let (producer, expected, got) = (header.producer_id, Sequence(0), header.base_sequence);
+    if version.bumps_epochs() && got != expected {
+        return Err(ProduceError::OutOfOrderSequence { producer, expected, got });
+    }
+    Ok(())
+}
+
 impl Session {
     /// Verifies the transactional batches of a request, all of them with one question to the
     /// coordinator. A batch that may not be appended gets its error. Later requests of the same
@@ -64,28 +95,12 @@ impl Session {
         batches: &mut [Result<CheckedBatch, ProduceError>],
         wait_max: Option<Duration>,
     ) {
-        let is_in_transaction =
-            |batch: &Result<CheckedBatch, ProduceError>| batch.as_ref().is_ok_and(CheckedBatch::is_transactional);
-        if !batches.iter().any(is_in_transaction) {
+        let Some(producer) = check_producers(transaction, batches) else { return };
+        let Some(transaction) = transaction else { return };
+        let unconfirmed = self.begin_verifications(transaction.version, batches).await;
+        if unconfirmed.is_empty() {
             return;
         }
-        let Some(transaction) = transaction else {
-            for batch in batches.iter_mut().filter(|batch| is_in_transaction(batch)) {
-                *batch = Err(ProduceError::NoTransactionalId);
-            }
-            return;
-        };
-        let mut unconfirmed = self.begin_verifications(batches).await;
-        let Some(first) = unconfirmed.first().and_then(|first| batches[first.place].as_ref().ok()) else { return };
-        let producer = first.producer();
-        // A transactional id has one producer.
-        unconfirmed.retain(|Unconfirmed { place, .. }| {
-            let is_same = batches[*place].as_ref().is_ok_and(|batch| batch.producer() == producer);
-            if !is_same {
-                batches[*place] = Err(TransactionError::InvalidProducerIdMapping.into());
-            }
-            is_same
-        });
         let partitions = unconfirmed.iter().filter_map(|unconfirmed| batches[unconfirmed.place].as_ref().ok());
         let partitions: Vec<TopicPartition> = partitions.map(CheckedBatch::partition).collect();
         let confirmed = self.confirm(transaction, producer, partitions, wait_max).await;
@@ -99,7 +114,11 @@ impl Session {
     }
 
     /// Asks the logs of the partitions which batches begin a transaction there.
-    async fn begin_verifications(&self, batches: &mut [Result<CheckedBatch, ProduceError>]) -> Vec<Unconfirmed> {
+    async fn begin_verifications(
+        &self,
+        version: TransactionVersion,
+        batches: &mut [Result<CheckedBatch, ProduceError>],
+    ) -> Vec<Unconfirmed> {
         let (mut places, mut questions) = (Vec::new(), Vec::new());
         for (place, batch) in batches.iter().enumerate() {
             let Some(batch) = batch.as_ref().ok().filter(|batch| batch.is_transactional()) else { continue };
@@ -110,14 +129,14 @@ impl Session {
         let answers = self.broker.engine.start_verification(questions).await.wait().await;
         let mut unconfirmed = Vec::new();
         for (place, answer) in places.into_iter().zip(answers) {
+            let Ok(CheckedBatch { append, topic, .. }) = &batches[place] else { continue };
             match answer {
                 Ok(Verification::NotNeeded) => {}
-                Ok(Verification::Needed(guard)) => unconfirmed.push(Unconfirmed { place, guard }),
-                Err(error) => {
-                    if let Ok(CheckedBatch { append, topic, .. }) = &batches[place] {
-                        batches[place] = Err(refusal(error, topic.clone(), append.id.partition));
-                    }
-                }
+                Ok(Verification::Needed(guard)) => match check_first_sequence(version, &append.header) {
+                    Ok(()) => unconfirmed.push(Unconfirmed { place, guard }),
+                    Err(error) => batches[place] = Err(error),
+                },
+                Err(error) => batches[place] = Err(refusal(error, topic.clone(), append.id.partition)),
             }
         }
         unconfirmed

@@ -300,7 +300,8 @@ fn rejections() -> Vec<Sample> {
 /// Errors of transactions that have another code than the sample of their variant.
 fn of_transactions_beside_their_samples() -> Vec<Sample> {
     let early = ProduceError::InvalidTransaction(TransactionRejection::EarlierOpen { producer_id: ProducerId(7) });
-    let unverified = ProduceError::Transaction(TransactionError::CoordinatorNotAvailable);
+    let unconfirmed = ProduceError::Transaction(TransactionError::CoordinatorNotAvailable);
+    let unverified = ProduceError::InvalidTransaction(TransactionRejection::Unverified { producer_id: ProducerId(7) });
     let sample =
         |name, error: &ProduceError| Sample { name, code: code(error), text: error.to_string(), kind: error.kind() };
     let id = |name, error: TransactionalIdError| Sample {
@@ -311,7 +312,8 @@ fn of_transactions_beside_their_samples() -> Vec<Sample> {
     };
     vec![
         sample("early batch", &early),
-        sample("unverified for lack of a coordinator", &unverified),
+        sample("unverified for lack of a coordinator", &unconfirmed),
+        sample("unverified", &unverified),
         id("empty transactional id", TransactionalIdError::Empty),
         id("long transactional id", TransactionalIdError::TooLong { length: 40_000 }),
     ]
@@ -365,6 +367,8 @@ fn transactions() -> Vec<Sample> {
             MarkerError::InvalidProducerEpoch { producer, current, got };
         MarkerError::FencedCoordinator { .. } => "marker of an old coordinator",
             MarkerError::FencedCoordinator { current: 2, got: 1 };
+        MarkerError::UnknownCoordinatorEpoch { .. } => "marker of a coordinator to come",
+            MarkerError::UnknownCoordinatorEpoch { got: 2, newest: 1 };
         MarkerError::TimedOut => "marker not stored in time", MarkerError::TimedOut;
         MarkerError::Storage(_) => "log full", StorageError::Full.into();
         MarkerError::Group(_) => "marker to a group coordinator", MarkerError::Group(GroupError::CoordinatorLoadInProgress);

@@ -122,8 +122,9 @@ impl Partition {
         core.lead(begun);
         self.frames.push(Frame::EpochStart(begun));
         core.check_invariants();
-        let (verifications, waiting) = (Verifications::default(), Vec::new());
         let term = self.last_term;
+        let leadership = u64::try_from(term.epoch.0).expect("epochs are positive");
+        let (verifications, waiting) = (Verifications::of_leadership(leadership), Vec::new());
         let aborted = core.unindexed_aborted().clone();
         self.leader = Some(Leader { broker, term, core, aborted, verifications, batches, waiting, is_syncing: false });
         term
@@ -205,9 +206,6 @@ impl Partition {
             }
             None => {
                 leader.core.commit_append(&batch.header, base_offset, now);
-                if batch.header.attributes.is_transactional() {
-                    leader.verifications.on_begun(batch.header.producer_id);
-                }
             }
         }
         let batch = batch.placed(base_offset, leader.term.epoch);
@@ -257,10 +255,10 @@ impl Leader {
     ///
     /// # Errors
     /// [`AppendRejection`] says why the batch must not be appended.
-    pub fn begin_verification(&mut self, batch: &Batch) -> Result<Option<VerificationGuard>, AppendRejection> {
+    pub fn begin_verification(&self, batch: &Batch) -> Result<Option<VerificationGuard>, AppendRejection> {
         Ok(match self.core.prepare_verification(None, &batch.header)? {
             VerificationDecision::NotNeeded => None,
-            VerificationDecision::Needed => Some(self.verifications.begin(batch.producer())),
+            VerificationDecision::Needed => Some(self.verifications.guard(batch.producer())),
         })
     }
 

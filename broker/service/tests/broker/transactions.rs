@@ -182,6 +182,35 @@ async fn a_later_batch_of_an_open_transaction_needs_no_coordinator() {
 }
 
 #[tokio::test]
+async fn no_later_batch_begins_the_transaction_of_a_partition_in_version_2() {
+    let rig = Rig::start(TransactionVersion::V2).await;
+    let overtaken = rig.produce(0, 1, "b").await;
+    let (expected, got) = (rustmq_model::Sequence(0), rustmq_model::Sequence(1));
+    assert_eq!(overtaken, Err(ProduceError::OutOfOrderSequence { producer: rig.producer.id, expected, got }));
+    rig.produce(0, 0, "a").await.unwrap();
+    rig.produce(0, 1, "b").await.unwrap();
+    rig.broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_has_the_batches_of_one_producer() {
+    let rig = Rig::start(TransactionVersion::V2).await;
+    let invented = ProducerKey { id: ProducerId(rig.producer.id.0 + 1), epoch: ProducerEpoch(i16::MAX) };
+    let partition = |partition, producer| ProducePartition {
+        topic: named(TOPIC),
+        partition: PartitionId(partition),
+        records: batch(producer, 0, "a"),
+    };
+    let partitions = vec![partition(0, rig.producer), partition(1, invented)];
+    let transaction = Some(ProduceTransaction { id: id(), version: rig.version });
+    let request = Produce { acks: Acks::All, transaction, partitions };
+    let results = rig.broker.session.with_timeout(PATIENCE).produce(request).await.wait().await;
+    assert!(results[0].is_ok(), "{results:?}");
+    assert_eq!(results[1], Err(TransactionError::InvalidProducerIdMapping.into()));
+    rig.broker.stop().await;
+}
+
+#[tokio::test]
 async fn partitions_are_added_all_or_none() {
     let rig = Rig::start(TransactionVersion::V0).await;
     let results = rig.add(&[(TOPIC, 0), ("absent", 0), (TOPIC, 9), ("__transaction_state", 0)]).await;
@@ -249,6 +278,10 @@ async fn an_operator_ends_a_transaction_that_hangs() {
     let stale = TransactionMarker { coordinator_epoch: -1, ..marker };
     let results = rig.broker.session.write_markers(stale, &partitions[..1]).await;
     assert_eq!(results, [Err(MarkerError::FencedCoordinator { current: 0, got: -1 })]);
+    // Such a marker would fence the real ones of the producer for good.
+    let invented = TransactionMarker { coordinator_epoch: i32::MAX, ..marker };
+    let results = rig.broker.session.write_markers(invented, &partitions[..1]).await;
+    assert_eq!(results, [Err(MarkerError::UnknownCoordinatorEpoch { got: i32::MAX, newest: 0 })]);
     rig.broker.stop().await;
 }
 

@@ -2,92 +2,69 @@
 //! only after the transaction coordinator has confirmed that the transaction has this partition.
 //! Otherwise a batch that comes late, after the marker, would begin a transaction that nobody ends.
 //!
-//! The leader begins a verification, asks the coordinator, and appends with the guard that the
-//! verification gave. A marker that comes in between makes the guard void. Guards live in memory
-//! alone: after a restart or a new leadership, clients send their batches again.
-
-use std::collections::BTreeMap;
+//! The leader takes a guard, asks the coordinator, and appends with the guard. A marker that comes
+//! in between makes it void, and the client sends the batch again. From version 2 on a marker
+//! raises the producer's epoch, so that the log refuses the late batch, and the guard of the next
+//! epoch holds. A guard is a count of markers and takes no memory: whoever asks for guards that the
+//! coordinator does not confirm disturbs nobody.
 
 use rustmq_model::{ProducerId, ProducerKey, TransactionMarker};
 
-/// The most producers of a partition that are being verified. Beyond it the oldest guard is void,
-/// and its client sends the batch again.
-const GUARDS_MAX: usize = 10_000;
+/// Producers share the counts, which bounds their memory. A marker of another producer may void a
+/// guard.
+const COUNTS: usize = 256;
 
-/// Shows that a verification began, and that no marker has come since. Batches of one producer
-/// that are verified at the same time have the same guard.
+/// Shows that no marker has come since it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerificationGuard {
     producer: ProducerKey,
-    number: u64,
+    leadership: u64,
+    markers: u64,
 }
 
-/// The verifications that are under way in one partition.
+/// The markers that make guards void, in one partition.
 #[derive(Clone, Debug, Default)]
 pub struct Verifications {
-    by_producer: BTreeMap<ProducerId, VerificationGuard>,
-    /// The oldest has the lowest number.
-    by_number: BTreeMap<u64, ProducerId>,
-    next: u64,
+    /// Counts the times at which all guards became void.
+    leadership: u64,
+    /// None before the first marker that counts.
+    markers: Option<Box<[u64; COUNTS]>>,
 }
 
 impl Verifications {
-    /// Begins a verification, or joins the one that is under way for the same producer and epoch.
-    pub fn begin(&mut self, producer: ProducerKey) -> VerificationGuard {
-        let under_way = self.by_producer.get(&producer.id).copied();
-        if let Some(guard) = under_way.filter(|guard| guard.producer == producer) {
-            return guard;
-        }
-        let guard = VerificationGuard { producer, number: self.next };
-        self.next += 1;
-        if under_way.is_some_and(|guard| guard.producer.epoch > producer.epoch) {
-            // The later epoch goes on; this guard was void from the beginning.
-            return guard;
-        }
-        self.end(producer.id);
-        if self.by_producer.len() >= GUARDS_MAX
-            && let Some((_, oldest)) = self.by_number.pop_first()
-        {
-            self.by_producer.remove(&oldest);
-        }
-        self.by_producer.insert(producer.id, guard);
-        self.by_number.insert(guard.number, producer.id);
-        guard
+    /// Those of a leadership. Guards of other leaderships are void.
+    #[must_use]
+    pub const fn of_leadership(leadership: u64) -> Self {
+        Self { leadership, markers: None }
+    }
+
+    #[must_use]
+    pub fn guard(&self, producer: ProducerKey) -> VerificationGuard {
+        let markers = self.markers.as_ref().map_or(0, |markers| markers[place(producer.id)]);
+        VerificationGuard { producer, leadership: self.leadership, markers }
     }
 
     /// Whether the guard was given to this producer, and is not void.
     #[must_use]
     pub fn admits(&self, guard: VerificationGuard, producer: ProducerKey) -> bool {
-        guard.producer == producer && self.by_producer.get(&producer.id) == Some(&guard)
+        guard == self.guard(producer)
     }
 
-    /// The producer's transaction has begun: its next batches need no guard.
-    pub fn on_begun(&mut self, producer: ProducerId) {
-        self.end(producer);
-    }
-
-    /// A marker makes the guards of its producer void. In version 2 the marker has the epoch of the
-    /// producer's next transaction, and ends one of an earlier epoch: the guard of the next one
-    /// stays.
     pub fn on_marker(&mut self, marker: &TransactionMarker) {
-        let is_next =
-            |guard: &VerificationGuard| marker.version.bumps_epochs() && guard.producer.epoch >= marker.producer.epoch;
-        if !self.by_producer.get(&marker.producer.id).is_some_and(is_next) {
-            self.end(marker.producer.id);
+        if !marker.version.bumps_epochs() {
+            self.markers.get_or_insert_with(|| Box::new([0; COUNTS]))[place(marker.producer.id)] += 1;
         }
     }
 
-    /// The log has another leadership, or was cut.
-    pub(crate) fn clear(&mut self) {
-        self.by_producer.clear();
-        self.by_number.clear();
+    /// The log has another leadership, was cut, or does not remember the epoch of a marker.
+    pub(crate) const fn clear(&mut self) {
+        self.leadership += 1;
     }
+}
 
-    fn end(&mut self, producer: ProducerId) {
-        if let Some(guard) = self.by_producer.remove(&producer) {
-            self.by_number.remove(&guard.number);
-        }
-    }
+/// Ids are given out in sequence, and so spread over the counts.
+fn place(producer: ProducerId) -> usize {
+    usize::try_from(producer.0.rem_euclid(COUNTS as i64)).expect("a place is below the number of counts")
 }
 
 #[cfg(test)]
@@ -106,63 +83,33 @@ mod tests {
 
     #[test]
     fn a_guard_admits_its_own_producer_and_epoch() {
-        let mut verifications = Verifications::default();
-        let guard = verifications.begin(producer(7, 1));
+        let verifications = Verifications::default();
+        let guard = verifications.guard(producer(7, 1));
         assert!(verifications.admits(guard, producer(7, 1)));
         assert!(!verifications.admits(guard, producer(7, 2)));
         assert!(!verifications.admits(guard, producer(8, 1)));
-        assert_eq!(verifications.begin(producer(7, 1)), guard, "batches of one producer share a guard");
     }
 
     #[test]
-    fn a_later_epoch_replaces_the_guard_of_an_earlier_one() {
-        let mut verifications = Verifications::default();
-        let earlier = verifications.begin(producer(7, 1));
-        let later = verifications.begin(producer(7, 2));
-        assert!(!verifications.admits(earlier, producer(7, 1)));
-        let late = verifications.begin(producer(7, 1));
-        assert!(!verifications.admits(late, producer(7, 1)));
-        assert!(verifications.admits(later, producer(7, 2)));
-    }
-
-    #[test]
-    fn a_marker_makes_guards_void_but_that_of_the_next_epoch() {
+    fn a_marker_makes_guards_void_unless_it_raises_the_epoch() {
         use TransactionVersion::{V0, V1, V2};
-        let check = |guard_epoch, marker_epoch, version, stays| {
+        for (version, stays) in [(V0, false), (V1, false), (V2, true)] {
             let mut verifications = Verifications::default();
-            let guard = verifications.begin(producer(7, guard_epoch));
-            verifications.on_marker(&marker(producer(8, marker_epoch), version));
-            assert!(verifications.admits(guard, producer(7, guard_epoch)), "it is another producer's marker");
-            verifications.on_marker(&marker(producer(7, marker_epoch), version));
-            assert_eq!(verifications.admits(guard, producer(7, guard_epoch)), stays, "{guard_epoch} {version:?}");
-        };
-        check(3, 3, V0, false);
-        check(3, 3, V1, false);
-        check(3, 3, V2, true);
-        check(2, 3, V2, false);
-        check(4, 3, V0, false);
+            let guard = verifications.guard(producer(7, 3));
+            verifications.on_marker(&marker(producer(8, 3), version));
+            assert!(verifications.admits(guard, producer(7, 3)), "it is another producer's marker");
+            verifications.on_marker(&marker(producer(7, 3), version));
+            assert_eq!(verifications.admits(guard, producer(7, 3)), stays, "{version:?}");
+            assert!(verifications.admits(verifications.guard(producer(7, 3)), producer(7, 3)));
+        }
     }
 
     #[test]
-    fn a_guard_is_void_once_the_transaction_has_begun_or_the_leadership_has_ended() {
+    fn another_leadership_makes_all_guards_void() {
         let mut verifications = Verifications::default();
-        let guard = verifications.begin(producer(7, 1));
-        verifications.on_begun(ProducerId(7));
-        assert!(!verifications.admits(guard, producer(7, 1)));
-        let guard = verifications.begin(producer(7, 1));
+        let guard = verifications.guard(producer(7, 1));
         verifications.clear();
         assert!(!verifications.admits(guard, producer(7, 1)));
-        assert_ne!(verifications.begin(producer(7, 1)), guard);
-    }
-
-    #[test]
-    fn the_oldest_guard_makes_room_for_a_new_one() {
-        let mut verifications = Verifications::default();
-        let count = i64::try_from(GUARDS_MAX).expect("the bound is small");
-        let guards: Vec<_> = (0..=count).map(|id| verifications.begin(producer(id, 0))).collect();
-        assert!(!verifications.admits(guards[0], producer(0, 0)));
-        assert!(verifications.admits(guards[1], producer(1, 0)));
-        assert!(verifications.admits(guards[GUARDS_MAX], producer(count, 0)));
-        assert_eq!((verifications.by_producer.len(), verifications.by_number.len()), (GUARDS_MAX, GUARDS_MAX));
+        assert!(verifications.admits(verifications.guard(producer(7, 1)), producer(7, 1)));
     }
 }

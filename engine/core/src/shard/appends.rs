@@ -124,15 +124,15 @@ fn stage_batch<M: super::host::ReaderMemory>(
         AppendSource::Marker(marker) => {
             let trace = partition.log.commit_marker(header, marker.into(), base_offset, now.wall);
             partition.verifications.on_marker(marker);
+            if partition.log.producers().find(marker.producer.id).is_none() {
+                partition.verifications.clear();
+            }
             trace.aborted().into_iter().for_each(|aborted| partition.on_aborted(aborted));
             let payload = [&batch[..], &marker_field(&trace)].concat();
             room.put_batch(partition, &payload, header, base_offset, now.wall);
         }
         AppendSource::Client(_) | AppendSource::Coordinator => {
             partition.log.commit_append(header, base_offset, now.wall);
-            if header.attributes.is_transactional() {
-                partition.verifications.on_begun(header.producer_id);
-            }
             room.put_batch(partition, batch, header, base_offset, now.wall);
         }
     }
@@ -164,15 +164,15 @@ fn prepare(
     partition.log.prepare_append(leader_epoch, header, admission)
 }
 
-/// Says whether the coordinator must confirm the batch's transaction, and begins its verification.
-pub(super) fn verify(verify: &Verify, partitions: &mut Partitions) -> Result<Verification, AppendError> {
+/// Says whether the coordinator must confirm the batch's transaction, and gives the guard.
+pub(super) fn verify(verify: &Verify, partitions: &Partitions) -> Result<Verification, AppendError> {
     let Verify { id, leader_epoch, header } = verify;
-    let partition = partitions.key(*id).and_then(|key| partitions.at_mut(key)).ok_or(AppendError::UnknownPartition)?;
+    let partition = partitions.find(*id).ok_or(AppendError::UnknownPartition)?;
     match partition.log.prepare_verification(*leader_epoch, header).map_err(refusal)? {
         VerificationDecision::NotNeeded => Ok(Verification::NotNeeded),
         VerificationDecision::Needed => {
             let producer = ProducerKey { id: header.producer_id, epoch: header.producer_epoch };
-            Ok(Verification::Needed(partition.verifications.begin(producer)))
+            Ok(Verification::Needed(partition.verifications.guard(producer)))
         }
     }
 }

@@ -169,7 +169,7 @@ impl<H: Host> Shard<H> {
                 self.actions.push(Action::AnswerConfigure { reply });
             }
             Job::Verify { batches, reply } => {
-                let results = batches.iter().map(|batch| appends::verify(batch, &mut self.partitions)).collect();
+                let results = batches.iter().map(|batch| appends::verify(batch, &self.partitions)).collect();
                 self.actions.push(Action::AnswerVerify { reply, results });
             }
             Job::DescribeProducers { id, reply } => {

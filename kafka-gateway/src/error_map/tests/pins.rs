@@ -89,6 +89,11 @@ pub const PINS: &[Pin] = &[
     pin("no transaction coordinator", 15, "the coordinator cannot serve the transactional id now; try again"),
     pin("unverified for lack of a coordinator", 19, "the coordinator cannot serve the transactional id now; try again"),
     pin(
+        "unverified",
+        19,
+        "The batch does not fit its producer's transaction: the coordinator has not confirmed that the transaction of producer 7 has this partition.",
+    ),
+    pin(
         "internal topic in a transaction",
         29,
         "Topic 'orders' belongs to the broker itself: clients cannot change what is in it.",
@@ -101,6 +106,11 @@ pub const PINS: &[Pin] = &[
         "marker in an internal topic",
         17,
         "Topic 'orders' belongs to the broker itself: no transaction has its partitions.",
+    ),
+    pin(
+        "marker of a coordinator to come",
+        75,
+        "No transaction coordinator has had epoch 2: the newest one that is known has 1.",
     ),
     pin("marker not stored in time", 7, "Storing the marker took too long."),
     pin("marker to a group coordinator", 6, "the coordinator is loading its groups; try again"),
