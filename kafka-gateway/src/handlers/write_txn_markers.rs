@@ -38,12 +38,14 @@ async fn write(session: &Session, marker: WritableTxnMarker, version: i16) -> Wr
     let stated = if version >= VERSIONS_FROM { marker.transaction_version } else { 0 };
     let producer = ProducerKey { id: ProducerId(producer_id), epoch: ProducerEpoch(producer_epoch) };
     let is_producer = producer_id >= 0 && producer_epoch >= 0;
+    let version = TransactionVersion::from_number(i16::from(stated)).filter(|_| is_producer);
+    let unwritten = if version.is_some() { error_map::UNKNOWN_TOPIC_OR_PARTITION } else { error_map::INVALID_REQUEST };
     let mut codes = Codes::new();
     for WritableTxnMarkerTopic { name, partition_indexes } in &topics {
         let of_topic = codes.entry(name.clone()).or_default();
-        of_topic.extend(partition_indexes.iter().map(|index| (*index, error_map::INVALID_REQUEST)));
+        of_topic.extend(partition_indexes.iter().map(|index| (*index, unwritten)));
     }
-    if let Some(version) = TransactionVersion::from_number(i16::from(stated)).filter(|_| is_producer) {
+    if let Some(version) = version {
         let end = if transaction_result { TransactionEnd::Commit } else { TransactionEnd::Abort };
         let marker = TransactionMarker { producer, end, coordinator_epoch: marker.coordinator_epoch, version };
         write_in_pieces(session, marker, &mut codes).await;
@@ -63,21 +65,23 @@ async fn write(session: &Session, marker: WritableTxnMarker, version: i16) -> Wr
 /// Writes the marker once in each partition, however often the request names it, and a bounded
 /// number of partitions at a time. No topic has an illegal name.
 async fn write_in_pieces(session: &Session, marker: TransactionMarker, codes: &mut Codes) {
-    let mut places = codes.iter_mut().flat_map(|(topic, of_topic)| {
-        let topic = TopicName::new(topic).ok();
-        of_topic.iter_mut().filter_map(move |(index, code)| {
-            *code = error_map::UNKNOWN_TOPIC_OR_PARTITION;
-            Some((TopicPartition { topic: topic.clone()?, partition: PartitionId(*index) }, code))
-        })
-    });
-    loop {
-        let (partitions, codes): (Vec<_>, Vec<&mut i16>) = places.by_ref().take(PIECE).unzip();
-        if partitions.is_empty() {
-            return;
+    let mut piece = Vec::new();
+    for (topic, of_topic) in codes {
+        let Ok(topic) = TopicName::new(topic) else { continue };
+        for (index, code) in of_topic {
+            piece.push((TopicPartition { topic: topic.clone(), partition: PartitionId(*index) }, code));
+            if piece.len() == PIECE {
+                write_piece(session, marker, std::mem::take(&mut piece)).await;
+            }
         }
-        let results = session.write_markers(marker, &partitions).await;
-        for (code, result) in codes.into_iter().zip(results) {
-            *code = error_map::outcome(&result);
-        }
+    }
+    write_piece(session, marker, piece).await;
+}
+
+async fn write_piece(session: &Session, marker: TransactionMarker, piece: Vec<(TopicPartition, &mut i16)>) {
+    let (partitions, codes): (Vec<_>, Vec<_>) = piece.into_iter().unzip();
+    let results = session.write_markers(marker, &partitions).await;
+    for (code, result) in codes.into_iter().zip(results) {
+        *code = error_map::outcome(&result);
     }
 }

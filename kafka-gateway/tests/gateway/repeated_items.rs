@@ -4,17 +4,22 @@ use crate::fixture::GatewayFixture;
 use rustmq_kafka_codec_messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rustmq_kafka_codec_messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use rustmq_kafka_codec_messages::describe_configs_request::DescribeConfigsResource;
+use rustmq_kafka_codec_messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use rustmq_kafka_codec_messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use rustmq_kafka_codec_messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use rustmq_kafka_codec_messages::{
     AlterConfigsRequest, CreateTopicsRequest, DescribeConfigsRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, ListConfigResourcesRequest, OffsetFetchRequest, incremental_alter_configs_request,
+    IncrementalAlterConfigsRequest, ListConfigResourcesRequest, ListOffsetsRequest, OffsetFetchRequest,
+    WriteTxnMarkersRequest, incremental_alter_configs_request,
 };
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const NONE: i16 = 0;
+const LATEST: i64 = -1;
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 const INVALID_REQUEST: i16 = 42;
 
@@ -120,6 +125,31 @@ async fn a_committed_offset_is_answered_once_for_each_group() {
     let found = client.ask(2, request).await;
     let partitions = found.topics.iter().flat_map(|topic| &topic.partitions).map(|one| one.partition_index);
     assert_eq!(partitions.collect::<Vec<_>>(), [1]);
+    fixture.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_is_written_once_in_each_partition() {
+    let fixture = GatewayFixture::open(|_| {}).await;
+    let mut client = fixture.client().await;
+    client.create_topic("marked", 1).await;
+    let topic = |indexes: Vec<i32>| WritableTxnMarkerTopic { name: text("marked"), partition_indexes: indexes };
+    let beyond_one_piece = (1..600).chain([0]).collect();
+    let topics = vec![topic(vec![0, 0, 9]), topic(vec![0]), topic(beyond_one_piece)];
+    let marker = WritableTxnMarker { producer_id: 7, topics, ..WritableTxnMarker::default() };
+    let answer = client.ask(1, WriteTxnMarkersRequest { markers: vec![marker] }).await;
+    let codes = answer.markers[0].topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|partition| (partition.partition_index, partition.error_code)).collect::<Vec<_>>()
+    });
+    let codes: Vec<_> = codes.collect();
+    let absent = |index| (index, UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(codes[..2], [vec![(0, NONE), (0, NONE), absent(9)], vec![(0, NONE)]]);
+    assert_eq!(codes[2], (1..600).map(absent).chain([(0, NONE)]).collect::<Vec<_>>());
+    let partition = ListOffsetsPartition { timestamp: LATEST, ..ListOffsetsPartition::default() };
+    let topic = ListOffsetsTopic { name: text("marked"), partitions: vec![partition] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
+    assert_eq!(client.ask(7, request).await.topics[0].partitions[0].offset, 1);
     fixture.close().await;
 }
 
