@@ -280,7 +280,6 @@ impl Server {
             command.arg("--config").arg(config);
         }
         command.env("RUSTMQ_NETWORK_KAFKA_ADVERTISED", format!("127.0.0.1:{}", self.ports.advertised));
-        command.env("RUSTMQ_NETWORK_KAFKA_PREVIEW", "true");
         for (key, value) in &self.settings.kafka {
             command.env(format!("RUSTMQ_{}", key.to_uppercase().replace('.', "_")), value);
         }

@@ -1,5 +1,5 @@
 //! Kafka's own tools around transactions and the new groups: the copier that its system tests use,
-//! `kafka-transactions`, and the consumers of the command line.
+//! `kafka-transactions`, `kafka-features`, and the consumers of the command line.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{End, Isolation, Produce};
@@ -11,10 +11,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
+const FEATURES: &str = "org.apache.kafka.tools.FeatureCommand";
 const SOON: Duration = Duration::from_secs(120);
 
 fn run(class: &str, arguments: &[&str]) -> String {
-    let bootstrap = shared().bootstrap();
+    run_at(shared(), class, arguments)
+}
+
+fn run_at(server: &Server, class: &str, arguments: &[&str]) -> String {
+    let bootstrap = server.bootstrap();
     let all: Vec<&str> = ["--bootstrap-server", &bootstrap].into_iter().chain(arguments.iter().copied()).collect();
     tool::run(class, &all).unwrap()
 }
@@ -189,4 +194,45 @@ fn console_and_verifiable_consumers_read_committed_records_by_the_new_protocol()
         ],
     );
     assert!(verified.contains("offsets_committed") && !verified.contains(r#""success":false"#), "{verified}");
+}
+
+/// The finalized level of a feature, as the tool says it.
+fn level(server: &Server, feature: &str) -> String {
+    let described = run_at(server, FEATURES, &["describe"]);
+    let row = described.lines().find(|line| line.contains(&format!("Feature: {feature}")));
+    let row = row.unwrap_or_else(|| panic!("{described}"));
+    let level = row.split("FinalizedVersionLevel: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    level.unwrap_or_else(|| panic!("{row}")).to_owned()
+}
+
+#[test]
+fn kafka_features_changes_the_version_of_transactions_while_one_is_open() {
+    let server = Server::start(Settings::default()).unwrap();
+    let mut client = open(ClientKind::Java, &server.bootstrap()).unwrap();
+    client.create_topic("featured", 1, &[]).unwrap();
+    assert_eq!(level(&server, "transaction.version"), "2");
+    assert_eq!(level(&server, "group.version"), "1");
+    let mut number = 0;
+    for (command, version) in [("downgrade", "0"), ("upgrade", "2")] {
+        // librdkafka has the first version alone, which goes on whatever is finalized. The Java
+        // client takes the version that is finalized as it begins.
+        let transact = |kind: ClientKind, through: &dyn Fn()| {
+            let name = format!("{}-{command}", kind.name());
+            let mut producer = open(kind, &server.bootstrap()).unwrap();
+            producer.init_transactions(&name, None).unwrap();
+            producer.begin_transaction().unwrap();
+            producer.send("featured", &drafts("before", 1)).unwrap();
+            through();
+            producer.send("featured", &drafts("after", 1)).unwrap();
+            producer.end_transaction(End::Commit).unwrap_or_else(|e| panic!("{name}: {e}"));
+        };
+        transact(ClientKind::Rdkafka, &|| {
+            run_at(&server, FEATURES, &[command, "--feature", &format!("transaction.version={version}")]);
+            assert!(server.knows(|| level(&server, "transaction.version") == version), "{command}");
+        });
+        transact(ClientKind::Java, &|| {});
+        number += 4;
+        let read = client.consume_isolated(Isolation::ReadCommitted, &[("featured", 0)], number, 30_000).unwrap();
+        assert_eq!(read.len(), number, "{command}");
+    }
 }

@@ -11,7 +11,6 @@ use rustmq_broker_service::{Session, SupportedFeature};
 use rustmq_kafka_codec_messages::{ApiKey, RequestHeader};
 
 use crate::call::{Call, CallError, Handling, Peer, RequestBody};
-use crate::config::GatewaySettings;
 use crate::handlers;
 use crate::shared::Shared;
 
@@ -96,29 +95,12 @@ pub static APIS: &[Api] = apis! {
     DescribeTopicPartitions 0 - 0 describe_topic_partitions,
 };
 
-/// APIs with a handler whose other parts are missing: clients are offered them in a preview alone.
-const PREVIEWED: [ApiKey; 10] = [
-    ApiKey::AddPartitionsToTxn,
-    ApiKey::AddOffsetsToTxn,
-    ApiKey::EndTxn,
-    ApiKey::WriteTxnMarkers,
-    ApiKey::TxnOffsetCommit,
-    ApiKey::ConsumerGroupHeartbeat,
-    ApiKey::ConsumerGroupDescribe,
-    ApiKey::DescribeProducers,
-    ApiKey::DescribeTransactions,
-    ApiKey::ListTransactions,
+/// The features of the cluster, by name. A level is here once each API that it concerns is served
+/// in the versions that clients use on that level.
+pub static FEATURES: &[SupportedFeature] = &[
+    SupportedFeature { name: "group.version", levels: 0..=1 },
+    SupportedFeature { name: "transaction.version", levels: 0..=2 },
 ];
-
-/// The APIs that clients are offered, by key.
-pub fn offered(settings: &GatewaySettings) -> impl Iterator<Item = &'static Api> {
-    let preview = settings.preview;
-    APIS.iter().filter(move |api| preview || !PREVIEWED.contains(&api.key))
-}
-
-/// The features that clients are offered in a preview, by name. A level is here once each API that
-/// it concerns is served in the versions that clients use on that level.
-pub static FEATURES: &[SupportedFeature] = &[SupportedFeature { name: "group.version", levels: 0..=1 }];
 
 /// Reads a frame's header and finds its API.
 ///
@@ -135,9 +117,6 @@ pub fn read_call(
     let known = ApiKey::try_from(key).map_err(|_| CallError::UnknownKey { key })?;
     let found = APIS.binary_search_by_key(&known, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
     let api = &APIS[found];
-    if !shared.config.settings.preview && PREVIEWED.contains(&known) {
-        return Err(CallError::UnknownKey { key });
-    }
     let is_served = (api.version_min..=api.version_max).contains(&version);
     if !is_served && known != ApiKey::ApiVersions {
         // As in Kafka.

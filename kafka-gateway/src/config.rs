@@ -35,10 +35,6 @@ settings! {
             on restart
         )]
         pub connections_max: usize,
-        /// Whether clients are offered what is not complete yet: transactions and the consumer
-        /// protocol of KIP-848. For trying them out.
-        #[setting("network.kafka_preview", Flag, default "false", on restart)]
-        pub preview: bool,
     }
 }
 

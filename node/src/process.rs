@@ -331,7 +331,7 @@ fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) ->
         data_dir: config.process.data_dir.clone(),
         kafka: kafka_names::static_configs(config, worked_out),
         limits: BrokerLimits::default(),
-        features: if config.gateway.preview { FEATURES } else { &[] },
+        features: FEATURES,
     }
 }
 

@@ -5,7 +5,7 @@ use rustmq_broker_service::ClusterFeatures;
 use rustmq_kafka_codec_messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use rustmq_kafka_codec_messages::{ApiVersionsRequest, ApiVersionsResponse};
 
-use crate::api::{self, Api};
+use crate::api::{APIS, Api};
 use crate::call::{Call, CallError, Handling, RequestBody};
 use crate::error_map;
 
@@ -21,7 +21,7 @@ const NO_NODE: i32 = -1;
 pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError> {
     if !call.is_served {
         // The versions of this API alone, with which the client can ask again (KIP-511).
-        let own = api::offered(&call.shared.config.settings).filter(|api| api.key == call.key).map(advertised);
+        let own = APIS.iter().filter(|api| api.key == call.key).map(advertised);
         let refusal = ApiVersionsResponse {
             error_code: error_map::UNSUPPORTED_VERSION,
             api_keys: own.collect(),
@@ -55,7 +55,7 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         max_version_level: level,
     });
     call.answer(&ApiVersionsResponse {
-        api_keys: api::offered(&call.shared.config.settings).map(advertised).collect(),
+        api_keys: APIS.iter().map(advertised).collect(),
         supported_features: supported.collect(),
         finalized_features: finalized.collect(),
         // Present without features, too: it makes a client forget removed ones.

@@ -14,8 +14,6 @@ use crate::words;
 
 /// The first version with many keys.
 const BATCHED_FROM: i16 = 4;
-/// The newest version that librdkafka uses (as of 2.12). Java clients since 2.4 use later ones.
-const LIBRDKAFKA_MAX: i16 = 2;
 /// Stands for no port.
 const NO_PORT: i32 = -1;
 const GROUP: i8 = 0;
@@ -65,12 +63,13 @@ fn coordinator(found: Found) -> Coordinator {
 async fn find(call: &Call, key_type: i8, key: &str) -> Found {
     let found = match key_type {
         GROUP => call.session.find_coordinator(&GroupId::new(key)).await,
-        TRANSACTION if !call.shared.config.settings.preview => return Err(refused_transactions(call.version())),
         TRANSACTION => {
             let id = TransactionalId::new(key).map_err(|error| ApiError::of(&error))?;
             call.session.find_transaction_coordinator(&id).await
         }
-        SHARE => return Err(unsupported("A coordinator of share groups")),
+        // The refusal is permanent: after COORDINATOR_NOT_AVAILABLE clients would repeat the
+        // request for ever.
+        SHARE => return Err(ApiError::of(&Unsupported { what: "A coordinator of share groups" })),
         _ => {
             let text = format_args!("There is no coordinator of type {key_type}.");
             return Err(ApiError::invalid_request(&text));
@@ -82,21 +81,4 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
         ApiError::new(error_map::COORDINATOR_NOT_AVAILABLE, &format_args!("Broker {id} is not known."))
     })?;
     Ok((id.0, endpoint))
-}
-
-/// A permanent refusal: after COORDINATOR_NOT_AVAILABLE clients would repeat the request for ever.
-fn unsupported(what: &'static str) -> ApiError {
-    ApiError::of(&Unsupported { what })
-}
-
-/// Makes a transactional producer fail at its start. Most clients fail after any code that is not
-/// retriable, and the Java client shows the text. librdkafka repeats the request until the timeout
-/// of its `init_transactions`, unless the code denies authorization: then it fails at once and
-/// shows the text.
-fn refused_transactions(version: i16) -> ApiError {
-    let refused = unsupported("A coordinator of transactions");
-    if version > LIBRDKAFKA_MAX {
-        return refused;
-    }
-    ApiError { code: error_map::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, ..refused }
 }

@@ -31,9 +31,6 @@ pub async fn handle(call: Call, body: RequestBody) -> Result<Handling, CallError
         Ok(id) => id,
         Err(error) => return call.answer(&refused(error_map::code(&error))),
     };
-    if !call.shared.config.settings.preview {
-        return call.answer(&refused(error_map::UNSUPPORTED_VERSION));
-    }
     let timeout_ms = request.transaction_timeout_ms;
     let wait = call.session.init_transactions(InitTransactions { id, timeout_ms, expected });
     Ok(call.answer_later(async move {

@@ -50,11 +50,7 @@ impl GatewayFixture {
         ];
         let options = InMemoryBrokerOptions::with_kafka(&[&kafka, more].concat());
         let rig = InMemoryBroker::start(InMemoryBrokerOptions { features: &FEATURES, ..options }).await;
-        let settings = GatewaySettings {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            preview: true,
-            ..GatewaySettings::default()
-        };
+        let settings = GatewaySettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..GatewaySettings::default() };
         let mut config = GatewayConfig::new(settings);
         adjust(&mut config);
         let gateway = Gateway::start(config, Arc::clone(&rig.broker)).unwrap();

@@ -10,7 +10,7 @@ pub(super) const ENTRIES: &[ConfigEntry] = &[
     config("group.coordinator.append.linger.ms", Int, "-1", Any, "").kept_only(),
     config("group.coordinator.background.threads", Int, "2", Any, "").kept_only(),
     config("group.coordinator.cached.buffer.max.bytes", Int, "1048588", AtLeast(524_288), "").dynamic().kept_only(),
-    config("group.coordinator.rebalance.protocols", List, "classic", Any, "The protocols by which groups can be joined.").kept_only(),
+    config("group.coordinator.rebalance.protocols", List, "classic,consumer", Any, "The protocols by which groups can be joined.").kept_only(),
     config("group.coordinator.threads", Int, "4", Any, "").kept_only(),
     config("group.initial.rebalance.delay.ms", Int, "3000", AtLeast(0), "How long an empty group waits for more members before its first rebalance."),
     config("group.max.session.timeout.ms", Int, "1800000", AtLeast(1), "The longest session timeout that a group's member may ask for."),
