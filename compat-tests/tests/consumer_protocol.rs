@@ -72,6 +72,25 @@ fn seen(members: &[Member]) -> usize {
 }
 
 #[test]
+fn classic_members_join_a_group_of_the_new_protocol() {
+    let topic = filled("mixed", 6, 5);
+    let group = unique("mixed-group");
+    let topics = [topic.as_str()];
+    let classic = Subscription::new(&group, &topics);
+    let new = classic.clone().protocol(DEFAULT);
+    let bootstrap = shared().bootstrap();
+    let mut members = vec![Member::join(ClientKind::Java, &bootstrap, &new).unwrap()];
+    poll_until(&mut members, SOON, |m| is_balanced(m, 6)).unwrap();
+    for kind in [ClientKind::Java, ClientKind::Confluent] {
+        members.push(Member::join(kind, &bootstrap, &classic).unwrap());
+    }
+    poll_until(&mut members, SOON, |m| is_balanced(m, 6) && m.iter().all(|m| m.assigned.len() == 2)).unwrap();
+    members.remove(0).leave().unwrap();
+    poll_until(&mut members, SOON, |m| is_balanced(m, 6)).unwrap();
+    members.into_iter().for_each(|member| member.leave().unwrap());
+}
+
+#[test]
 fn members_of_all_libraries_share_one_group_as_they_come_leave_and_die() {
     let topic = filled("shared", 10, 5);
     let group = unique("shared-group");

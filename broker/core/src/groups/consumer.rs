@@ -4,8 +4,8 @@
 //! Reading order: [`partitions`] (sets of partitions), [`member`] (one member, as the log keeps
 //! it), [`image`] (one group, as the log keeps it) and [`records`], [`reconcile`] (the steps of a
 //! member), [`topics`] (the topics of the cluster) and `patterns`, [`assignor`] and `target` (the
-//! target assignment), [`heartbeat`] (requests and answers), `draft` (the changes of one decision),
-//! `group` (queue, timeouts and decisions of one group).
+//! target assignment), [`heartbeat`] and `member_request` (requests and answers), `draft` (the
+//! changes of one decision), `group` (queue, timeouts and decisions of one group).
 
 pub mod assignor;
 mod deadlines;
@@ -15,6 +15,7 @@ mod group;
 pub mod heartbeat;
 pub mod image;
 pub mod member;
+mod member_request;
 pub mod partitions;
 mod patterns;
 pub mod reconcile;

@@ -85,6 +85,8 @@ struct Rig {
     trim: Option<Offset>,
     /// The tasks that have begun. Their results come late, in any order, or never.
     tasks: Vec<(TaskId, AssignmentTask)>,
+    /// The epochs of classic members of consumer groups.
+    epochs_of_classic: BTreeMap<MemberId, i32>,
     consumers: Consumers,
 }
 
@@ -141,6 +143,7 @@ impl Rig {
             log_producers: BTreeMap::new(),
             trim: None,
             tasks: Vec::new(),
+            epochs_of_classic: BTreeMap::new(),
             consumers: Consumers::default(),
         }
     }
@@ -224,7 +227,7 @@ impl Rig {
     fn sync(&mut self, argument: u8) {
         let (group, member) = self.pick(argument);
         let request = SyncRequest {
-            generation: self.generation(&group, argument),
+            generation: self.generation_of(&group, &member, argument),
             assignments: vec![(member.clone(), Bytes::from(vec![argument]))],
             group,
             member,
@@ -237,7 +240,7 @@ impl Rig {
 
     fn heartbeat(&mut self, argument: u8) {
         let (group, member) = self.pick(argument);
-        let generation = self.generation(&group, argument);
+        let generation = self.generation_of(&group, &member, argument);
         self.request(GroupRequest::Heartbeat(HeartbeatRequest { group, member, instance: None, generation }));
     }
 
@@ -316,6 +319,12 @@ impl Rig {
     fn generation(&self, group: &GroupId, argument: u8) -> i32 {
         let current = self.generations.get(group).copied().unwrap_or(0);
         if argument & 7 == 5 { current - 1 } else { current }
+    }
+
+    /// The epoch of a classic member in a consumer group, or the generation of a classic group.
+    fn generation_of(&self, group: &GroupId, member: &MemberId, argument: u8) -> i32 {
+        let epoch = self.epochs_of_classic.get(member).filter(|_| argument & 7 != 5).copied();
+        epoch.unwrap_or_else(|| self.generation(group, argument))
     }
 
     fn advance(&mut self, by: Duration) {
@@ -462,6 +471,11 @@ impl Rig {
             self.consumers.on_answer(reply.token, outcome);
         }
         if let ReplyOutcome::Join(Ok(joined)) = &reply.outcome {
+            // A classic member of a consumer group has an epoch of its own, and any id.
+            if joined.leader.is_empty() {
+                self.epochs_of_classic.insert(joined.member.clone(), joined.generation);
+                return;
+            }
             let group =
                 self.members.iter().find(|(_, member)| *member == joined.member).map(|(group, _)| group.clone());
             let group = group.expect("a member has an id that was made for it");

@@ -3,12 +3,15 @@
 //! Changes apply to the image at once, so that a later heartbeat of the same append sees those of
 //! an earlier one. The draft keeps the way back.
 
+mod classic;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::heartbeat::{ConsumerHeartbeat, ConsumerHeartbeatAnswer};
 use super::image::{Change, GroupImage, Undo};
 use super::member::{CurrentAssignment, LEFT_STATIC_EPOCH, MemberState, MemberSubscription};
+use super::member_request::MemberRequest;
 use super::partitions::{Assignment, OwnedPartitions};
 use super::reconcile::{Target, next_assignment};
 use super::records::{GroupEpoch, TargetEpoch};
@@ -17,12 +20,13 @@ use crate::coordinator::Now;
 use crate::groups::config::ConsumerGroupConfig;
 use crate::groups::error::GroupError;
 use crate::groups::identity::{InstanceId, MemberId};
+use crate::groups::request::ReplyOutcome;
 
-/// An accepted heartbeat that still needs its assignment, or that has its answer.
+/// A request whose member still needs its assignment, or that has its answer.
 #[derive(Debug)]
 pub(super) enum Accepted {
     Member,
-    Left(ConsumerHeartbeatAnswer),
+    Answered(ReplyOutcome),
 }
 
 #[derive(Debug)]
@@ -49,15 +53,26 @@ impl<'a> Draft<'a> {
         self.changes.push(change);
     }
 
-    /// Takes a heartbeat: finds or makes its member, and updates the member's data.
-    pub(super) fn accept(
+    /// Takes a request: finds or makes its member, and updates the member's data.
+    pub(super) fn accept(&mut self, request: &MemberRequest, config: &ConsumerGroupConfig) -> Accepted {
+        let accepted = match request {
+            MemberRequest::Heartbeat(request) if request.is_leave() => {
+                self.leave(request).map(|answer| Accepted::Answered(ReplyOutcome::ConsumerHeartbeat(Ok(answer))))
+            }
+            MemberRequest::Heartbeat(request) => self.accept_heartbeat(request, config).map(|()| Accepted::Member),
+            MemberRequest::Join(join) => self.accept_join(join, config).map(|()| Accepted::Member),
+            MemberRequest::Leave(request) => {
+                Ok(Accepted::Answered(ReplyOutcome::Leave(Ok(self.leave_classic(request)))))
+            }
+        };
+        accepted.unwrap_or_else(|error| Accepted::Answered(request.refused(error)))
+    }
+
+    fn accept_heartbeat(
         &mut self,
         request: &ConsumerHeartbeat,
         config: &ConsumerGroupConfig,
-    ) -> Result<Accepted, GroupError> {
-        if request.is_leave() {
-            return self.leave(request).map(Accepted::Left);
-        }
+    ) -> Result<(), GroupError> {
         let is_known = self.image.members().contains_key(&request.member)
             || request.instance.as_ref().is_some_and(|instance| self.image.member_of_instance(instance).is_some());
         if !is_known && request.is_join() && self.image.members().len() >= config.size_max {
@@ -71,13 +86,21 @@ impl<'a> Draft<'a> {
         let before = self.image.members().get(&request.member).and_then(|member| member.subscription());
         let before: Arc<MemberSubscription> = Arc::clone(before.unwrap_or(&none));
         let after = request.update(&before);
+        self.update(&request.member, is_new, after, config);
+        Ok(())
+    }
+
+    /// Stores the subscription of a member if it has changed.
+    fn update(&mut self, id: &MemberId, is_new: bool, after: MemberSubscription, config: &ConsumerGroupConfig) {
+        let none = Arc::default();
+        let before = self.image.members().get(id).and_then(|member| member.subscription());
+        let before: Arc<MemberSubscription> = Arc::clone(before.unwrap_or(&none));
         if is_new || *before != after {
             let preferred = preferred_assignor(self.image, &config.assignors);
             self.needs_epoch |= is_new || before.topics != after.topics || before.regex != after.regex;
-            self.change(Change::Member(request.member.clone(), Some(Arc::new(after))));
+            self.change(Change::Member(id.clone(), Some(Arc::new(after))));
             self.needs_epoch |= preferred != preferred_assignor(self.image, &config.assignors);
         }
-        Ok(Accepted::Member)
     }
 
     /// Whether the member is new.
@@ -114,16 +137,20 @@ impl<'a> Draft<'a> {
         if !has_left && !is_classic {
             return Err(GroupError::UnreleasedInstanceId);
         }
-        let (subscription, target) = (member.subscription().cloned(), member.target().cloned());
-        if holder != request.member {
-            self.remove(&holder);
-        }
-        let id = request.member.clone();
-        self.change(Change::Member(id.clone(), subscription));
-        self.change(Change::Target(id.clone(), target));
-        let current = current.map(|current| CurrentAssignment { epoch: 0, previous_epoch: 0, ..(*current).clone() });
-        self.change(Change::Current(id, current.map(Arc::new)));
+        self.take_over(&holder, &request.member);
         Ok(false)
+    }
+
+    /// Gives the place of a static member to its new id.
+    fn take_over(&mut self, holder: &MemberId, id: &MemberId) {
+        let Some(member) = self.image.members().get(holder).cloned() else { return };
+        if holder != id {
+            self.remove(holder);
+        }
+        self.change(Change::Member(id.clone(), member.subscription().cloned()));
+        self.change(Change::Target(id.clone(), member.target().cloned()));
+        let current = member.current().map(|it| CurrentAssignment { epoch: 0, previous_epoch: 0, ..(**it).clone() });
+        self.change(Change::Current(id.clone(), current.map(Arc::new)));
     }
 
     fn leave(&mut self, request: &ConsumerHeartbeat) -> Result<ConsumerHeartbeatAnswer, GroupError> {
@@ -190,26 +217,36 @@ impl<'a> Draft<'a> {
         request: &ConsumerHeartbeat,
         config: &ConsumerGroupConfig,
     ) -> Result<ConsumerHeartbeatAnswer, GroupError> {
-        let (joining, none) = (CurrentAssignment::joining(), Assignment::default());
-        // A later heartbeat of the same append may have removed the member.
-        let member = self.image.members().get(&request.member).ok_or(GroupError::UnknownMemberId)?;
-        let current = member.current().map_or(&joining, AsRef::as_ref);
-        let target =
-            Target { epoch: self.image.target_epoch(), assignment: member.target().map_or(&none, AsRef::as_ref) };
-        let is_free = |topic, partition| self.image.owner(topic, partition).is_none_or(|it| *it == request.member);
-        let next = next_assignment(current, target, request.owned.as_ref(), is_free)?;
+        let (before, next) = self.step(&request.member, request.owned.as_ref())?;
         let assigned = next.assigned.assignment();
-        let is_shown = request.is_full() || assigned != current.assigned.assignment();
-        let answer = ConsumerHeartbeatAnswer {
+        let is_shown = request.is_full() || assigned != before.assigned.assignment();
+        Ok(ConsumerHeartbeatAnswer {
             member: request.member.clone(),
             epoch: next.epoch,
             interval: request.timing(config).interval,
             assignment: is_shown.then_some(assigned),
-        };
-        if next != *current || member.current().is_none() {
-            self.change(Change::Current(request.member.clone(), Some(Arc::new(next))));
+        })
+    }
+
+    /// Takes the next step of a member that states these partitions. Returns its assignments before
+    /// and after.
+    fn step(
+        &mut self,
+        id: &MemberId,
+        owned: Option<&Assignment>,
+    ) -> Result<(Arc<CurrentAssignment>, Arc<CurrentAssignment>), GroupError> {
+        let none = Assignment::default();
+        // A later request of the same append may have removed the member.
+        let member = self.image.members().get(id).ok_or(GroupError::UnknownMemberId)?;
+        let before = member.current().cloned().unwrap_or_else(|| Arc::new(CurrentAssignment::joining()));
+        let target =
+            Target { epoch: self.image.target_epoch(), assignment: member.target().map_or(&none, AsRef::as_ref) };
+        let is_free = |topic, partition| self.image.owner(topic, partition).is_none_or(|it| it == id);
+        let next = Arc::new(next_assignment(&before, target, owned, is_free)?);
+        if next != before || member.current().is_none() {
+            self.change(Change::Current(id.clone(), Some(Arc::clone(&next))));
         }
-        Ok(answer)
+        Ok((before, next))
     }
 }
 

@@ -11,6 +11,7 @@
 //! they are decided together, in one append. So memory never has decisions that stand on a lost
 //! append, a target is never older than its members, and a storm of joins computes few assignments.
 
+mod classic_members;
 mod commits;
 mod decision;
 mod timers;
@@ -28,6 +29,7 @@ use super::draft::is_revoking;
 use super::heartbeat::{ConsumerHeartbeat, ConsumerHeartbeatAnswer};
 use super::image::{Change, GroupImage, Undo};
 use super::member::{CurrentAssignment, MemberState};
+use super::member_request::MemberRequest;
 use super::patterns::ResolvedPatterns;
 use super::topics::TopicCatalogue;
 use crate::coordinator::{CoordinatorRecord, Now, ReplyToken, RewritePoint};
@@ -50,11 +52,11 @@ const REFRESH_RETRY: Duration = Duration::from_secs(60);
 /// The time after which a target that is being computed is taken to be lost.
 const ASSIGNING_MAX: Duration = Duration::from_secs(30);
 
-/// A heartbeat that waits for the decision on its way.
+/// A request that waits for the decision on its way.
 #[derive(Debug)]
 struct Waiting {
     token: ReplyToken,
-    request: ConsumerHeartbeat,
+    request: MemberRequest,
 }
 
 #[derive(Debug)]
@@ -123,14 +125,21 @@ impl ConsumerGroup {
 
     /// The image without the changes of the decision on its way.
     pub(super) fn committed_image(&self) -> Cow<'_, GroupImage> {
-        let undo = match &self.stage {
-            Stage::Idle => return Cow::Borrowed(&self.image),
+        if self.is_idle() {
+            return Cow::Borrowed(&self.image);
+        }
+        let mut image = self.image.clone();
+        take_back(&mut image, self.undo().to_vec());
+        Cow::Owned(image)
+    }
+
+    /// The way back from the decision on its way.
+    fn undo(&self) -> &[Undo] {
+        match &self.stage {
+            Stage::Idle => &[],
             Stage::Assigning(assigning) => assigning.undo(),
             Stage::Storing(in_flight) => &in_flight.undo,
-        };
-        let mut image = self.image.clone();
-        take_back(&mut image, undo.to_vec());
-        Cow::Owned(image)
+        }
     }
 
     pub(super) fn config(&self) -> &GroupConfig {
@@ -225,13 +234,19 @@ impl ConsumerGroup {
 
     /// Takes a heartbeat whose own checks have passed.
     pub(crate) fn handle_heartbeat(&mut self, now: Now, token: ReplyToken, request: ConsumerHeartbeat) {
-        if self.is_deleting {
-            self.reply(token, Err(GroupError::CoordinatorNotAvailable));
-        } else if !self.is_idle()
+        if !self.is_idle()
             && let Some(answer) = self.answer_of_stable(&request)
         {
             self.extend_session(now, &request);
-            self.reply(token, Ok(answer));
+            self.reply(token, ReplyOutcome::ConsumerHeartbeat(Ok(answer)));
+        } else {
+            self.enqueue(now, token, MemberRequest::Heartbeat(request));
+        }
+    }
+
+    fn enqueue(&mut self, now: Now, token: ReplyToken, request: MemberRequest) {
+        if self.is_deleting {
+            self.reply(token, request.refused(GroupError::CoordinatorNotAvailable));
         } else {
             self.queue.push_back(Waiting { token, request });
             self.advance(now);
@@ -271,8 +286,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn reply(&mut self, token: ReplyToken, outcome: Result<ConsumerHeartbeatAnswer, GroupError>) {
-        let outcome = ReplyOutcome::ConsumerHeartbeat(outcome);
+    fn reply(&mut self, token: ReplyToken, outcome: ReplyOutcome) {
         self.actions.push_back(GroupAction::Reply(Reply { token, outcome }));
     }
 
@@ -331,7 +345,9 @@ impl ConsumerGroup {
         for (id, member) in self.image.members() {
             assert!(self.sessions.has(id), "every member has a session: {id}");
             let is_revoking = member.current().is_some_and(|current| is_revoking(current));
-            assert_eq!(is_revoking, self.rebalances.has(id), "every member that revokes has a time for it: {id}");
+            assert!(!is_revoking || self.rebalances.has(id), "every member that revokes has a time for it: {id}");
+            let may_wait = is_revoking || member.is_classic();
+            assert!(may_wait || !self.rebalances.has(id), "no other member has a time for its next step: {id}");
         }
         let strangers = self.sessions.members().filter(|id| !self.image.members().contains_key(*id)).count();
         assert_eq!(strangers, 0, "only members have sessions");

@@ -59,6 +59,12 @@ impl MemberImage {
         self.current.value.as_ref()
     }
 
+    /// Whether the member uses the classic protocol.
+    #[must_use]
+    pub fn is_classic(&self) -> bool {
+        self.subscription().is_some_and(|subscription| subscription.classic.is_some())
+    }
+
     fn is_blank(&self) -> bool {
         self.subscription.value.is_none() && self.target.value.is_none() && self.current.value.is_none()
     }
@@ -190,6 +196,31 @@ impl GroupImage {
     #[must_use]
     pub const fn members(&self) -> &BTreeMap<MemberId, MemberImage> {
         &self.members
+    }
+
+    /// A member as it was before the changes that `undo` takes back.
+    #[must_use]
+    pub fn member_before(&self, id: &MemberId, undo: &[Undo]) -> MemberImage {
+        let mut member = self.members.get(id).cloned().unwrap_or_default();
+        for Undo { change, .. } in undo.iter().rev() {
+            match change {
+                Change::Member(of, value) if of == id => member.subscription.value.clone_from(value),
+                Change::Target(of, value) if of == id => member.target.value.clone_from(value),
+                Change::Current(of, value) if of == id => member.current.value.clone_from(value),
+                _ => {}
+            }
+        }
+        member
+    }
+
+    /// The epoch of the group before the changes that `undo` takes back.
+    #[must_use]
+    pub fn epoch_before(&self, undo: &[Undo]) -> i32 {
+        let replaced = undo.iter().find_map(|undo| match undo.change {
+            Change::Group(value) => Some(value),
+            _ => None,
+        });
+        replaced.unwrap_or(self.group.value).map_or(0, |group| group.epoch)
     }
 
     #[must_use]

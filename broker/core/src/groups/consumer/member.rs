@@ -4,6 +4,7 @@
 //! These are plain records. The group makes the decisions about them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::partitions::OwnedPartitions;
 use crate::groups::identity::InstanceId;
@@ -32,6 +33,23 @@ pub struct MemberSubscription {
 pub struct ClassicSubscription {
     pub session_timeout_ms: i32,
     pub protocols: Vec<Protocol>,
+}
+
+impl MemberSubscription {
+    /// The time in which the member must take its next step.
+    pub(super) fn rebalance_timeout(&self) -> Duration {
+        milliseconds(self.rebalance_timeout_ms)
+    }
+}
+
+impl ClassicSubscription {
+    pub(super) fn session_timeout(&self) -> Duration {
+        milliseconds(self.session_timeout_ms)
+    }
+}
+
+fn milliseconds(count: i32) -> Duration {
+    Duration::from_millis(u64::try_from(count).unwrap_or(0))
 }
 
 /// The progress of a member towards its target assignment.

@@ -111,7 +111,6 @@ impl Rig {
         let fenced = self.consumers.clients.iter().position(|it| it.epoch == 0 && it.waits_for.is_none());
         let index = fenced.unwrap_or_else(|| {
             let member = MemberId::from(format!("c{}", self.next_id));
-            self.members.push((group(argument), member.clone()));
             self.consumers.clients.push(Consumer {
                 group: group(argument),
                 member,

@@ -47,6 +47,17 @@ proptest! {
         fuzz_group_machine(&bytes);
     }
 
+    /// Classic members among those of the consumer protocol.
+    #[test]
+    fn mixed_groups_keep_the_promises(data in proptest::collection::vec((0_usize..32, any::<u8>()), 0..400)) {
+        const OPERATIONS: [u8; 32] = [
+            24, 24, 25, 25, 25, 26, 27, 27, 27, 28, 29, 30, 30, 30, 30, 31, //
+            10, 10, 10, 10, 10, 9, 8, 14, 18, 0, 2, 2, 4, 4, 6, 7,
+        ];
+        let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
+        fuzz_group_machine(&bytes);
+    }
+
     /// Transactions, also while the log is shortened and leaders change.
     #[test]
     fn transactions_keep_the_promises(data in proptest::collection::vec((0_usize..32, any::<u8>()), 0..300)) {

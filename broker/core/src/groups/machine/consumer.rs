@@ -21,6 +21,16 @@ use crate::groups::records::{decode_group_metadata_value, encode_group_metadata_
 use crate::groups::request::ReplyOutcome;
 use crate::groups::task::AssignmentTask;
 
+/// The members in the record of a classic group that became a consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredMembers {
+    /// The log is replayed: they are in the group.
+    Present,
+    /// They left before the group changed its protocol, although the record still names them: the
+    /// one without members was lost.
+    Gone,
+}
+
 impl Groups {
     pub(super) fn consumer_heartbeat(
         &mut self,
@@ -93,7 +103,7 @@ impl Groups {
 
     /// A consumer group of which nothing is left is a classic group again: the one that its record
     /// describes, or one that only has offsets.
-    pub(super) fn restore_classic_if_blank(&mut self, id: &GroupId) {
+    pub(super) fn restore_classic_if_blank(&mut self, id: &GroupId, members: StoredMembers) {
         let Some(entry) = self.groups.get_mut(id) else { return };
         if !matches!(&entry.group, Group::Consumer(group) if group.is_blank()) {
             return;
@@ -101,7 +111,12 @@ impl Groups {
         let metadata = entry.stored.as_ref().and_then(|stored| decode_group_metadata_value(&stored.value).ok());
         let config = Arc::clone(&self.config);
         entry.group = Group::Classic(match metadata {
-            Some(metadata) => ClassicGroup::from_metadata(id.clone(), config, metadata),
+            Some(mut metadata) => {
+                if members == StoredMembers::Gone {
+                    metadata.members.clear();
+                }
+                ClassicGroup::from_metadata(id.clone(), config, metadata)
+            }
             None => ClassicGroup::new(id.clone(), config, Timestamp::NONE),
         });
     }
@@ -124,7 +139,7 @@ impl Groups {
             group.replay(change);
         }
         let id = GroupId::new(id);
-        self.restore_classic_if_blank(&id);
+        self.restore_classic_if_blank(&id, StoredMembers::Present);
         let is_gone = self.groups.get(&id).is_some_and(|entry| {
             entry.stored.is_none() && entry.offsets.is_empty() && matches!(entry.group, Group::Classic(_))
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustmq_model::Timestamp;
 
+use super::consumer::StoredMembers;
 use super::{GroupEntry, Groups};
 use crate::coordinator::{Now, Outbox, ReplyToken};
 use crate::groups::classic::ClassicGroup;
@@ -28,15 +29,11 @@ impl Groups {
             Group::Classic(group) => group.handle_join(now, token, request),
             Group::Consumer(group) => {
                 // An empty group changes its protocol: it goes, and the member tries again.
-                let is_unused = group.is_unused();
-                let refusal = if is_unused || entry.group.state().is_dead() {
-                    GroupError::CoordinatorNotAvailable
-                } else {
-                    GroupError::InconsistentGroupProtocol
-                };
-                outbox.reply(token, ReplyOutcome::Join(Err(refusal)));
-                if is_unused {
+                if group.is_unused() {
+                    outbox.reply(token, ReplyOutcome::Join(Err(GroupError::CoordinatorNotAvailable)));
                     self.append_group_tombstone(now, &id, None, outbox);
+                } else {
+                    group.handle_classic_join(now, token, request);
                 }
             }
         }
@@ -46,11 +43,11 @@ impl Groups {
 
     pub(super) fn sync(&mut self, now: Now, token: ReplyToken, request: SyncRequest, outbox: &mut Outbox<Self>) {
         let id = request.group.clone();
-        let Some(Group::Classic(group)) = self.groups.get_mut(&id).map(|entry| &mut entry.group) else {
-            outbox.reply(token, ReplyOutcome::Sync(Err(GroupError::UnknownMemberId)));
-            return;
-        };
-        group.handle_sync(token, request);
+        match self.groups.get_mut(&id).map(|entry| &mut entry.group) {
+            Some(Group::Classic(group)) => group.handle_sync(token, request),
+            Some(Group::Consumer(group)) => group.handle_classic_sync(now, token, &request),
+            None => outbox.reply(token, ReplyOutcome::Sync(Err(GroupError::UnknownMemberId))),
+        }
         self.settle(now, &id, outbox);
     }
 
@@ -61,17 +58,17 @@ impl Groups {
         request: &HeartbeatRequest,
         outbox: &mut Outbox<Self>,
     ) {
-        let Some(Group::Classic(group)) = self.groups.get_mut(&request.group).map(|entry| &mut entry.group) else {
-            outbox.reply(token, ReplyOutcome::Heartbeat(Err(GroupError::UnknownMemberId)));
-            return;
-        };
-        group.handle_heartbeat(now, token, request);
+        match self.groups.get_mut(&request.group).map(|entry| &mut entry.group) {
+            Some(Group::Classic(group)) => group.handle_heartbeat(now, token, request),
+            Some(Group::Consumer(group)) => group.handle_classic_heartbeat(now, token, request),
+            None => outbox.reply(token, ReplyOutcome::Heartbeat(Err(GroupError::UnknownMemberId))),
+        }
         self.settle(now, &request.group, outbox);
     }
 
     pub(super) fn leave(&mut self, now: Now, token: ReplyToken, request: LeaveRequest, outbox: &mut Outbox<Self>) {
         let id = request.group.clone();
-        let Some(Group::Classic(group)) = self.groups.get_mut(&id).map(|entry| &mut entry.group) else {
+        let Some(group) = self.groups.get_mut(&id).map(|entry| &mut entry.group) else {
             // The same answer as that of a group without these members.
             let unknown = |LeavingMember { member, instance, .. }| LeftMember {
                 member,
@@ -82,7 +79,10 @@ impl Groups {
             outbox.reply(token, ReplyOutcome::Leave(Ok(left)));
             return;
         };
-        group.handle_leave(now, token, request);
+        match group {
+            Group::Classic(group) => group.handle_leave(now, token, request),
+            Group::Consumer(group) => group.handle_classic_leave(now, token, request),
+        }
         self.settle(now, &id, outbox);
     }
 
@@ -118,7 +118,7 @@ impl Groups {
     /// Removes a group that was made for a request that was then refused, or for a member id that
     /// has lapsed.
     pub(super) fn drop_if_blank(&mut self, id: &GroupId) {
-        self.restore_classic_if_blank(id);
+        self.restore_classic_if_blank(id, StoredMembers::Gone);
         let is_blank = self.groups.get(id).is_some_and(|entry| {
             entry.stored.is_none() && entry.appends_pending == 0 && entry.offsets.is_empty() && entry.group.is_blank()
         });

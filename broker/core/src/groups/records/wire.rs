@@ -78,6 +78,14 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(length).map_err(|_| RecordError::InvalidLength)?)
     }
 
+    /// Passes over bytes that may be null.
+    pub(crate) fn skip_nullable_bytes(&mut self) -> Result<(), RecordError> {
+        match self.i32()? {
+            -1 => Ok(()),
+            length => self.take(usize::try_from(length).map_err(|_| RecordError::InvalidLength)?).map(|_| ()),
+        }
+    }
+
     pub(crate) fn compact_nullable_string(&mut self) -> Result<Option<&'a str>, RecordError> {
         match self.varint()? {
             0 => Ok(None),

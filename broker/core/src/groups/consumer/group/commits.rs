@@ -18,7 +18,8 @@ impl ConsumerGroup {
         if request.generation < 0 && self.is_empty() {
             return Ok(());
         }
-        if self.image.members().contains_key(&request.member) && !request.supports_member_epochs {
+        let member = self.image.members().get(&request.member);
+        if member.is_some_and(|member| !member.is_classic()) && !request.supports_member_epochs {
             return Err(GroupError::UnsupportedVersion);
         }
         self.validate_member_epoch(request)
@@ -47,6 +48,9 @@ impl ConsumerGroup {
         let current = member.current().ok_or(GroupError::UnknownMemberId)?;
         if request.generation == current.epoch {
             return Ok(());
+        }
+        if member.is_classic() {
+            return Err(GroupError::IllegalGeneration);
         }
         let is_fresh = |commit: &OffsetCommit| {
             let partition = commit.partition.partition;

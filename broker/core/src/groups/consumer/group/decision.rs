@@ -12,10 +12,10 @@ use super::{
 };
 use crate::coordinator::{AppendId, CoordinatorRecord, Now, TaskId};
 use crate::groups::classic::GroupAction;
-use crate::groups::config::ConsumerGroupConfig;
+use crate::groups::config::GroupConfig;
 use crate::groups::consumer::draft::{Accepted, Draft};
-use crate::groups::consumer::heartbeat::ConsumerHeartbeatAnswer;
 use crate::groups::consumer::image::{Change, GroupImage, Undo};
+use crate::groups::consumer::member_request::MemberRequest;
 use crate::groups::consumer::target::{ComputedTarget, TargetInput, preferred_assignor};
 use crate::groups::error::GroupError;
 use crate::groups::identity::MemberId;
@@ -25,8 +25,8 @@ use crate::groups::request::{Reply, ReplyOutcome};
 #[derive(Debug)]
 struct Decision {
     batch: Vec<Waiting>,
-    /// What each heartbeat of the batch has come to so far.
-    accepted: Vec<Result<Accepted, GroupError>>,
+    /// The progress of each request of the batch.
+    accepted: Vec<Accepted>,
     /// The members whose time was over.
     due: Vec<MemberId>,
     is_refresh: bool,
@@ -83,9 +83,9 @@ impl ConsumerGroup {
         let mut patterns = known_patterns(&self.image, &batch);
         let mut draft = Draft::new(&mut self.image);
         due.iter().for_each(|member| draft.fence(member));
-        let accept = |waiting: &Waiting| {
-            check_pattern_count(&mut patterns, waiting)?;
-            draft.accept(&waiting.request, config)
+        let accept = |Waiting { request, .. }: &Waiting| match check_pattern_count(&mut patterns, request.pattern()) {
+            Ok(()) => draft.accept(request, config),
+            Err(error) => Accepted::Answered(request.refused(error)),
         };
         let accepted = batch.iter().map(accept).collect();
         let needs_epoch = draft.needs_epoch();
@@ -149,8 +149,8 @@ impl ConsumerGroup {
         take_back(&mut self.image, undo);
         self.postpone(now, &due);
         self.refresh_after(now, RETRY);
-        for Waiting { token, .. } in batch {
-            self.reply(token, Err(GroupError::CoordinatorNotAvailable));
+        for Waiting { token, request } in batch {
+            self.reply(token, request.refused(GroupError::CoordinatorNotAvailable));
         }
         self.match_timers_to_image(now);
     }
@@ -174,7 +174,8 @@ impl ConsumerGroup {
                 draft.renew_target(now, target.hash, changed);
             }
         }
-        let outcomes = outcomes(&mut draft, &batch, &accepted, &self.config.consumer);
+        let step = |(waiting, accepted): (&Waiting, &Accepted)| outcome(&mut draft, waiting, accepted, &self.config);
+        let outcomes: Vec<ReplyOutcome> = batch.iter().zip(&accepted).map(step).collect();
         let Draft { changes, undo, .. } = draft;
         let records = encode(self.id.as_str(), &changes);
         let bytes: usize = records.iter().flatten().map(CoordinatorRecord::size).sum();
@@ -189,10 +190,14 @@ impl ConsumerGroup {
         }
         let mut replies = Vec::with_capacity(batch.len());
         for (Waiting { token, request }, outcome) in batch.into_iter().zip(outcomes) {
-            if outcome.is_ok() && !request.is_leave() {
-                self.extend_session(now, &request);
+            match (&request, &outcome) {
+                (MemberRequest::Heartbeat(request), ReplyOutcome::ConsumerHeartbeat(Ok(_))) if !request.is_leave() => {
+                    self.extend_session(now, request);
+                }
+                (MemberRequest::Join(join), ReplyOutcome::Join(Ok(_))) => self.await_sync(now, &join.member),
+                _ => {}
             }
-            replies.push(Reply { token, outcome: ReplyOutcome::ConsumerHeartbeat(outcome) });
+            replies.push(Reply { token, outcome });
         }
         if records.is_empty() {
             self.actions.extend(replies.into_iter().map(GroupAction::Reply));
@@ -221,7 +226,7 @@ impl ConsumerGroup {
             self.refresh_after(now, REFRESH_RETRY);
         }
         if let Some(waiting) = batch.pop() {
-            self.reply(waiting.token, Err(GroupError::RecordTooLarge));
+            self.reply(waiting.token, waiting.request.refused(GroupError::RecordTooLarge));
         }
         self.match_timers_to_image(now);
     }
@@ -247,16 +252,16 @@ impl ConsumerGroup {
         let Stage::Storing(in_flight) = self.leave_stage() else { return };
         let InFlight { undo, replies, .. } = *in_flight;
         take_back(&mut self.image, undo);
-        for Reply { token, .. } in replies {
-            self.reply(token, Err(error.clone()));
+        for Reply { token, outcome } in replies {
+            self.reply(token, failed(&outcome, error));
         }
         self.drop_timers_of_the_gone();
         self.match_timers_to_image(now);
         self.refresh_after(now, RETRY);
         // The queue waits for the next input: the log may take no appends now.
         let waiting = std::mem::take(&mut self.queue);
-        for Waiting { token, .. } in waiting {
-            self.reply(token, Err(error.clone()));
+        for Waiting { token, request } in waiting {
+            self.reply(token, request.refused(error.clone()));
         }
     }
 }
@@ -265,13 +270,13 @@ impl ConsumerGroup {
 fn known_patterns(image: &GroupImage, batch: &[Waiting]) -> BTreeSet<String> {
     let subscriptions = image.members().values().filter_map(|member| member.subscription());
     let patterns = subscriptions.filter_map(|subscription| subscription.regex.clone());
-    if batch.iter().any(|waiting| waiting.request.regex.is_some()) { patterns.collect() } else { BTreeSet::new() }
+    if batch.iter().any(|waiting| waiting.request.pattern().is_some()) { patterns.collect() } else { BTreeSet::new() }
 }
 
 /// A group has a bounded number of patterns. One that a heartbeat of the same batch replaces counts
 /// as well.
-fn check_pattern_count(patterns: &mut BTreeSet<String>, waiting: &Waiting) -> Result<(), GroupError> {
-    let Some(pattern) = waiting.request.regex.as_deref().filter(|pattern| !pattern.is_empty()) else { return Ok(()) };
+fn check_pattern_count(patterns: &mut BTreeSet<String>, pattern: Option<&str>) -> Result<(), GroupError> {
+    let Some(pattern) = pattern else { return Ok(()) };
     if patterns.contains(pattern) {
         return Ok(());
     }
@@ -283,17 +288,23 @@ fn check_pattern_count(patterns: &mut BTreeSet<String>, waiting: &Waiting) -> Re
     Ok(())
 }
 
-/// The answers to a batch, with the next step of each of its members.
-fn outcomes(
-    draft: &mut Draft<'_>,
-    batch: &[Waiting],
-    accepted: &[Result<Accepted, GroupError>],
-    config: &ConsumerGroupConfig,
-) -> Vec<Result<ConsumerHeartbeatAnswer, GroupError>> {
-    let outcome = |(waiting, accepted): (&Waiting, &Result<Accepted, GroupError>)| match accepted {
-        Ok(Accepted::Left(answer)) => Ok(answer.clone()),
-        Ok(Accepted::Member) => draft.reconcile(&waiting.request, config),
-        Err(error) => Err(error.clone()),
-    };
-    batch.iter().zip(accepted).map(outcome).collect()
+/// The answer to a request, with the next step of its member.
+fn outcome(draft: &mut Draft<'_>, waiting: &Waiting, accepted: &Accepted, config: &GroupConfig) -> ReplyOutcome {
+    match (accepted, &waiting.request) {
+        (Accepted::Answered(outcome), _) => outcome.clone(),
+        (Accepted::Member, MemberRequest::Heartbeat(request)) => {
+            ReplyOutcome::ConsumerHeartbeat(draft.reconcile(request, &config.consumer))
+        }
+        (Accepted::Member, MemberRequest::Join(join)) => ReplyOutcome::Join(draft.reconcile_classic(join)),
+        (Accepted::Member, request @ MemberRequest::Leave(_)) => request.refused(GroupError::UnknownMemberId),
+    }
+}
+
+/// The answer to a request whose append is lost.
+fn failed(outcome: &ReplyOutcome, error: &GroupError) -> ReplyOutcome {
+    match outcome {
+        ReplyOutcome::Join(_) => ReplyOutcome::Join(Err(error.clone())),
+        ReplyOutcome::Leave(_) => ReplyOutcome::Leave(Err(error.clone())),
+        _ => ReplyOutcome::ConsumerHeartbeat(Err(error.clone())),
+    }
 }

@@ -27,13 +27,16 @@ impl ConsumerGroup {
 
     /// Sets the deadlines that are missing, and clears those whose reason was taken back.
     pub(super) fn match_timers_to_image(&mut self, now: Now) {
-        let session = self.config.consumer.session_timeout;
         for (id, member) in self.image.members() {
             if !self.sessions.has(id) {
-                self.sessions.set(id, now.instant.plus(session));
+                let classic = member.subscription().and_then(|subscription| subscription.classic.as_ref());
+                let timeout = classic.map_or(self.config.consumer.session_timeout, |it| it.session_timeout());
+                self.sessions.set(id, now.instant.plus(timeout));
             }
             if !member.current().is_some_and(|it| is_revoking(it)) {
-                self.rebalances.clear(id);
+                if !member.is_classic() {
+                    self.rebalances.clear(id);
+                }
             } else if !self.rebalances.has(id) {
                 self.rebalances.set(id, now.instant.plus(rebalance_timeout(member)));
             }
@@ -64,6 +67,39 @@ impl ConsumerGroup {
         }
     }
 
+    /// A classic member has joined: it must fetch its assignment in its rebalance timeout.
+    pub(super) fn await_sync(&mut self, now: Now, id: &MemberId) {
+        self.extend_classic_session(now, id);
+        if let Some(member) = self.image.members().get(id) {
+            self.rebalances.set(id, now.instant.plus(rebalance_timeout(member)));
+        }
+    }
+
+    /// A classic member was told to join again: it must do so in its rebalance timeout.
+    pub(super) fn await_rejoin(&mut self, now: Now, id: &MemberId) {
+        if let Some(member) = self.image.members().get(id).filter(|_| !self.rebalances.has(id)) {
+            self.rebalances.set(id, now.instant.plus(rebalance_timeout(member)));
+        }
+    }
+
+    /// A classic member has its assignment. It has time left only for revocation.
+    pub(super) fn on_synced(&mut self, now: Now, id: &MemberId) {
+        self.extend_classic_session(now, id);
+        let Some(member) = self.image.members().get(id) else { return };
+        if member.current().is_some_and(|current| is_revoking(current)) {
+            self.rebalances.set(id, now.instant.plus(rebalance_timeout(member)));
+        } else {
+            self.rebalances.clear(id);
+        }
+    }
+
+    pub(super) fn extend_classic_session(&mut self, now: Now, id: &MemberId) {
+        let subscription = self.image.members().get(id).and_then(|member| member.subscription());
+        if let Some(classic) = subscription.and_then(|subscription| subscription.classic.as_ref()) {
+            self.sessions.set(id, now.instant.plus(classic.session_timeout()));
+        }
+    }
+
     pub(super) fn extend_session(&mut self, now: Now, request: &ConsumerHeartbeat) {
         let member = &request.member;
         if self.image.members().contains_key(member) {
@@ -73,6 +109,5 @@ impl ConsumerGroup {
 }
 
 fn rebalance_timeout(member: &MemberImage) -> Duration {
-    let millis = member.subscription().map_or(0, |subscription| subscription.rebalance_timeout_ms);
-    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    member.subscription().map_or(Duration::ZERO, |subscription| subscription.rebalance_timeout())
 }
